@@ -1,0 +1,34 @@
+"""The seam for dataset formats: one file each, one line in `FORMATS` of `vision_batch.datasets.table`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Protocol
+
+from vision_batch.datasets.sample import Sample
+from vision_batch.datasets.settings import InputSettings
+from vision_batch.datasets.shard import Shard
+from vision_batch.storage.object_info import ObjectInfo
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Format(Protocol):
+    """How one format is cut into shards and read. Formats hold no state and are chosen by name."""
+
+    name: str
+    grouped: bool
+    """Whether a file is one image, so that the plan groups many files into one shard."""
+
+    def is_member(self, uri: str) -> bool:
+        """Whether a listed object belongs to the dataset; others are counted as ignored."""
+
+    def cut(self, file: ObjectInfo, root: str, input_name: str, settings: InputSettings) -> list[Shard]:
+        """The shards of one file, in order; the same file gives the same shards. Not called for grouped formats."""
+
+    def extra_fields(self, shard: Shard, settings: InputSettings) -> list[pa.Field]:
+        """The output's `truth` and `input_<name>` fields, in this order, as the input's own types."""
+
+    def read(self, shard: Shard, settings: InputSettings, wanted: Callable[[int], bool]) -> Iterator[Sample]:
+        """The shard's rows for which `wanted(row)`, in order, each exactly once; the others are skipped cheaply."""

@@ -1,0 +1,24 @@
+"""One image as a reader yields it: encoded bytes, or the reason why there are none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from vision_batch.errors import ImageError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One row of a shard. Exactly one of `data` (the encoded image) and `error` is set.
+
+    `truth` and `kept` (one value for each of `input.keep_columns`) are Python values of the types that the format's
+    `extra_fields` promises.
+    """
+
+    row: int
+    image_id: str
+    data: bytes | memoryview | None = None
+    error: ImageError | None = None
+    truth: Any = None
+    kept: tuple[Any, ...] = ()

@@ -1,0 +1,47 @@
+"""The `input:` part of a spec."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from vision_batch.settings import Settings
+
+DEFAULT_EXTENSIONS = "jpg;jpeg;png;webp;bmp;tif;tiff"
+
+
+class NamedUri(Settings):
+    """One of several inputs; `name` begins its images' ids."""
+
+    uri: str = Field(min_length=1)
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+
+
+class InputSettings(Settings):
+    """Where the images are and how their rows map to columns."""
+
+    uri: str | list[str | NamedUri]
+    format: Literal["auto", "folder", "webdataset", "parquet"] = "auto"
+    image_column: str | None = None
+    id_column: str | None = None
+    label_column: str | None = None
+    keep_columns: list[str] = []
+    allow: list[str] = []
+
+    @field_validator("uri")
+    @classmethod
+    def _not_empty(cls, value: str | list[str | NamedUri]) -> str | list[str | NamedUri]:
+        if not value:
+            raise ValueError("a folder, file or glob, or a list of them")
+        return value
+
+    @property
+    def inputs(self) -> list[NamedUri]:
+        """Every input with its name: empty for a single one, the index where none is given."""
+        if isinstance(self.uri, str):
+            return [NamedUri.model_construct(uri=self.uri, name="")]
+        return [
+            NamedUri(uri=entry, name=str(index)) if isinstance(entry, str) else entry
+            for index, entry in enumerate(self.uri)
+        ]

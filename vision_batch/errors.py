@@ -1,0 +1,128 @@
+"""Every error that vision-batch raises, split by what the caller does about it.
+
+VisionBatchError
+├── SpecError              the spec, an option or the environment is wrong: nothing starts, exit 2
+│   └── DefinitionError    the output belongs to another definition
+├── ImageError             one image cannot be used: becomes its error row, never stops a run
+├── StorageError           the storage could not do it
+│   ├── NotFoundError      there is no such object (404)
+│   ├── ForbiddenError     no permission (401, 403)
+│   ├── ChangedError       the object is not the version that was planned (412)
+│   ├── ExistsError        put if absent, and it is there already
+│   └── UnavailableError   5xx, resets, cut bodies, time-outs: after all retries
+├── ModelError             the model cannot be loaded, or does not answer as its task needs: the run fails, exit 1
+├── DeviceError            the accelerator failed (not an image's fault): the actor starts anew
+└── HeldError              another run holds the output, exit 5
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+ErrorCode = Literal[
+    "empty",
+    "missing",
+    "unreadable",
+    "truncated",
+    "unsupported",
+    "too_large",
+    "forbidden",
+    "invalid_label",
+    "model_error",
+    "worker_killed",
+]
+
+
+class VisionBatchError(Exception):
+    """The root: catching it catches everything that vision-batch raises on purpose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a spec: where, what was found, what is expected."""
+
+    where: str
+    found: str
+    expected: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: found {self.found}; expected {self.expected}"
+
+
+class SpecError(VisionBatchError):
+    """The spec, an option or the environment is wrong. Carries every problem at once."""
+
+    def __init__(self, problems: Sequence[Problem] | Problem) -> None:
+        self.problems = (problems,) if isinstance(problems, Problem) else tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.problems,)
+
+
+class DefinitionError(SpecError):
+    """The output belongs to another definition; the problems are what differs."""
+
+
+class ImageError(VisionBatchError):
+    """One image cannot be used. `width` and `height` are of the full image in pixels, where known."""
+
+    def __init__(self, code: ErrorCode, message: str, *, width: int | None = None, height: int | None = None) -> None:
+        super().__init__(message)
+        self.code: ErrorCode = code
+        self.message = message
+        self.width = width
+        self.height = height
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _image_error, (self.code, self.message, self.width, self.height)
+
+
+def _image_error(code: ErrorCode, message: str, width: int | None, height: int | None) -> ImageError:
+    return ImageError(code, message, width=width, height=height)
+
+
+class StorageError(VisionBatchError):
+    """The storage could not do what was asked; `uri` names the object."""
+
+    def __init__(self, uri: str, message: str) -> None:
+        super().__init__(f"{uri}: {message}")
+        self.uri = uri
+        self.message = message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.uri, self.message)
+
+
+class NotFoundError(StorageError):
+    """There is no such object."""
+
+
+class ForbiddenError(StorageError):
+    """The credentials at hand may not do this."""
+
+
+class ChangedError(StorageError):
+    """The object is not the version that was asked for."""
+
+
+class ExistsError(StorageError):
+    """A put that demanded absence found an object there."""
+
+
+class UnavailableError(StorageError):
+    """The storage did not answer properly, after all retries."""
+
+
+class ModelError(VisionBatchError):
+    """The model cannot be loaded, or does not answer as its task needs."""
+
+
+class DeviceError(VisionBatchError):
+    """The accelerator failed; no image is to blame."""
+
+
+class HeldError(VisionBatchError):
+    """Another run holds the output."""

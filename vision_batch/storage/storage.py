@@ -1,0 +1,53 @@
+"""The seam between the pipeline and where bytes live."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
+
+from vision_batch.errors import StorageError
+from vision_batch.storage.object_info import ObjectInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadRequest:
+    """One whole object to read; with `version`, only that version of it."""
+
+    uri: str
+    version: str | None = None
+
+
+class Storage(Protocol):
+    """What every kind of storage can do. Errors are those of `vision_batch.errors.StorageError`'s tree, after retries."""
+
+    def list(self, uri: str) -> Iterator[ObjectInfo]:
+        """Every object below a folder, recursively, in the byte order of their URIs; NotFoundError without the folder."""
+
+    def stat(self, uri: str) -> ObjectInfo:
+        """One object; NotFoundError if it is not there."""
+
+    def read(self, uri: str, *, version: str | None = None) -> bytes:
+        """A whole object; ChangedError if `version` is given and no longer current."""
+
+    def read_range(self, uri: str, start: int, stop: int, *, version: str | None = None) -> bytes:
+        """Bytes [start, stop) of an object, fewer at its end."""
+
+    def read_many(self, requests: Iterable[ReadRequest]) -> Iterator[bytes | StorageError]:
+        """Whole objects, concurrently, in the order of `requests`; a failure is yielded in its object's place.
+
+        Memory is bounded in bytes: `requests` is consumed only as far as the window reaches.
+        """
+
+    def open(self, info: ObjectInfo) -> BinaryIO:
+        """A seekable reader of one version of an object that reads ahead; raises ChangedError when it changes."""
+
+    def put(self, uri: str, data: bytes, *, if_absent: bool = False, if_version: str | None = None) -> ObjectInfo:
+        """Writes an object whole or not at all.
+
+        With `if_absent`, ExistsError when there is one already (exactly one of several writers wins). With
+        `if_version`, ChangedError when the present object is another version.
+        """
+
+    def delete(self, uri: str) -> None:
+        """Removes an object; one that is not there is no error."""
