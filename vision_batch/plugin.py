@@ -46,7 +46,7 @@ class Plugin:
 
 
 def find_plugin(name: str, folder: Path, *, where: str) -> Plugin:
-    """The plug-in called `name` beside a spec in `folder`; SpecError, naming `where` in the spec, if it is not there."""
+    """The plug-in called `name` beside a spec in `folder`; SpecError, naming `where`, if it is not there."""
     if not NAME.fullmatch(name):
         raise SpecError(Problem(where, repr(name), "module:attribute, a Python file beside the spec and a name in it"))
     sources: dict[str, str] = {}

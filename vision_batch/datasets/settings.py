@@ -26,8 +26,8 @@ class InputSettings(Settings):
     image_column: str | None = None
     id_column: str | None = None
     label_column: str | None = None
-    keep_columns: list[str] = []
-    allow: list[str] = []
+    keep_columns: list[str] = Field(default_factory=list)
+    allow: list[str] = Field(default_factory=list)
 
     @field_validator("uri")
     @classmethod

@@ -15,4 +15,4 @@ class ModelSettings(Settings):
     source: str = Field(min_length=1)
     weights: str | None = None
     labels: list[str] | str | None = None
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)

@@ -19,10 +19,10 @@ class ReadRequest:
 
 
 class Storage(Protocol):
-    """What every kind of storage can do. Errors are those of `vision_batch.errors.StorageError`'s tree, after retries."""
+    """What every kind of storage can do. Errors, after retries, are `vision_batch.errors.StorageError` and below."""
 
     def list(self, uri: str) -> Iterator[ObjectInfo]:
-        """Every object below a folder, recursively, in the byte order of their URIs; NotFoundError without the folder."""
+        """Every object below a folder, recursively, in byte order of URIs; NotFoundError without the folder."""
 
     def stat(self, uri: str) -> ObjectInfo:
         """One object; NotFoundError if it is not there."""
