@@ -1,0 +1,60 @@
+"""PNG (ISO/IEC 15948): its chunks."""
+
+from __future__ import annotations
+
+from struct import unpack_from
+from typing import Final
+
+from vision_batch.images.exif import exif_orientation
+from vision_batch.images.header import Encoded, Header, truncated, unreadable
+
+MAX_CHUNKS: Final = 1 << 20
+_CHANNELS: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
+
+
+def read_header(data: Encoded) -> Header:
+    """Reads IHDR, and eXIf where it comes before the pixels or after."""
+    length, kind, width, height, bits, colour = unpack_from(">I4sIIBB", data, 8)
+    if kind != b"IHDR" or length != 13:
+        raise unreadable("PNG that does not begin with IHDR")
+    channels = _CHANNELS.get(colour)
+    if channels is None or bits not in (1, 2, 4, 8, 16) or not 0 < width < 1 << 31 or not 0 < height < 1 << 31:
+        raise unreadable(f"PNG header with {width} x {height} pixels, {bits} bits, colour type {colour}")
+    return Header(
+        format="png", width=width, height=height, orientation=_orientation(data), bits=bits, channels=channels
+    )
+
+
+def _orientation(data: Encoded) -> int:
+    at, end = 8, len(data)
+    for _ in range(MAX_CHUNKS):
+        if at + 12 > end:
+            return 1
+        length, kind = unpack_from(">I4s", data, at)
+        if kind == b"eXIf":
+            return exif_orientation(data[at + 8 : at + 8 + length])
+        if kind == b"IEND":
+            return 1
+        at += length + 12
+    return 1
+
+
+def check_whole(data: Encoded, header: Header) -> None:
+    """Every chunk up to IEND lies within the bytes.
+
+    Where all chunks are there and the compressed pixels end early nevertheless, or fail their CRC, the decoder refuses.
+    """
+    at, end, pixels = 8, len(data), False
+    for _ in range(MAX_CHUNKS):
+        if at + 12 > end:
+            raise truncated(f"PNG ends after {end} bytes, before IEND")
+        length, kind = unpack_from(">I4s", data, at)
+        if at + 12 + length > end:
+            raise truncated(f"PNG chunk of {length} bytes at {at}, {end} bytes in all")
+        pixels = pixels or kind == b"IDAT"
+        if kind == b"IEND":
+            if not pixels:
+                raise truncated("PNG without IDAT")
+            return
+        at += length + 12
+    raise unreadable(f"PNG with more than {MAX_CHUNKS} chunks")

@@ -1,0 +1,151 @@
+"""One image, from encoded bytes to the pixels that go to the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vision_batch.errors import ImageError
+from vision_batch.images.decode import decode, refusal, short
+from vision_batch.images.formats import check_whole, read_header
+from vision_batch.images.geometry import Geometry, Placement, place
+from vision_batch.images.header import Encoded, Header
+from vision_batch.images.orientation import orient
+from vision_batch.images.resize import resize, window
+from vision_batch.images.settings import PreprocessSettings
+
+Pixels = npt.NDArray[np.uint8]
+PLACEMENTS_KEPT = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preprocessed:
+    """`pixels` is uint8 (H, W, 3) RGB, C-contiguous; `width` and `height` are of the full image, orientation applied.
+
+    `geometry` leads from coordinates of `pixels` back to the full image.
+    """
+
+    pixels: Pixels
+    width: int
+    height: int
+    geometry: Geometry
+
+
+class Preprocessor:
+    """Decodes, orients, resizes and crops. Holds no state that changes: any number of threads may call one.
+
+    Each thread that calls it should have called `resize.limit_threads` first.
+    """
+
+    def __init__(
+        self,
+        settings: PreprocessSettings,
+        *,
+        max_pixels: int,
+        function: Callable[[npt.NDArray[Any]], npt.NDArray[Any]] | None = None,
+    ) -> None:
+        """`function` is the loaded plug-in that `settings.function` names: uint8 RGB (H, W, 3) in and out."""
+        self._max_pixels = max_pixels
+        self._function = function
+        self._place = _placements(settings)
+
+    def __call__(self, data: Encoded) -> Preprocessed:
+        """ImageError, and nothing else, for an image that cannot be used; MemoryError passes."""
+        header: Header | None = None
+        try:
+            header = read_header(data)
+            return self._prepare(data, header)
+        except MemoryError:
+            raise
+        except ImageError as error:
+            if header is not None and error.width is None:
+                error.width, error.height = header.shown_size
+            raise
+        except Exception as error:
+            raise _sized(refusal(error), header) from error
+
+    def _prepare(self, data: Encoded, header: Header) -> Preprocessed:
+        width, height = header.shown_size
+        if width * height > self._max_pixels:
+            raise ImageError("too_large", f"{width} x {height} pixels, limits.max_pixels is {self._max_pixels}")
+        check_whole(data, header)
+        if self._function is not None:
+            return self._through_function(data, header, self._function)
+        placement, geometry = self._placement(width, height)
+        pixels = decode(data, header, **_scaled(header, placement))
+        pixels = _resize_as_shown(pixels, header, placement)
+        return Preprocessed(pixels=window(pixels, placement), width=width, height=height, geometry=geometry)
+
+    def _through_function(self, data: Encoded, header: Header, function: Callable[..., Any]) -> Preprocessed:
+        shown = np.ascontiguousarray(orient(decode(data, header), header.orientation))
+        pixels = _call(function, shown)
+        placement, geometry = self._placement(pixels.shape[1], pixels.shape[0])
+        pixels = resize(pixels, placement.resized_width, placement.resized_height)
+        width, height = header.shown_size
+        return Preprocessed(pixels=window(pixels, placement), width=width, height=height, geometry=geometry)
+
+    def _placement(self, width: int, height: int) -> tuple[Placement, Geometry]:
+        placement, geometry = self._place(width, height)
+        if placement.resized_width * placement.resized_height > self._max_pixels:
+            size = f"{placement.resized_width} x {placement.resized_height}"
+            raise ImageError(
+                "too_large", f"{width} x {height} pixels become {size}, limits.max_pixels is {self._max_pixels}"
+            )
+        return placement, geometry
+
+
+def _placements(settings: PreprocessSettings) -> Callable[[int, int], tuple[Placement, Geometry]]:
+    """The placement for a size; sizes repeat, so the latest are kept."""
+    steps: dict[str, Any] = {
+        name: getattr(settings, name) for name in ("resize_shorter_px", "resize_px", "letterbox_px", "crop_px")
+    }
+
+    @lru_cache(maxsize=PLACEMENTS_KEPT)
+    def placement_of(width: int, height: int) -> tuple[Placement, Geometry]:
+        placement = place(width, height, **steps)
+        return placement, placement.geometry
+
+    return placement_of
+
+
+def _scaled(header: Header, placement: Placement) -> dict[str, int]:
+    """The decoder's scaling, where the resized picture is at most half the stored one on both sides."""
+    width, height = placement.resized_width, placement.resized_height
+    if header.transposed:
+        width, height = height, width
+    for factor in (8, 4, 2):
+        if width * factor <= header.width and height * factor <= header.height:
+            return {"min_width": -(-header.width // factor), "min_height": -(-header.height // factor)}
+    return {}
+
+
+def _resize_as_shown(pixels: Pixels, header: Header, placement: Placement) -> Pixels:
+    """Resized first and oriented then: turning the smaller picture costs less and gives the same."""
+    size = placement.resized_width, placement.resized_height
+    if header.transposed:
+        size = size[1], size[0]
+    return orient(resize(pixels, *size), header.orientation)
+
+
+def _call(function: Callable[..., Any], pixels: Pixels) -> Pixels:
+    try:
+        result = function(pixels)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise ImageError("model_error", short(f"preprocess.function: {type(error).__name__}: {error}")) from error
+    if not isinstance(result, np.ndarray) or result.dtype != np.uint8 or result.ndim != 3 or result.shape[2] != 3:
+        found = f"{result.dtype} {result.shape}" if isinstance(result, np.ndarray) else type(result).__name__
+        raise ImageError("model_error", f"preprocess.function gave {found}, expected uint8 (H, W, 3)")
+    return result
+
+
+def _sized(error: ImageError, header: Header | None) -> ImageError:
+    if header is not None:
+        error.width, error.height = header.shown_size
+    return error
