@@ -1,0 +1,150 @@
+"""The console script: finds the command, parses its arguments, runs it, and turns errors into exit codes.
+
+Importing this module loads nothing heavy: a command's module is imported when that command is called.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn, Protocol, cast
+
+from vision_batch import __version__
+from vision_batch.cli.exit_code import ExitCode
+from vision_batch.cli.failure import report_failure
+from vision_batch.cli.output import reserved_stdout
+from vision_batch.errors import Problem, SpecError
+
+PROGRAM = "vision-batch"
+
+# Each command is the module of that name in this folder, and this line.
+COMMANDS = {
+    "run": "run a job until it is done; run it again to resume",
+    "plan": "say what a run would do; writes nothing",
+    "verify": "audit an output: one row per image, parts intact",
+    "init": "print a commented starter spec",
+    "schema": "print the JSON Schema of a spec",
+    "doctor": "check this machine and a spec, and say how to mend what is wrong",
+    "demo": "the whole product on real handwritten digits, on this machine",
+}
+
+
+class Command(Protocol):
+    """What the module of a command has."""
+
+    SUMMARY: str
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Adds the command's own arguments."""
+
+    def execute(self, arguments: argparse.Namespace) -> int:
+        """Does it and returns the exit code; raises VisionBatchError."""
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """An argparse parser whose complaints are problems, like those of a spec."""
+
+    def error(self, message: str) -> NoReturn:
+        raise SpecError(Problem("command line", message, f"what '{self.prog} --help' lists"))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs `vision-batch` with `argv` (the process's own by default) and returns its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # file names need not be printable
+    try:
+        code = _main(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_stdout()
+        return ExitCode.FAILED
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return ExitCode.INTERRUPTED
+    except SystemExit as stop:  # argparse after --help and --version
+        return stop.code if isinstance(stop.code, int) else ExitCode.DONE
+    return int(code)
+
+
+def _main(argv: Sequence[str]) -> int:
+    try:
+        options = _global_parser().parse_args(argv)
+        if options.command is None:
+            _global_parser().print_help()
+            return ExitCode.WRONG
+        command = _command(options.command)
+        parser = _command_parser(options.command, command)
+        arguments = parser.parse_args(options.arguments)
+    except SpecError as error:
+        return report_failure(error, verbose=False, json="--json" in argv)
+    arguments.verbose = arguments.verbose or options.verbose
+    _log_to_stderr(verbose=arguments.verbose)
+    return _run(command, arguments)
+
+
+def _run(command: Command, arguments: argparse.Namespace) -> int:
+    if getattr(arguments, "json", False):
+        with reserved_stdout():
+            return _execute(command, arguments, json=True)
+    return _execute(command, arguments, json=False)
+
+
+def _execute(command: Command, arguments: argparse.Namespace, *, json: bool) -> int:
+    try:
+        return command.execute(arguments)
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the outermost frame: whatever it is becomes a line and an exit code
+        return report_failure(error, verbose=arguments.verbose, json=json)
+
+
+def _global_parser() -> ArgumentParser:
+    width = max(map(len, COMMANDS))
+    commands = "\n".join(f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items())
+    parser = ArgumentParser(
+        prog=PROGRAM,
+        usage=f"{PROGRAM} [-h] [--version] [-v] COMMAND ...",
+        description="Runs vision models over image datasets of any size: every image accounted for exactly once.",
+        epilog=f"commands:\n{commands}\n\n'{PROGRAM} COMMAND --help' says more about one.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    parser.add_argument("-v", "--verbose", action="store_true", help="log more, and show where an error was raised")
+    parser.add_argument("command", nargs="?", metavar="COMMAND", help="one of the commands below")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return parser
+
+
+def _command_parser(name: str, command: Command) -> ArgumentParser:
+    description = command.SUMMARY[:1].upper() + command.SUMMARY[1:] + "."
+    parser = ArgumentParser(prog=f"{PROGRAM} {name}", description=description, allow_abbrev=False)
+    parser.add_argument("-v", "--verbose", action="store_true", help="log more, and show where an error was raised")
+    command.add_arguments(parser)
+    return parser
+
+
+def _command(name: str) -> Command:
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        found = f"{name!r} (did you mean {near[0]!r}?)" if near else repr(name)
+        raise SpecError(Problem("command", found, f"one of {', '.join(COMMANDS)}"))
+    return cast(Command, import_module(f"vision_batch.cli.{name}"))
+
+
+def _log_to_stderr(*, verbose: bool) -> None:
+    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("vision_batch").setLevel(logging.DEBUG if verbose else logging.WARNING)
+
+
+def _discard_stdout() -> None:
+    """The reader of our output is gone; the interpreter's own flush at exit must not complain about it."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)

@@ -1,0 +1,56 @@
+"""What a spec's text values may leave open: `${ENV_VAR}` anywhere, `{date}` and `{scheduled_time}` in URIs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from vision_batch.errors import Problem
+
+SECRET_WORDS = ("SECRET", "TOKEN", "PASSWORD", "KEY")
+
+_VARIABLE = re.compile(r"\$\$\{|\$\{([^}]*)\}")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def expand_environment(value: Any, environment: Mapping[str, str], problems: list[Problem], where: str = "") -> Any:
+    """A copy of `value` with `${X}` in its texts replaced by X's value; `$${` is a literal `${`. Keys stay.
+
+    What cannot be expanded stays as it is and is added to `problems`; `where` is the dotted path of `value`.
+    """
+    match value:
+        case str():
+            return _VARIABLE.sub(lambda found: _variable(found, environment, problems, where), value)
+        case dict():
+            return {
+                k: expand_environment(v, environment, problems, f"{where}.{k}".strip(".")) for k, v in value.items()
+            }
+        case list():
+            return [
+                expand_environment(v, environment, problems, f"{where}.{i}".strip(".")) for i, v in enumerate(value)
+            ]
+        case _:
+            return value
+
+
+def expand_time(uri: str, scheduled_time: datetime) -> str:
+    """`{date}` becomes YYYY-MM-DD and `{scheduled_time}` YYYYMMDDTHHMMSSZ, both in UTC."""
+    moment = scheduled_time.astimezone(UTC)
+    return uri.replace("{date}", f"{moment:%Y-%m-%d}").replace("{scheduled_time}", f"{moment:%Y%m%dT%H%M%SZ}")
+
+
+def _variable(found: re.Match[str], environment: Mapping[str, str], problems: list[Problem], where: str) -> str:
+    name = found[1]
+    if name is None:
+        return "${"
+    if not _NAME.fullmatch(name):
+        problems.append(Problem(where, found[0], "${NAME}, the name of an environment variable ($${ for a literal ${)"))
+    elif any(word in name.upper() for word in SECRET_WORDS):
+        problems.append(Problem(where, found[0], "no secrets in a spec: storage finds its credentials by itself"))
+    elif name not in environment:
+        problems.append(Problem(where, f"{found[0]}, which is not set", "an environment variable that is set"))
+    else:
+        return environment[name]
+    return found[0]

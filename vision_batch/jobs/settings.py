@@ -1,0 +1,41 @@
+"""The whole of a predict spec, put together from the settings of its parts."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from vision_batch.datasets.settings import InputSettings
+from vision_batch.images.settings import PreprocessSettings
+from vision_batch.inference.settings import ComputeSettings, LimitsSettings
+from vision_batch.models.settings import ModelSettings
+from vision_batch.settings import Settings
+from vision_batch.tasks.settings import TaskSettings
+
+
+class OutputSettings(Settings):
+    """Where the parts and their ledger go: a folder of its own."""
+
+    uri: str = Field(min_length=1)
+
+    @field_validator("uri")
+    @classmethod
+    def _is_a_folder(cls, value: str) -> str:
+        if value.rstrip("/").endswith(".parquet") or any(character in value for character in "*?["):
+            raise ValueError("a folder, neither a .parquet file nor a glob")
+        return value
+
+
+class PredictSettings(Settings):
+    """A predict job. `preprocess` is None where the model brings its own (`transformers:`)."""
+
+    job: Literal["predict"]
+    name: str = Field(default="predict", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")
+    input: InputSettings
+    model: ModelSettings
+    task: TaskSettings
+    preprocess: PreprocessSettings | None = None
+    output: OutputSettings
+    compute: ComputeSettings = Field(default_factory=ComputeSettings)
+    limits: LimitsSettings = Field(default_factory=LimitsSettings)

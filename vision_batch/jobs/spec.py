@@ -1,0 +1,158 @@
+"""A spec: the YAML file that says what to do, read, completed, and checked as a whole.
+
+The steps: YAML to plain values; `-o` overrides; `${ENV_VAR}`; validation; times in URIs; URIs made absolute; agreement
+between the parts. What is relative in the file is relative to the file's folder; what is relative on the command line
+is relative to the current folder.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vision_batch.datasets.settings import InputSettings, NamedUri
+from vision_batch.errors import Problem, SpecError
+from vision_batch.jobs.consistency import inconsistencies
+from vision_batch.jobs.document import read_document
+from vision_batch.jobs.override import Location, Override, apply_override, parse_override
+from vision_batch.jobs.placeholder import expand_environment, expand_time
+from vision_batch.jobs.settings import PredictSettings
+from vision_batch.jobs.validation import validate
+from vision_batch.models.settings import ModelSettings
+from vision_batch.storage.uri import normalise, scheme
+
+T = TypeVar("T")
+
+_CREDENTIALS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]*@")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedSpec:
+    """A spec that is ready to run.
+
+    `folder` is the spec file's own, absolute: plug-ins and the model's relative paths are found there. `raw` is the
+    file's content with overrides, before `${ENV_VAR}` was expanded: it may be recorded.
+    """
+
+    path: Path
+    folder: Path
+    settings: PredictSettings
+    raw: dict[str, Any]
+
+
+def load_spec(
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    output: str | None = None,
+    scheduled_time: datetime | None = None,
+) -> LoadedSpec:
+    """The spec at `path` with `overrides` (`a.b.c=value`) and, if given, another `output.uri`.
+
+    `scheduled_time` has a time zone; the default is now. SpecError with every problem that is found.
+    """
+    path = Path(path)
+    problems: list[Problem] = []
+    raw, overridden = _override(read_document(path), overrides, output, problems)
+    expanded = expand_environment(raw, os.environ, problems)
+    settings = _collect(problems, partial(validate, expanded))
+    if settings is None:
+        raise SpecError(_one_a_place(problems))
+    folder = path.absolute().parent
+    places = _Places(folder=folder, overridden=overridden, time=scheduled_time or datetime.now(UTC), problems=problems)
+    settings = places.in_settings(settings)
+    problems += [] if problems else inconsistencies(settings)
+    if problems:
+        raise SpecError(_one_a_place(problems))
+    return LoadedSpec(path=path, folder=folder, settings=settings, raw=raw)
+
+
+def _override(
+    document: dict[str, Any], texts: Sequence[str], output: str | None, problems: list[Problem]
+) -> tuple[dict[str, Any], set[Location]]:
+    """The document with every override that can be applied, and where they went."""
+    places: set[Location] = set()
+    wanted = [_collect(problems, lambda text=text: parse_override(text)) for text in texts]  # type: ignore[misc]
+    if output is not None:
+        wanted.append(Override(path=("output", "uri"), value=output))
+    for override in filter(None, wanted):
+        done = _collect(problems, partial(apply_override, document, override))
+        if done is not None:
+            document, place = done
+            places.add(place)
+    return document, places
+
+
+def _collect(problems: list[Problem], step: Callable[[], T]) -> T | None:
+    """What `step` returns; None after a SpecError, whose problems are collected."""
+    try:
+        return step()
+    except SpecError as error:
+        problems.extend(error.problems)
+        return None
+
+
+def _one_a_place(problems: Sequence[Problem]) -> list[Problem]:
+    """The first problem of every place: what a step could not fill in would be refused by the next one too."""
+    return list({problem.where: problem for problem in reversed(problems)}.values())[::-1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Places:
+    """Makes URIs absolute: from the spec's folder, or from the current one where an override gave them."""
+
+    folder: Path
+    overridden: set[Location]
+    time: datetime
+    problems: list[Problem]
+
+    def in_settings(self, settings: PredictSettings) -> PredictSettings:
+        output = settings.output.model_copy(update={"uri": self._uri(settings.output.uri, ("output", "uri"))})
+        update = {"input": self._input(settings.input), "output": output, "model": self._model(settings.model)}
+        return settings.model_copy(update=update)
+
+    def _input(self, settings: InputSettings) -> InputSettings:
+        allow = [self._uri(uri, ("input", "allow", index)) for index, uri in enumerate(settings.allow)]
+        if isinstance(settings.uri, str):
+            return settings.model_copy(update={"uri": self._uri(settings.uri, ("input", "uri")), "allow": allow})
+        entries = [self._entry(entry, ("input", "uri", index)) for index, entry in enumerate(settings.uri)]
+        return settings.model_copy(update={"uri": entries, "allow": allow})
+
+    def _entry(self, entry: str | NamedUri, location: Location) -> str | NamedUri:
+        if isinstance(entry, str):
+            return self._uri(entry, location)
+        return entry.model_copy(update={"uri": self._uri(entry.uri, (*location, "uri"))})
+
+    def _model(self, settings: ModelSettings) -> ModelSettings:
+        """A model's paths are resolved where models are, from the spec's folder: here only those of overrides."""
+        update: dict[str, Any] = {}
+        for key in ("weights", "labels"):
+            value = getattr(settings, key)
+            if isinstance(value, str) and self._is_overridden(("model", key)):
+                update[key] = self._uri(value, ("model", key))
+        kind, _, rest = settings.source.partition(":")
+        is_path = kind == "export" or (kind == "transformers" and os.path.isdir(rest))
+        if is_path and self._is_overridden(("model", "source")):
+            update["source"] = f"{kind}:{self._uri(rest, ('model', 'source'))}"
+        return settings.model_copy(update=update)
+
+    def _uri(self, uri: str, location: Location) -> str:
+        where = ".".join(map(str, location))
+        if _CREDENTIALS.match(uri):
+            self.problems.append(Problem(where, f"credentials in an {scheme(uri)}:// URI", "credentials elsewhere"))
+            return uri
+        base = Path.cwd() if self._is_overridden(location) else self.folder
+        try:
+            return normalise(expand_time(uri, self.time), base)
+        except SpecError as error:
+            self.problems.extend(Problem(where, f"{uri!r}: {p.found}", p.expected) for p in error.problems)
+            return uri
+
+    def _is_overridden(self, location: Location) -> bool:
+        return any(location[: len(place)] == place for place in self.overridden)
