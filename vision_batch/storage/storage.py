@@ -12,10 +12,14 @@ from vision_batch.storage.object_info import ObjectInfo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadRequest:
-    """One whole object to read; with `version`, only that version of it."""
+    """One whole object to read; with `version`, only that version of it.
+
+    `size_bytes`, where it is known, lets many reads share a budget of bytes exactly rather than by a guess.
+    """
 
     uri: str
     version: str | None = None
+    size_bytes: int | None = None
 
 
 class Storage(Protocol):
@@ -42,11 +46,21 @@ class Storage(Protocol):
     def open(self, info: ObjectInfo) -> BinaryIO:
         """A seekable reader of one version of an object that reads ahead; raises ChangedError when it changes."""
 
-    def put(self, uri: str, data: bytes, *, if_absent: bool = False, if_version: str | None = None) -> ObjectInfo:
+    def put(
+        self,
+        uri: str,
+        data: bytes,
+        *,
+        if_absent: bool = False,
+        if_version: str | None = None,
+        scratch: str | None = None,
+    ) -> ObjectInfo:
         """Writes an object whole or not at all.
 
-        With `if_absent`, ExistsError when there is one already (exactly one of several writers wins). With
-        `if_version`, ChangedError when the present object is another version.
+        With `if_absent`, ExistsError when there is one already (exactly one of several writers wins); a writer whose
+        answer got lost may see it for its own object, so the caller compares. With `if_version`, ChangedError when the
+        present object is another version or gone. `scratch` is the folder for temporary files where a storage needs
+        them, on the same file system; by default the object's own folder.
         """
 
     def delete(self, uri: str) -> None:
