@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -16,7 +16,7 @@ class PreprocessSettings(Settings):
     """From a decoded picture to what the model was trained on.
 
     Steps in order: `function` (a plug-in; uint8 RGB in and out), one of the three resizes, centre crop, and, on the
-    device, (x / 255 - mean) / std per RGB channel.
+    device, (x / 255 - mean) / std per RGB channel. Every resize is antialiased.
     """
 
     function: str | None = None
@@ -24,6 +24,7 @@ class PreprocessSettings(Settings):
     resize_px: tuple[Side, Side] | None = None
     letterbox_px: Side | None = None
     crop_px: Side | None = None
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     mean: Channels = (0.485, 0.456, 0.406)
     std: Channels = (0.229, 0.224, 0.225)
 

@@ -1,0 +1,84 @@
+"""A spec's model, found and digested, ready to travel to workers and be loaded there."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vision_batch.errors import Problem, SpecError
+from vision_batch.images.settings import PreprocessSettings
+from vision_batch.models.digest import weights_digest
+from vision_batch.models.labels import read_labels
+from vision_batch.models.settings import ModelSettings
+from vision_batch.models.table import SOURCES
+from vision_batch.plugin import Plugin
+from vision_batch.storage.uri import normalise
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelBundle:
+    """All that a worker needs to load the model. Pickles; knows no torch.
+
+    `facts` is all that decides the model's predictions, by name, for the output's definition. `labels` are the spec's,
+    else the model's own, class index to name. `preprocess` is what a model's own folder demands, None where it does
+    not say.
+    """
+
+    kind: str
+    location: str
+    plugin: Plugin | None
+    options: dict[str, Any]
+    weights: str | None
+    labels: tuple[str, ...] | None
+    preprocess: PreprocessSettings | None
+    facts: dict[str, str]
+
+    def load(self) -> torch.nn.Module:
+        """The module in eval mode, on the CPU, float32.
+
+        ModelError if it cannot be loaded, or if its files are not those that `facts` tells of.
+        """
+        return SOURCES[self.kind].load(self)
+
+
+def resolve_model(settings: ModelSettings, folder: Path) -> ModelBundle:
+    """Finds the model of a spec that lies in `folder`, and digests its code and weights; loads nothing.
+
+    SpecError for an unknown kind of source, files that are not there, and options that do not fit.
+    """
+    kind, _, address = settings.source.partition(":")
+    if kind not in SOURCES or not address:
+        raise SpecError(_unknown_source(settings.source, kind))
+    weights = None if settings.weights is None else normalise(settings.weights, folder)
+    found = SOURCES[kind].resolve(address, settings, folder)
+    labels = read_labels(settings.labels, folder) or found.labels
+    facts = {"source": kind, **found.facts}
+    if weights is not None:
+        facts["weights_sha256"] = weights_digest(weights)
+    if settings.options:
+        facts["options"] = json.dumps(settings.options, sort_keys=True, default=str)
+    if labels is not None:
+        facts["labels"] = f"{len(labels)}, sha256 {hashlib.sha256(json.dumps(labels).encode()).hexdigest()}"
+    return ModelBundle(
+        kind=kind,
+        location=found.location,
+        plugin=found.plugin,
+        options=dict(settings.options),
+        weights=weights,
+        labels=labels,
+        preprocess=found.preprocess,
+        facts=facts,
+    )
+
+
+def _unknown_source(source: str, kind: str) -> Problem:
+    expected = "one of " + ", ".join(f"{name}:…" for name in SOURCES)
+    near = difflib.get_close_matches(kind, SOURCES, n=1)
+    return Problem("model.source", repr(source), f"{expected}; did you mean {near[0]}:…?" if near else expected)

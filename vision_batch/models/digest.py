@@ -1,0 +1,59 @@
+"""What a model's files hold: their SHA-256, and whether they would have to be unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+
+from vision_batch.errors import ForbiddenError, ModelError, NotFoundError, Problem, SpecError
+from vision_batch.storage.table import storage_for
+
+BLOCK_BYTES = 8 << 20
+CONVERT = (
+    'python -c "import torch, safetensors.torch as s; '
+    "s.save_file({k: v.contiguous() for k, v in torch.load('IN', weights_only=True).items()}, 'OUT.safetensors')\""
+)
+
+
+def file_digest(uri: str, *, where: str) -> str:
+    """SHA-256 of one object, hexadecimal, read in blocks; SpecError, naming `where`, if it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        storage = storage_for(uri)
+        with storage.open(storage.stat(uri)) as reader:
+            while block := reader.read(BLOCK_BYTES):
+                digest.update(block)
+    except (NotFoundError, ForbiddenError) as error:
+        raise SpecError(Problem(where, str(error), "a file that can be read")) from error
+    return digest.hexdigest()
+
+
+def weights_digest(uri: str) -> str:
+    """SHA-256 of safetensors weights; SpecError if the file is a pickle or cannot be read."""
+    digest = file_digest(uri, where="model.weights")
+    if reason := pickle_reason(storage_for(uri).read_range(uri, 0, 4096)):
+        raise SpecError(
+            Problem("model.weights", f"{uri} {reason}", f"safetensors; convert a file you trust: {CONVERT}")
+        )
+    return digest
+
+
+def read_checked(uri: str, sha256: str) -> bytes:
+    """A whole object; ModelError if it is not the one that was digested, or is not there."""
+    try:
+        data = storage_for(uri).read(uri)
+    except (NotFoundError, ForbiddenError) as error:
+        raise ModelError(f"{error}; every worker must be able to read it") from error
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise ModelError(f"{uri} has changed since the run began; run again")
+    return data
+
+
+def pickle_reason(head: bytes) -> str | None:
+    """Why a file that begins so cannot be loaded without running code that it brings; None if it is no pickle."""
+    if head.startswith(b"PK\x03\x04") or zipfile.is_zipfile(io.BytesIO(head)):
+        return "is a zip archive as torch.save writes it: a pickle, which can run any code when it is loaded"
+    if head[:1] == b"\x80" and head[1:2] in b"\x00\x01\x02\x03\x04\x05" and len(head) > 2:
+        return "is a pickle, which can run any code when it is loaded"
+    return None

@@ -1,0 +1,30 @@
+"""`export:URI`: a program that torch.export.save wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vision_batch.models.digest import file_digest, read_checked
+from vision_batch.models.settings import ModelSettings
+from vision_batch.models.source import Resolved, refuse_extras
+from vision_batch.storage.uri import normalise
+
+if TYPE_CHECKING:
+    import torch
+
+    from vision_batch.models.bundle import ModelBundle
+
+
+class ExportSource:
+    """Loads the program from what `export_archive` has checked, and nothing else."""
+
+    def resolve(self, address: str, settings: ModelSettings, folder: Path) -> Resolved:
+        refuse_extras(settings)
+        location = normalise(address, folder)
+        return Resolved(location=location, facts={"program_sha256": file_digest(location, where="model.source")})
+
+    def load(self, bundle: ModelBundle) -> torch.nn.Module:
+        from vision_batch.models.export_program import load_program
+
+        return load_program(read_checked(bundle.location, bundle.facts["program_sha256"]), bundle.location)

@@ -1,0 +1,125 @@
+"""A transformers folder's `preprocessor_config.json`, read as PreprocessSettings.
+
+Only the processors whose steps are resize, centre crop, rescale and normalise in that order are known; the semantics
+and the defaults of each are those of transformers 5 (`models/<name>/image_processing_pil_<name>.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from vision_batch.errors import Problem, SpecError
+from vision_batch.images.settings import PreprocessSettings
+
+HALF = (0.5, 0.5, 0.5)
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+BILINEAR, BICUBIC = 2, 3
+INTERPOLATIONS = {BILINEAR: "bilinear", BICUBIC: "bicubic"}
+WARP_FROM_PX = 384
+"""ConvNeXT's processor resizes to a square, without a crop, from this size on."""
+
+
+def _defaults(size: Any, resample: int, mean: tuple[float, ...], std: tuple[float, ...], **more: Any) -> dict[str, Any]:
+    return {"size": size, "resample": resample, "image_mean": mean, "image_std": std, "do_center_crop": False} | more
+
+
+SQUARE_224 = {"height": 224, "width": 224}
+PROCESSORS: dict[str, dict[str, Any]] = {
+    "vit": _defaults(SQUARE_224, BILINEAR, HALF, HALF),
+    "siglip": _defaults(SQUARE_224, BICUBIC, HALF, HALF),
+    "beit": _defaults(SQUARE_224, BICUBIC, HALF, HALF, crop_size=SQUARE_224),
+    "deit": _defaults({"height": 256, "width": 256}, BICUBIC, *IMAGENET, do_center_crop=True, crop_size=SQUARE_224),
+    "bit": _defaults({"shortest_edge": 224}, BICUBIC, *CLIP, do_center_crop=True, crop_size=SQUARE_224),
+    "clip": _defaults({"shortest_edge": 224}, BICUBIC, *CLIP, do_center_crop=True, crop_size=SQUARE_224),
+    "mobilenetv1": _defaults({"shortest_edge": 256}, BILINEAR, HALF, HALF, do_center_crop=True, crop_size=SQUARE_224),
+    "mobilenetv2": _defaults({"shortest_edge": 256}, BILINEAR, HALF, HALF, do_center_crop=True, crop_size=SQUARE_224),
+    "convnext": _defaults({"shortest_edge": 384}, BICUBIC, *IMAGENET, crop_pct=224 / 256),
+}
+SHORTEST_EDGE = {"bit", "clip", "mobilenetv1", "mobilenetv2", "convnext"}
+"""The processors that read a bare number in `size` as the shorter side; the others take it for both."""
+FOREIGN_STEPS = ("do_flip_channel_order", "do_pad", "do_color_quantize", "do_thumbnail", "do_align_long_axis")
+
+
+def read_processor(config: Mapping[str, Any], *, where: str) -> PreprocessSettings:
+    """What `preprocessor_config.json` asks for; SpecError, naming `where`, for a step that is not known."""
+    kind = processor_kind(config)
+    if kind not in PROCESSORS:
+        raise _unknown(where, f"the processor {_type_name(config)!r}", f"one of {', '.join(sorted(PROCESSORS))}")
+    values = PROCESSORS[kind] | {key: value for key, value in config.items() if value is not None}
+    _check_steps(values, where)
+    mean, std = _normalisation(values)
+    return PreprocessSettings(**_geometry(kind, values, where), mean=mean, std=std)
+
+
+def processor_kind(config: Mapping[str, Any]) -> str:
+    """`vit` for ViTImageProcessor, ViTImageProcessorFast and ViTFeatureExtractor alike."""
+    return re.sub(r"(ImageProcessor|FeatureExtractor)(Fast|Pil)?$", "", _type_name(config)).lower()
+
+
+def _type_name(config: Mapping[str, Any]) -> str:
+    return str(config.get("image_processor_type") or config.get("feature_extractor_type") or "")
+
+
+def _check_steps(values: Mapping[str, Any], where: str) -> None:
+    for step in FOREIGN_STEPS:
+        if values.get(step):
+            raise _unknown(where, f"{step}: true", "resize, centre crop, rescale and normalise only")
+    factor = values.get("rescale_factor", 1 / 255)
+    if not values.get("do_rescale", True) or abs(factor * 255 - 1) > 1e-6 or values.get("rescale_offset"):
+        found = f"do_rescale: {values.get('do_rescale', True)}, rescale_factor: {factor}"
+        raise _unknown(where, found, "pixels divided by 255, which is what vision-batch gives to every model")
+
+
+def _normalisation(values: Mapping[str, Any]) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    if not values.get("do_normalize", True):
+        return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    return _channels(values["image_mean"]), _channels(values["image_std"])
+
+
+def _channels(value: Any) -> tuple[float, float, float]:
+    red, green, blue = value if isinstance(value, (list, tuple)) else (value, value, value)
+    return float(red), float(green), float(blue)
+
+
+def _geometry(kind: str, values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    geometry: dict[str, Any] = {}
+    if values.get("do_resize", True):
+        resample = values["resample"]
+        if resample not in INTERPOLATIONS:
+            raise _unknown(where, f"resample: {resample}", "2 (bilinear) or 3 (bicubic)")
+        geometry = _resize(kind, values, where) | {"interpolation": INTERPOLATIONS[resample]}
+    if values["do_center_crop"]:
+        geometry["crop_px"] = _square(values["crop_size"], where)
+    return geometry
+
+
+def _resize(kind: str, values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    size = values["size"]
+    if not isinstance(size, Mapping):
+        size = {"shortest_edge": size} if kind in SHORTEST_EDGE else {"height": size, "width": size}
+    if set(size) == {"height", "width"}:
+        return {"resize_px": (size["height"], size["width"])}
+    if set(size) != {"shortest_edge"}:
+        raise _unknown(where, f"size: {dict(size)}", "shortest_edge, or height and width")
+    edge = size["shortest_edge"]
+    if kind != "convnext":
+        return {"resize_shorter_px": edge}
+    if edge >= WARP_FROM_PX:
+        return {"resize_px": (edge, edge)}
+    return {"resize_shorter_px": int(edge / values["crop_pct"]), "crop_px": edge}
+
+
+def _square(size: Any, where: str) -> int:
+    if not isinstance(size, Mapping):
+        return int(size)
+    if set(size) != {"height", "width"} or size["height"] != size["width"]:
+        raise _unknown(where, f"crop_size: {dict(size)}", "a square")
+    return int(size["height"])
+
+
+def _unknown(where: str, found: str, expected: str) -> SpecError:
+    more = "; for another processor wrap the model in a python: plug-in and write the steps under `preprocess:`"
+    return SpecError(Problem(where, found, expected + more))

@@ -1,0 +1,54 @@
+"""The seam between a spec's `model:` and the places that models come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from vision_batch.errors import Problem, SpecError
+from vision_batch.images.settings import PreprocessSettings
+from vision_batch.models.settings import ModelSettings
+from vision_batch.plugin import Plugin
+
+if TYPE_CHECKING:
+    import torch
+
+    from vision_batch.models.bundle import ModelBundle
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """What a source found out about a model without loading it.
+
+    `location` is where it lies; `facts` is all that decides its predictions, by name; `labels` and `preprocess` are
+    what the model itself says of them.
+    """
+
+    location: str
+    facts: dict[str, str] = field(default_factory=dict)
+    plugin: Plugin | None = None
+    labels: tuple[str, ...] | None = None
+    preprocess: PreprocessSettings | None = None
+
+
+class Source(Protocol):
+    """One kind of `model.source`. Its name is the part before the first colon, its address what follows."""
+
+    def resolve(self, address: str, settings: ModelSettings, folder: Path) -> Resolved:
+        """Finds and digests the model; SpecError for what the spec has wrong. Runs on the driver, without torch."""
+
+    def load(self, bundle: ModelBundle) -> torch.nn.Module:
+        """The module, in the mode for inference, on the CPU; ModelError if it cannot be loaded."""
+
+
+def refuse_extras(settings: ModelSettings) -> None:
+    """SpecError for `weights` and `options` in a spec whose source holds its own."""
+    extras = {"model.weights": settings.weights, "model.options": settings.options}
+    problems = [
+        Problem(where, repr(value), f"nothing: {settings.source.partition(':')[0]} models hold their own")
+        for where, value in extras.items()
+        if value
+    ]
+    if problems:
+        raise SpecError(problems)

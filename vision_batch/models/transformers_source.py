@@ -1,0 +1,150 @@
+"""`transformers:FOLDER_OR_ID`: an image classifier in the format of that library."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vision_batch.errors import ForbiddenError, ModelError, NotFoundError, Problem, SpecError
+from vision_batch.models.digest import file_digest, read_checked
+from vision_batch.models.processor_config import read_processor
+from vision_batch.models.settings import ModelSettings
+from vision_batch.models.source import Resolved, refuse_extras
+from vision_batch.storage.table import storage_for
+from vision_batch.storage.uri import join, normalise, relative_to, scheme
+
+if TYPE_CHECKING:
+    import torch
+
+    from vision_batch.models.bundle import ModelBundle
+
+CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
+WANTED = re.compile(r"config\.json|preprocessor_config\.json|[^/]*\.safetensors|[^/]*\.safetensors\.index\.json")
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".msgpack", ".h5")
+HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+SUFFIX = "_sha256"
+CONVERT = (
+    'python -c "from transformers import AutoModelForImageClassification as A; '
+    "A.from_pretrained('FOLDER').save_pretrained('FOLDER')\""
+)
+INSTALL = "pip install 'vision-batch[transformers]'"
+
+
+class TransformersSource:
+    """Safetensors only and no code from the folder, which also says the labels and the preprocessing."""
+
+    def resolve(self, address: str, settings: ModelSettings, folder: Path) -> Resolved:
+        refuse_extras(settings)
+        location = _locate(address, folder)
+        names = _names(location)
+        config = _read_json(location, CONFIG)
+        processor = _read_json(location, PROCESSOR) if PROCESSOR in names else None
+        where = f"model.source, {PROCESSOR}"
+        return Resolved(
+            location=location,
+            facts={name + SUFFIX: file_digest(join(location, name), where="model.source") for name in names},
+            labels=_labels(config),
+            preprocess=None if processor is None else read_processor(processor, where=where),
+        )
+
+    def load(self, bundle: ModelBundle) -> torch.nn.Module:
+        try:
+            from vision_batch.models.transformers_model import load_classifier
+        except ModuleNotFoundError as error:
+            if error.name != "transformers":
+                raise
+            raise SpecError(Problem("model.source", "transformers is not installed", INSTALL)) from error
+        with _on_disk(bundle) as folder:
+            return load_classifier(folder, bundle.location)
+
+
+def _locate(address: str, folder: Path) -> str:
+    """The URI of the folder: `address` itself, or where the hub's files lie on this machine."""
+    location = normalise(address, folder)
+    if scheme(location) or Path(location).is_dir():
+        return location
+    if not HUB_ID.fullmatch(address):
+        raise SpecError(Problem("model.source", f"no folder {location}", "a folder, s3://… or the id of a hub's model"))
+    return _download(address, location)
+
+
+def _download(address: str, location: str) -> str:
+    try:
+        import huggingface_hub
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    except ModuleNotFoundError as error:
+        raise SpecError(Problem("model.source", "huggingface_hub is not installed", INSTALL)) from error
+    patterns = [CONFIG, PROCESSOR, "*.safetensors", "*.safetensors.index.json"]
+    try:
+        return str(huggingface_hub.snapshot_download(address, allow_patterns=patterns))
+    except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
+        found = f"no folder {location}, and the hub did not give {address!r} ({type(error).__name__})"
+        expected = f"a folder; where there is a network: huggingface-cli download {address} --local-dir FOLDER"
+        raise SpecError(Problem("model.source", found, expected)) from error
+
+
+def _names(location: str) -> list[str]:
+    """The files that decide what the model says, sorted; SpecError if there are no safetensors among them."""
+    try:
+        there = sorted(relative_to(info.uri, location) for info in storage_for(location).list(location))
+    except (NotFoundError, ForbiddenError) as error:
+        raise SpecError(Problem("model.source", str(error), "a folder that can be read")) from error
+    names = [name for name in there if WANTED.fullmatch(name)]
+    if CONFIG not in names:
+        raise SpecError(Problem("model.source", f"no {CONFIG} in {location}", "a folder as save_pretrained writes it"))
+    if not any(name.endswith(".safetensors") for name in names):
+        raise SpecError(_no_safetensors(location, [name for name in there if name.endswith(PICKLES)]))
+    return names
+
+
+def _no_safetensors(location: str, pickles: list[str]) -> Problem:
+    if not pickles:
+        return Problem("model.source", f"no *.safetensors in {location}", "weights as save_pretrained writes them")
+    found = f"only {', '.join(pickles)} in {location}: a pickle, which can run any code when it is loaded"
+    return Problem("model.source", found, f"*.safetensors; convert a folder you trust: {CONVERT}")
+
+
+def _read_json(location: str, name: str) -> dict[str, Any]:
+    uri = join(location, name)
+    try:
+        value = json.loads(storage_for(uri).read(uri))
+    except ValueError as error:
+        raise SpecError(Problem("model.source", f"{uri} is not JSON: {error}", "a whole file")) from error
+    if not isinstance(value, dict):
+        raise SpecError(Problem("model.source", f"{uri} is a {type(value).__name__}", "a JSON object"))
+    return value
+
+
+def _labels(config: dict[str, Any]) -> tuple[str, ...] | None:
+    names = config.get("id2label")
+    if not names:
+        return None
+    missing = [index for index in range(len(names)) if str(index) not in names]
+    if missing:
+        raise SpecError(Problem("model.source, id2label", f"no name for class {missing[0]}", "a name per class index"))
+    return tuple(str(names[str(index)]) for index in range(len(names)))
+
+
+@contextmanager
+def _on_disk(bundle: ModelBundle) -> Iterator[Path]:
+    """A local folder with exactly the files that were digested; ModelError if one has changed since."""
+    digests = {
+        name.removesuffix(SUFFIX): sha256
+        for name, sha256 in bundle.facts.items()
+        if WANTED.fullmatch(name.removesuffix(SUFFIX))
+    }
+    if scheme(bundle.location) == "":
+        for name, sha256 in digests.items():
+            if file_digest(join(bundle.location, name), where="model.source") != sha256:
+                raise ModelError(f"{join(bundle.location, name)} has changed since the run began; run again")
+        yield Path(bundle.location)
+        return
+    with tempfile.TemporaryDirectory(prefix="vision-batch-model-") as folder:
+        for name, sha256 in digests.items():
+            Path(folder, name).write_bytes(read_checked(join(bundle.location, name), sha256))
+        yield Path(folder)

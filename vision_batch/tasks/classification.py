@@ -1,0 +1,102 @@
+"""One label per image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from vision_batch.errors import ModelError
+
+SELECT_UP_TO = 32
+"""Below this many classes to keep, taking the largest again and again is faster than sorting every row."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classification:
+    """Softmax over C classes: the best class in `label`, the best `top_k` in `top_labels`.
+
+    Without `labels` a class is called by its index. Classes with equal scores come in the order of their indices.
+    """
+
+    top_k: int
+    labels: tuple[str, ...] | None
+
+    def fields(self) -> list[pa.Field]:
+        return [
+            pa.field("label", pa.string()),
+            pa.field("label_index", pa.int32()),
+            pa.field("score", pa.float32()),
+            pa.field("top_labels", pa.list_(pa.string())),
+            pa.field("top_scores", pa.list_(pa.float32())),
+        ]
+
+    def check(self, outputs: Any, count: int | None = None) -> None:
+        if not isinstance(outputs, np.ndarray):
+            raise ModelError(
+                f"the model returned {_described(outputs)}; classification needs one tensor of (N, C) logits: "
+                "return it from forward()"
+            )
+        if outputs.ndim != 2 or outputs.shape[1] == 0 or not np.issubdtype(outputs.dtype, np.floating):
+            raise ModelError(
+                f"the model returned {outputs.dtype} of shape {outputs.shape}; classification needs floating-point "
+                "logits of shape (N, C), one row per image and one column per class, without softmax"
+            )
+        if count is not None and outputs.shape[0] != count:
+            raise ModelError(
+                f"the model returned {outputs.shape[0]} rows for {count} images; classification needs one row per image"
+            )
+        if self.labels is not None and outputs.shape[1] != len(self.labels):
+            raise ModelError(
+                f"the model returned scores for {outputs.shape[1]} classes and model.labels has {len(self.labels)} "
+                "names; give one name per class, in the order of the model's outputs"
+            )
+
+    def finite(self, outputs: np.ndarray) -> np.ndarray:
+        return np.asarray(np.isfinite(outputs).all(axis=1))
+
+    def columns(self, outputs: np.ndarray, sizes: Sequence[tuple[int, int]]) -> list[pa.Array]:
+        count, classes = outputs.shape
+        best = _largest(outputs, min(self.top_k, classes))
+        scores = _softmax_at(outputs, best)
+        names = pa.array(self.labels or [str(index) for index in range(classes)], pa.string())
+        offsets = pa.array(np.arange(count + 1, dtype=np.int32) * best.shape[1])
+        return [
+            names.take(pa.array(best[:, 0])),
+            pa.array(best[:, 0].astype(np.int32)),
+            pa.array(scores[:, 0]),
+            pa.ListArray.from_arrays(offsets, names.take(pa.array(best.ravel()))),
+            pa.ListArray.from_arrays(offsets, pa.array(scores.ravel())),
+        ]
+
+
+def _largest(logits: np.ndarray, k: int) -> np.ndarray:
+    """Indices (N, k) of the k largest of each row, best first; of equal ones the lower index."""
+    if k > SELECT_UP_TO:
+        return np.argsort(-logits, axis=1, kind="stable")[:, :k]
+    left = logits.copy()
+    rows = np.arange(len(left))
+    best = np.empty((len(left), k), np.int64)
+    for place in range(k):
+        best[:, place] = left.argmax(axis=1)
+        left[rows, best[:, place]] = -np.inf
+    return best
+
+
+def _softmax_at(logits: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Softmax of each row at `index` (N, k): float32. Shifted by the largest, summed in float64."""
+    top = logits.max(axis=1, keepdims=True)
+    total = np.exp(logits - top).sum(axis=1, keepdims=True, dtype=np.float64)
+    shifted = np.take_along_axis(logits, index, axis=1).astype(np.float64) - top
+    return np.asarray(np.exp(shifted) / total, dtype=np.float32)
+
+
+def _described(outputs: Any) -> str:
+    if isinstance(outputs, dict):
+        return f"a dict with {', '.join(map(str, outputs))}"
+    if isinstance(outputs, (list, tuple)):
+        return f"a {type(outputs).__name__} of {len(outputs)}"
+    return f"a {type(outputs).__name__}"
