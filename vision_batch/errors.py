@@ -10,8 +10,12 @@ VisionBatchError
 │   ├── ChangedError       the object is not the version that was planned (412)
 │   ├── ExistsError        put if absent, and it is there already
 │   └── UnavailableError   5xx, resets, cut bodies, time-outs: after all retries
+├── LedgerError            a file of the ledger cannot be understood, or says what cannot be: the run fails, exit 1
+│   ├── PartError          a Parquet file of the output is not a readable part
+│   └── PartConflictError  a cell's part is there already and belongs to something else
 ├── ModelError             the model cannot be loaded, or does not answer as its task needs: the run fails, exit 1
 ├── DeviceError            the accelerator failed (not an image's fault): the actor starts anew
+├── EngineError            Ray gave up on a pass; what was committed stays, the run loop looks and tries again
 └── HeldError              another run holds the output, exit 5
 """
 
@@ -116,12 +120,36 @@ class UnavailableError(StorageError):
     """The storage did not answer properly, after all retries."""
 
 
+class LedgerError(VisionBatchError):
+    """A file of the ledger cannot be understood, or says what cannot be; `uri` names it."""
+
+    def __init__(self, uri: str, message: str) -> None:
+        super().__init__(f"{uri}: {message}")
+        self.uri = uri
+        self.message = message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.uri, self.message)
+
+
+class PartError(LedgerError):
+    """A Parquet file of the output is not a readable part: foreign, or damaged."""
+
+
+class PartConflictError(LedgerError):
+    """A cell's part is there already and is of another version or definition."""
+
+
 class ModelError(VisionBatchError):
     """The model cannot be loaded, or does not answer as its task needs."""
 
 
 class DeviceError(VisionBatchError):
     """The accelerator failed; no image is to blame."""
+
+
+class EngineError(VisionBatchError):
+    """Ray gave up on a pass: a device failed, a worker died too often, a node vanished."""
 
 
 class HeldError(VisionBatchError):

@@ -1,0 +1,1 @@
+"""Which images are done? Plan, cells, parts, manifest, verify."""

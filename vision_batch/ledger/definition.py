@@ -1,0 +1,124 @@
+"""The definition: all that decides a prediction's value. An output belongs to exactly one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from vision_batch.errors import DefinitionError, ExistsError, LedgerError, NotFoundError, Problem
+from vision_batch.ledger.paths import LedgerPaths
+from vision_batch.storage.table import storage_for
+
+FORMAT = 1
+CELL_ROWS = 4096
+"""Rows per cell of a new output: small enough to lose little, large enough that parts are not dust."""
+
+Fact = Any
+"""A JSON value: str, int, float, bool, None, or a list or dict of such."""
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """Facts by name (`model.source`, `preprocess.crop_px`, …). Tuples count as lists."""
+
+    facts: Mapping[str, Fact]
+
+    @property
+    def canonical(self) -> str:
+        """The same text for the same facts, whatever their order. ValueError for NaN and infinity."""
+        return json.dumps(dict(self.facts), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256, hexadecimal."""
+        return hashlib.sha256(self.canonical.encode()).hexdigest()
+
+    def differences(self, recorded: Definition) -> list[Problem]:
+        """One problem for each fact that differs: found here, expected as recorded."""
+        here, there = json.loads(self.canonical), json.loads(recorded.canonical)
+        return [
+            Problem(name, _text(here, name), _text(there, name))
+            for name in sorted(here.keys() | there.keys())
+            if _text(here, name) != _text(there, name)
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimedOutput:
+    """What an output was created with. `cell_rows` and `created` (UTC, ISO 8601) decide no prediction."""
+
+    definition: Definition
+    cell_rows: int
+    created: str
+
+
+def read_definition(paths: LedgerPaths) -> ClaimedOutput | None:
+    """The stored definition, None where nothing has claimed the output; LedgerError when it is damaged."""
+    try:
+        data = storage_for(paths.definition).read(paths.definition)
+    except NotFoundError:
+        return None
+    try:
+        stored = json.loads(data)
+        if stored["format"] != FORMAT:
+            raise ValueError(f"format {stored['format']!r}, this version reads {FORMAT}")
+        definition = Definition(dict(stored["definition"]))
+        claimed = ClaimedOutput(
+            definition=definition, cell_rows=int(stored["cell_rows"]), created=str(stored["created"])
+        )
+        if stored["digest"] != definition.digest:
+            raise ValueError("its digest differs")
+    except (ValueError, KeyError, TypeError) as error:
+        raise LedgerError(paths.definition, f"the output's definition cannot be read: {error}") from error
+    return claimed
+
+
+def claim_definition(paths: LedgerPaths, definition: Definition, *, cell_rows: int = CELL_ROWS) -> ClaimedOutput:
+    """Makes the output belong to `definition`, or finds that it does; the first of several claimants wins.
+
+    DefinitionError when it belongs to another one: a problem for each fact that differs, and one with the ways out.
+    The returned facts and `cell_rows` are the stored ones.
+    """
+    claimed = read_definition(paths) or _claim(paths, definition, cell_rows)
+    check_definition(paths, definition, claimed)
+    return claimed
+
+
+def check_definition(paths: LedgerPaths, definition: Definition, claimed: ClaimedOutput) -> None:
+    """DefinitionError when an output that was claimed belongs to another definition. Writes nothing."""
+    differences = definition.differences(claimed.definition)
+    if differences:
+        ways_out = Problem(
+            "output.uri",
+            f"{paths.output}, which belongs to the definition of {claimed.created}",
+            "another output.uri for this definition, or a spec brought back to what is recorded",
+        )
+        raise DefinitionError([*differences, ways_out])
+
+
+def _claim(paths: LedgerPaths, definition: Definition, cell_rows: int) -> ClaimedOutput:
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    stored = {
+        "format": FORMAT,
+        "created": created,
+        "cell_rows": cell_rows,
+        "digest": definition.digest,
+        "definition": json.loads(definition.canonical),
+    }
+    data = json.dumps(stored, indent=2, sort_keys=True).encode()
+    try:
+        storage_for(paths.definition).put(paths.definition, data, if_absent=True, scratch=paths.scratch)
+    except ExistsError:
+        winner = read_definition(paths)
+        if winner is None:
+            raise LedgerError(paths.definition, "appeared and vanished while this run claimed the output") from None
+        return winner
+    return ClaimedOutput(definition=Definition(stored["definition"]), cell_rows=cell_rows, created=created)
+
+
+def _text(facts: dict[str, Fact], name: str) -> str:
+    return json.dumps(facts[name], sort_keys=True, ensure_ascii=False) if name in facts else "nothing"

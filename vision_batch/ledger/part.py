@@ -1,0 +1,204 @@
+"""Parts: one Parquet file holds exactly one cell, appears whole or not at all, and is its own commit record."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from vision_batch.errors import ExistsError, PartConflictError, PartError
+from vision_batch.ledger.digest import table_digest
+from vision_batch.ledger.paths import LedgerPaths
+from vision_batch.storage.object_info import ObjectInfo
+from vision_batch.storage.storage import Storage
+from vision_batch.storage.table import storage_for
+
+METADATA_KEY = b"vision_batch"
+FORMAT = 1
+TAIL_BYTES = 64 << 10
+"""Read at once from a part's end: the footer of nearly every part."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartRecord:
+    """What a part says of itself, in its footer.
+
+    `version` is the shard's, `definition` a digest, `errors` counts error rows by code. `last` says that the shard has
+    no cell after this one. `digest` is a SHA-256 over the logical values, the schema and all the facts here, the run
+    included: Parquet's page checksums do not cover the footer.
+    """
+
+    shard: str
+    version: str
+    cell: int
+    first_row: int
+    rows: int
+    last: bool
+    definition: str
+    run: str
+    images_ok: int
+    errors: dict[str, int]
+    digest: str = ""
+
+    def to_json(self) -> str:
+        return json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> PartRecord:
+        """ValueError for what is no record of this format, whatever is wrong with it."""
+        try:
+            facts = json.loads(text)
+            if facts.pop("format", None) != FORMAT:
+                raise ValueError("a record of another format")
+            record = cls(**facts)
+        except (TypeError, AttributeError) as error:
+            raise ValueError(f"not a part's record: {error}") from error
+        for name, kind in _FACTS.items():
+            if type(getattr(record, name)) is not kind:
+                raise ValueError(f"not a part's record: {name} is {getattr(record, name)!r}")
+        return record
+
+    def is_same_cell(self, other: PartRecord) -> bool:
+        """Whether both hold the same rows of the same version, predicted under the same definition."""
+        return (self.shard, self.cell, self.version, self.definition) == (
+            other.shard,
+            other.cell,
+            other.version,
+            other.definition,
+        )
+
+
+_FACTS: dict[str, type] = {
+    "shard": str,
+    "version": str,
+    "cell": int,
+    "first_row": int,
+    "rows": int,
+    "last": bool,
+    "definition": str,
+    "run": str,
+    "images_ok": int,
+    "errors": dict,
+    "digest": str,
+}
+
+
+def record_for(
+    table: pa.Table,
+    *,
+    shard: str,
+    version: str,
+    cell: int,
+    cell_rows: int,
+    last: bool,
+    definition: str,
+    run: str,
+) -> PartRecord:
+    """The sealed record of a cell's whole table (`output_schema`, rows in order): counts and digest come from it."""
+    counts = pc.value_counts(table.column("error_code").combine_chunks().drop_null())
+    errors = {entry["values"]: entry["counts"] for entry in counts.to_pylist()}
+    record = PartRecord(
+        shard=shard,
+        version=version,
+        cell=cell,
+        first_row=cell * cell_rows,
+        rows=table.num_rows,
+        last=last,
+        definition=definition,
+        run=run,
+        images_ok=table.num_rows - sum(errors.values()),
+        errors=dict(sorted(errors.items())),
+    )
+    return seal(table, record)
+
+
+def seal(table: pa.Table, record: PartRecord) -> PartRecord:
+    """The record with the digest over `table` and its own other facts."""
+    unsealed = replace(record, digest="")
+    return replace(record, digest=table_digest(table, unsealed.to_json()))
+
+
+def encode_part(table: pa.Table, record: PartRecord) -> bytes:
+    """A Parquet file: zstd, page checksums, the sealed record in the footer; the table's own metadata is dropped."""
+    if table.num_rows != record.rows or not record.digest:
+        raise ValueError(f"{table.num_rows} rows do not go with the record {record}; record_for makes the right one")
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        table.replace_schema_metadata({METADATA_KEY: record.to_json().encode()}),
+        sink,
+        compression="zstd",
+        write_page_checksum=True,
+    )
+    return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
+
+
+def read_part_record(storage: Storage, info: ObjectInfo) -> PartRecord:
+    """The record in a part's footer, read without its pages; PartError for a foreign or damaged file."""
+    tail = storage.read_range(info.uri, max(0, info.size_bytes - TAIL_BYTES), info.size_bytes, version=info.version)
+    footer_bytes = int.from_bytes(tail[-8:-4], "little") + 8
+    if tail[-4:] != b"PAR1" or footer_bytes > info.size_bytes:
+        raise PartError(info.uri, "not a whole Parquet file: its end is missing")
+    if footer_bytes > len(tail):
+        tail = storage.read_range(info.uri, info.size_bytes - footer_bytes, info.size_bytes, version=info.version)
+    try:
+        metadata = pq.read_metadata(pa.BufferReader(tail))
+    except (pa.ArrowException, OSError) as error:
+        raise PartError(info.uri, f"its Parquet footer is damaged: {error}") from error
+    return _record(info.uri, metadata)
+
+
+def read_part(uri: str, data: bytes) -> tuple[PartRecord, pa.Table]:
+    """A whole part, every checksum and the digest compared; PartError says what does not hold."""
+    try:
+        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        record = _record(uri, file.metadata)
+        table = file.read(use_threads=False)
+    except (pa.ArrowException, OSError) as error:
+        raise PartError(uri, f"damaged: {error}") from error
+    if seal(table, record).digest != record.digest:
+        raise PartError(uri, "its content or its record is not what was written: the digest differs")
+    return record, table
+
+
+def commit_part(paths: LedgerPaths, table: pa.Table, record: PartRecord) -> PartRecord:
+    """Writes a cell's part in one step and returns the record that now stands for it.
+
+    `record` comes from `record_for`. Whoever commits first wins. When the cell's part is there already with the same
+    version and definition, that is success and the stored record is returned; PartConflictError otherwise.
+    """
+    uri = paths.part(record.shard, record.cell)
+    storage = storage_for(uri)
+    try:
+        storage.put(uri, encode_part(table, record), if_absent=True, scratch=paths.scratch)
+    except ExistsError:
+        stored = read_part_record(storage, storage.stat(uri))
+        if not stored.is_same_cell(record):
+            raise PartConflictError(uri, _conflict(stored, record)) from None
+        return stored
+    return record
+
+
+def _record(uri: str, metadata: Any) -> PartRecord:
+    text = (metadata.metadata or {}).get(METADATA_KEY)
+    if text is None:
+        raise PartError(uri, "a Parquet file that vision-batch did not write")
+    try:
+        record = PartRecord.from_json(text)
+    except ValueError as error:
+        raise PartError(uri, str(error)) from error
+    if record.rows != metadata.num_rows:
+        raise PartError(uri, f"holds {metadata.num_rows} rows, its record says {record.rows}")
+    return record
+
+
+def _conflict(stored: PartRecord, ours: PartRecord) -> str:
+    names = ("shard", "cell", "version", "definition")
+    differing = [name for name in names if getattr(stored, name) != getattr(ours, name)]
+    facts = "; ".join(f"{name} {getattr(stored, name)!r} there, {getattr(ours, name)!r} here" for name in differing)
+    return (
+        f"a part of another kind holds this cell's place ({facts}); run again: what the plan no longer has is removed"
+    )

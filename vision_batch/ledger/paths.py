@@ -1,0 +1,75 @@
+"""The one place that knows the names of files in and beside an output."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+from vision_batch.storage.uri import join
+
+SEGMENT = re.compile(r"(\d{6})\.plan")
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerPaths:
+    """URIs below one output folder.
+
+    Everything but parts is in `_ledger/` and without the suffix `.parquet`: some readers take every Parquet file of a
+    tree, whatever its folder is called.
+    """
+
+    output: str
+
+    def part_name(self, shard: str, cell: int) -> str:
+        """The file name of a cell's part. Fixed by the cell alone, so that whoever writes it writes the same file."""
+        return f"part-{hashlib.sha256(shard.encode()).hexdigest()[:16]}-{cell:06d}.parquet"
+
+    def part(self, shard: str, cell: int) -> str:
+        return join(self.output, self.part_name(shard, cell))
+
+    def is_table_file(self, uri: str) -> bool:
+        """Whether readers of OUTPUT/*.parquet see this object of the output's tree."""
+        folder, _, name = uri.rpartition("/")
+        return folder == self.output.rstrip("/") and name.endswith(".parquet")
+
+    @property
+    def ledger(self) -> str:
+        return join(self.output, "_ledger")
+
+    @property
+    def definition(self) -> str:
+        return join(self.ledger, "definition.json")
+
+    @property
+    def plan(self) -> str:
+        return join(self.ledger, "plan")
+
+    def segment(self, number: int) -> str:
+        """Segment `number` of the plan, counted from 1."""
+        return join(self.plan, f"{number:06d}.plan")
+
+    def segment_number(self, uri: str) -> int | None:
+        """The number of a segment's URI, None for any other object."""
+        match = SEGMENT.fullmatch(uri.rpartition("/")[2])
+        return int(match[1]) if match else None
+
+    @property
+    def manifest(self) -> str:
+        return join(self.ledger, "manifest")
+
+    @property
+    def runs(self) -> str:
+        return join(self.ledger, "runs")
+
+    def run(self, run_id: str) -> str:
+        return join(self.runs, f"{run_id}.json")
+
+    @property
+    def scratch(self) -> str:
+        """Where files are written before they are linked into place; used on file systems only."""
+        return join(self.ledger, "tmp")
+
+    def metrics(self, run_id: str) -> str:
+        """A run's metrics folder, beside the output and not in it: OUTPUT/*.parquet is nothing but parts."""
+        return join(f"{self.output.rstrip('/')}-metrics", run_id)

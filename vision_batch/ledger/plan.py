@@ -1,0 +1,138 @@
+"""The frozen, append-only plan: which shards the input has, the same for ever once they were planned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from vision_batch.datasets.format import Format
+from vision_batch.datasets.listing import list_inputs
+from vision_batch.datasets.naming import relative_name
+from vision_batch.datasets.settings import InputSettings
+from vision_batch.datasets.shard import Shard
+from vision_batch.datasets.table import FORMATS
+from vision_batch.errors import ExistsError, LedgerError, Problem, SpecError
+from vision_batch.ledger.match import Found, match_files, match_groups
+from vision_batch.ledger.paths import LedgerPaths
+from vision_batch.ledger.recorded import Recorded, read_recorded
+from vision_batch.ledger.segment import Entry, write_segment
+
+EXAMPLES = 10
+ATTEMPTS = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a run works through.
+
+    `ignored` counts listed objects that are no images, `ignored_examples` names up to ten of them. `duplicates` counts
+    files that several inputs list; each is read once. `removed` counts planned files that are no longer in the input;
+    their rows stay. `superseded` are keys that a changed file no longer has: their parts must go. `gone` are keys whose
+    file left the input: their parts stay. `unread` says which files could not be looked into: a run with any ends
+    incomplete. `added` counts the shards that this planning recorded, new and changed.
+    """
+
+    format: str
+    shards: tuple[Shard, ...]
+    superseded: frozenset[str] = frozenset()
+    gone: frozenset[str] = frozenset()
+    added: int = 0
+    removed: int = 0
+    ignored: int = 0
+    ignored_examples: tuple[str, ...] = ()
+    duplicates: int = 0
+    unread: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should hear of, a sentence each."""
+        said = []
+        if self.duplicates:
+            said.append(f"{_files(self.duplicates)} in several inputs; each is read once")
+        if self.removed:
+            said.append(f"{_files(self.removed)} no longer in the input; the rows they have stay in the output")
+        return (*said, *(f"could not be looked into: {reason}" for reason in self.unread))
+
+
+@dataclass(slots=True)
+class _Listing:
+    """The members of every input, and counts of what was left out; filled while `files` is consumed."""
+
+    settings: InputSettings
+    format: Format
+    members: int = 0
+    ignored: int = 0
+    ignored_examples: list[str] = field(default_factory=list)
+    duplicates: int = 0
+
+    def files(self) -> Iterator[Found]:
+        """Members in order: input by input, each in byte order of URIs, each URI once."""
+        for listing in list_inputs(self.settings):
+            for info in listing:
+                if self.format.is_member(info.uri):
+                    self.members += 1
+                    yield Found(info=info, root=listing.root, input_name=listing.name)
+                else:
+                    self.ignored += 1
+                    if len(self.ignored_examples) < EXAMPLES:
+                        self.ignored_examples.append(relative_name(info.uri, listing.root, listing.name))
+            self.duplicates += listing.repeated
+
+
+def make_plan(paths: LedgerPaths, settings: InputSettings, format: Format, *, cell_rows: int, write: bool) -> Plan:
+    """Lists the input, matches it with what is recorded, and (with `write`) records what is new or changed.
+
+    What is unchanged is not opened and keeps its shards; planning an unchanged input writes nothing. Two planners at
+    once agree: a segment is put only if absent, and the loser reads again and plans again. SpecError when there is no
+    image, or when a file cannot serve as its format; errors of listing the input pass through.
+    """
+    for _ in range(ATTEMPTS):
+        recorded = read_recorded(paths)
+        number = recorded.segments + 1
+        plan, entries = _match(recorded, settings, format, cell_rows)
+        if not (write and entries):
+            return plan
+        try:
+            write_segment(paths, number, entries)
+        except ExistsError:
+            continue
+        return plan
+    raise LedgerError(paths.plan, f"other planners were faster {ATTEMPTS} times in a row")
+
+
+def _match(recorded: Recorded, settings: InputSettings, format: Format, cell_rows: int) -> tuple[Plan, list[Entry]]:
+    listing = _Listing(settings, format)
+    format_name = next(name for name, known in FORMATS.items() if known is format)
+    if format.grouped:
+        matched = match_groups(recorded, listing.files(), format_name, cell_rows)
+    else:
+        matched = match_files(recorded, listing.files(), format, format_name, settings)
+    if not listing.members or not (matched.shards or matched.unread):
+        raise SpecError(_nothing(listing, format_name))
+    recorded.add(matched.entries)
+    plan = Plan(
+        format=format_name,
+        shards=tuple(matched.shards),
+        superseded=frozenset(recorded.superseded),
+        gone=recorded.gone,
+        added=sum(entry.kind == "shard" for entry in matched.entries),
+        removed=matched.removed,
+        ignored=listing.ignored,
+        ignored_examples=tuple(listing.ignored_examples),
+        duplicates=listing.duplicates,
+        unread=tuple(matched.unread),
+    )
+    return plan, matched.entries
+
+
+def _nothing(listing: _Listing, format_name: str) -> Problem:
+    where = ", ".join(named.uri for named in listing.settings.inputs)
+    if listing.members:
+        return Problem("input.uri", f"no rows in {_files(listing.members)} of {where}", "at least one image")
+    others = f" ({_files(listing.ignored)} of other kinds: {', '.join(listing.ignored_examples)})"
+    found = f"no {format_name} images in {where}{others if listing.ignored else ''}"
+    return Problem("input.uri", found, "at least one image")
+
+
+def _files(count: int) -> str:
+    return "1 file" if count == 1 else f"{count} files"

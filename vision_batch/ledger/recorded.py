@@ -1,0 +1,68 @@
+"""What the segments of a plan say together: later lines override earlier ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+
+from vision_batch.datasets.shard import Shard
+from vision_batch.ledger.paths import LedgerPaths
+from vision_batch.ledger.segment import Entry, read_segments
+from vision_batch.storage.object_info import ObjectInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedFile:
+    """The first file of some shards: the version that was planned, their keys, and whether it left the input."""
+
+    info: ObjectInfo
+    keys: tuple[str, ...]
+    gone: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Recorded:
+    """The plan so far. `files` is keyed by URI; `shards` has every key that is not superseded, gone ones included.
+
+    A key is superseded when its file was planned again without it: nothing of it may stay in the output.
+    """
+
+    segments: int = 0
+    shards: dict[str, Shard] = field(default_factory=dict)
+    files: dict[str, RecordedFile] = field(default_factory=dict)
+    superseded: set[str] = field(default_factory=set)
+
+    @property
+    def gone(self) -> frozenset[str]:
+        """Keys of shards whose file is no longer in the input: their rows stay, nothing more is expected of them."""
+        return frozenset(key for file in self.files.values() if file.gone for key in file.keys)
+
+    def add(self, entries: Iterable[Entry]) -> None:
+        """Takes in one segment. The shards of one file are consecutive in it, and all of them are there."""
+        self.segments += 1
+        for uri, lines in groupby(entries, key=lambda entry: entry.shard.files[0].uri):
+            self._add_file(uri, list(lines))
+
+    def _add_file(self, uri: str, lines: list[Entry]) -> None:
+        before = self.files.get(uri)
+        info = lines[0].shard.files[0]
+        if lines[0].kind == "gone":
+            self.files[uri] = replace(before or RecordedFile(info=info, keys=()), gone=True)
+            return
+        planned = {line.shard.key: line.shard for line in lines if line.kind == "shard"}
+        for key in before.keys if before else ():
+            if key not in planned:
+                self.shards.pop(key, None)
+                self.superseded.add(key)
+        self.superseded.difference_update(planned)
+        self.shards.update(planned)
+        self.files[uri] = RecordedFile(info=info, keys=tuple(planned))
+
+
+def read_recorded(paths: LedgerPaths) -> Recorded:
+    """The plan as it is stored; LedgerError when a segment is missing or damaged."""
+    recorded = Recorded()
+    for entries in read_segments(paths):
+        recorded.add(entries)
+    return recorded
