@@ -76,7 +76,7 @@ def _main(argv: Sequence[str]) -> int:
     try:
         options = _global_parser().parse_args(argv)
         if options.command is None:
-            _global_parser().print_help()
+            _global_parser().print_help(sys.stderr)
             return ExitCode.WRONG
         command = _command(options.command)
         parser = _command_parser(options.command, command)

@@ -87,7 +87,7 @@ def describe_value(value: Any) -> str:
         case str():
             return repr(value if len(value) <= 80 else value[:77] + "...")
         case list():
-            return "a list"
+            return f"a list of {len(value)}"
         case _:
             return "a mapping"
 

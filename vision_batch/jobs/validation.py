@@ -68,7 +68,7 @@ def _location(document: Any, loc: Location, kind: str) -> Location:
         last = index == len(loc) - 1
         if _has(here, part):
             here = here[part]
-        elif not (last and kind == "missing"):
+        elif not (last and kind == "missing" and isinstance(part, str)):  # a list that is too short is itself to blame
             continue
         path.append(part)
     return tuple(path)
@@ -85,7 +85,7 @@ def _problem(location: Location, detail: Any, document: Any, schema: dict[str, A
     match detail["type"]:
         case "extra_forbidden":
             return _unknown_key(where, location, schema)
-        case "missing":
+        case "missing" if isinstance(location[-1], str) and not _has(_at(document, location[:-1]), location[-1]):
             return Problem(where, "nothing", describe_schema(schema_at(schema, location), schema))
         case "value_error":
             return Problem(where, describe_value(_at(document, location)), str(detail["ctx"]["error"]))
