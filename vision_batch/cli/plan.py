@@ -1,0 +1,55 @@
+"""`vision-batch plan`: says what a run would do, and writes nothing."""
+
+from __future__ import annotations
+
+import argparse
+
+from vision_batch.cli.exit_code import ExitCode
+from vision_batch.cli.output import emit_json
+from vision_batch.jobs.forecast import Forecast, forecast_predict
+from vision_batch.jobs.spec import load_spec
+
+SUMMARY = "say what a run would do; writes nothing"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("spec", help="the job's YAML file")
+    parser.add_argument(
+        "-o", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="override a key of the spec"
+    )
+    parser.add_argument("--output", metavar="URI", help="look at this output instead of the spec's output.uri")
+    parser.add_argument("--address", help="plan for the Ray cluster at this address instead of this machine")
+    parser.add_argument("--json", action="store_true", help="one JSON object as the last line of standard output")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    spec = load_spec(arguments.spec, arguments.overrides, output=arguments.output)
+    forecast = forecast_predict(spec, address=arguments.address)
+    print_forecast(forecast)
+    if arguments.json:
+        emit_json(forecast.as_dict())
+    return ExitCode.DONE
+
+
+def print_forecast(forecast: Forecast) -> None:
+    """What a person wants to know before a run."""
+    images = f"about {forecast.images_estimate:,}" if forecast.images_total is None else f"{forecast.images_total:,}"
+    layout = forecast.layout
+    print(f"input       {forecast.format}: {forecast.shards_total:,} shards, {images} images")
+    if forecast.ignored:
+        print(f"ignored     {forecast.ignored:,} other files, as {', '.join(forecast.ignored_examples)}")
+    print(f"done        {forecast.shards_done:,} shards, {forecast.images_done:,} images")
+    print(f"remaining   {forecast.shards_remaining:,} shards")
+    if forecast.stale_parts:
+        print(f"stale       {forecast.stale_parts:,} parts of changed input would be replaced")
+    print(f"layout      {layout.name}, because {layout.reason}")
+    if layout.preprocessors:
+        cpus = f"{layout.cpus_per_preprocessor} CPUs, {layout.decode_threads} decode threads each"
+        print(f"            {layout.preprocessors} preprocessors with {cpus}")
+    gpus = f", {layout.gpus_per_predictor:g} GPUs" if layout.gpus_per_predictor else ""
+    threads = f", {layout.decode_threads} decode threads" if not layout.preprocessors else ""
+    print(f"            {layout.predictors} predictors with {layout.cpus_per_predictor} CPUs{gpus}{threads} each")
+    print(f"            batches of {layout.batch_rows} images, precision {forecast.precision}")
+    for warning in forecast.warnings:
+        print(f"warning     {warning}")
+    print(f"output      {forecast.output}")

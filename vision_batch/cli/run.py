@@ -1,0 +1,100 @@
+"""`vision-batch run`: runs a job here until it is done; running it again resumes."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from vision_batch.cli.exit_code import ExitCode
+from vision_batch.cli.output import emit_json
+from vision_batch.cli.progress import Progress
+from vision_batch.errors import Problem, SpecError
+from vision_batch.jobs.predict import run_predict
+from vision_batch.jobs.spec import load_spec
+from vision_batch.jobs.summary import RunSummary
+
+SUMMARY = "run a job until it is done; run it again to resume"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("spec", help="the job's YAML file")
+    parser.add_argument(
+        "-o",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override, as compute.batch_size=32",
+    )
+    parser.add_argument("--output", metavar="URI", help="write here instead of the spec's output.uri")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N images, to try a spec; needs --output")
+    parser.add_argument("--address", help="a running Ray cluster (host:port, or auto) instead of a fresh local one")
+    parser.add_argument("--json", action="store_true", help="one JSON object as the last line of standard output")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    if arguments.limit is not None and (arguments.output is None or arguments.limit < 1):
+        raise SpecError(
+            Problem("--limit", str(arguments.limit), "a number above 0, together with --output for a scratch output")
+        )
+    spec = load_spec(arguments.spec, arguments.overrides, output=arguments.output)
+    progress = Progress()
+    with _terminated_like_interrupted():
+        summary = run_predict(
+            spec, address=arguments.address, limit=arguments.limit, reporter=progress, verbose=arguments.verbose
+        )
+    print_summary(summary)
+    if arguments.json:
+        emit_json(summary.as_dict())
+    return exit_code(summary, spec.settings.limits.max_error_fraction)
+
+
+def exit_code(summary: RunSummary, max_error_fraction: float) -> ExitCode:
+    """The interface's: interrupted and incomplete outrank too many errors."""
+    if summary.status == "interrupted":
+        return ExitCode.INTERRUPTED
+    if summary.status == "incomplete":
+        return ExitCode.INCOMPLETE
+    return ExitCode.TOO_MANY_ERRORS if summary.exceeds(max_error_fraction) else ExitCode.DONE
+
+
+def print_summary(summary: RunSummary) -> None:
+    """What a person wants to know when a run has ended."""
+    total = "?" if summary.images_total is None else f"{summary.images_total:,}"
+    print(f"{summary.status}: {summary.images_ok + summary.images_failed:,} of {total} images have their row")
+    counts = f"{summary.images_ok:,} predicted, {summary.images_failed:,} failed"
+    print(f"  images      {counts}, {summary.images_resumed:,} done before")
+    if summary.failures:
+        print(f"  failures    {', '.join(f'{code} {count:,}' for code, count in sorted(summary.failures.items()))}")
+    print(f"  shards      {summary.shards_done:,} of {summary.shards_total:,}")
+    print(f"  time        {summary.seconds:.1f} s{_pace(summary)}")
+    if summary.bottleneck is not None:
+        print(f"  limited by  {summary.bottleneck}")
+    for warning in summary.warnings:
+        print(f"  warning     {warning}")
+    print(f"  output      {summary.output}")
+    print(f"  query       duckdb -c \"SELECT * FROM '{summary.output.rstrip('/')}/*.parquet' LIMIT 10\"")
+
+
+def _pace(summary: RunSummary) -> str:
+    if summary.first_batch_seconds is None:
+        return ""
+    pace = f"; first batch after {summary.first_batch_seconds:.1f} s"
+    return pace if summary.images_per_second is None else f"{pace}, then {summary.images_per_second:,.0f} images/s"
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """SIGTERM raises KeyboardInterrupt, as SIGINT does: one way to stop in order."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -1,0 +1,46 @@
+"""Connecting to the Ray that does the work: a fresh local one, or the cluster at an address."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+
+from vision_batch.errors import Problem, SpecError
+from vision_batch.inference.layout import Resources
+
+
+@contextmanager
+def connected(address: str | None, *, verbose: bool = False) -> Iterator[Resources]:
+    """Connects this process and says what the cluster has; a local Ray ends with the block.
+
+    `address` is what Ray takes: `host:port`, `ray://…`, or `auto` for the cluster of this node. SpecError when nothing
+    answers there.
+    """
+    level = logging.INFO if verbose else logging.ERROR
+    logging.getLogger("ray").setLevel(level)
+    try:
+        if address is None:
+            ray.init(address="local", include_dashboard=False, log_to_driver=verbose, logging_level=level)
+        else:
+            ray.init(address=address, log_to_driver=verbose, logging_level=level)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        where = "a local Ray" if address is None else f"Ray at {address}"
+        reason = " ".join(str(error).split())[:300]
+        raise SpecError(Problem("--address", f"{where} did not come up: {reason}", "a Ray that answers")) from error
+    try:
+        yield cluster_resources()
+    finally:
+        ray.shutdown()
+
+
+def cluster_resources() -> Resources:
+    """What the live nodes of the connected cluster have together."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    return Resources(
+        cpus=int(sum(node.get("CPU", 0) for node in nodes)),
+        gpus=int(sum(node.get("GPU", 0) for node in nodes)),
+        gpu_node_cpus=int(sum(node.get("CPU", 0) for node in nodes if node.get("GPU", 0))),
+    )

@@ -1,0 +1,81 @@
+"""Predicted chunks become parts: a cell is committed when all its chunks are there, whole or not at all."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from vision_batch.inference.chunk import PredictedChunk
+from vision_batch.inference.job import PredictJob
+from vision_batch.inference.stopwatch import Stopwatch
+from vision_batch.ledger.part import PartRecord, commit_part, record_for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WholeCell:
+    """All rows of one cell, in order, ready to be committed."""
+
+    shard: str
+    version: str
+    cell: int
+    last: bool
+    table: pa.Table
+
+
+@dataclass(slots=True)
+class _OpenCell:
+    tables: dict[int, pa.Table] = field(default_factory=dict)
+    last_index: int | None = None
+    last_cell: bool = False
+
+
+class CellGatherer:
+    """Holds the chunks of unfinished cells.
+
+    Chunks may come in any order and more than once: the same index is the same content, because the plan fixes which
+    rows a chunk holds.
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[str, int], _OpenCell] = {}
+
+    def add(self, chunk: PredictedChunk) -> WholeCell | None:
+        """The complete cell, once `chunk` makes it whole."""
+        place = chunk.place
+        key = place.shard, place.cell
+        cell = self._open.setdefault(key, _OpenCell())
+        cell.tables[place.index] = chunk.table
+        if place.ends_cell:
+            cell.last_index, cell.last_cell = place.index, place.last_cell
+        if cell.last_index is None or len(cell.tables) <= cell.last_index:
+            return None
+        del self._open[key]
+        table = pa.concat_tables([cell.tables[index] for index in range(cell.last_index + 1)])
+        return WholeCell(shard=place.shard, version=place.version, cell=place.cell, last=cell.last_cell, table=table)
+
+    def forget(self, shard: str) -> None:
+        """Drops the unfinished cells of a shard that could not be read to its end."""
+        self._open = {key: cell for key, cell in self._open.items() if key[0] != shard}
+
+
+def commit_cell(job: PredictJob, cell: WholeCell, watch: Stopwatch) -> PartRecord:
+    """Writes a cell's part; success also when the same part is there already."""
+    with watch.time("write"):
+        record = record_for(
+            cell.table,
+            shard=cell.shard,
+            version=cell.version,
+            cell=cell.cell,
+            cell_rows=job.cell_rows,
+            last=cell.last,
+            definition=job.definition,
+            run=job.run_id,
+        )
+        return commit_part(job.paths, cell.table, record)
+
+
+def error_counts(table: pa.Table) -> dict[str, int]:
+    """Images by error code; good images are not counted."""
+    return dict(Counter(table["error_code"].drop_null().to_pylist()))

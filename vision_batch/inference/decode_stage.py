@@ -1,0 +1,132 @@
+"""The CPU stage: encoded chunks in, uint8 pixels out, in a pool of threads (decoders and resizers release the GIL)."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vision_batch.datasets.sample import Sample
+from vision_batch.errors import ImageError, ModelError
+from vision_batch.images.preprocess import Preprocessor
+from vision_batch.images.resize import limit_threads
+from vision_batch.inference.chunk import DecodedChunk, Place, Row
+from vision_batch.inference.stopwatch import Stopwatch
+from vision_batch.ledger.cell import Chunk
+
+SLICE_ROWS = 8
+"""Images per task of the pool: enough to hide the cost of a future, few enough to spread a chunk over the threads."""
+
+CHUNKS_AHEAD = 3
+"""Chunks being decoded while one is predicted; with the chunk's own bound this bounds the memory of the stage."""
+
+
+class Decoder:
+    """Decodes and preprocesses chunks, several at a time, and yields them in order.
+
+    `output_px` is the (height, width) that every image gets, None where only the plug-in function knows.
+    One instance serves all concurrent calls of an actor, so that its pool bounds the threads of the process.
+    """
+
+    def __init__(self, preprocessor: Preprocessor, threads: int, output_px: tuple[int, int] | None) -> None:
+        self._preprocessor = preprocessor
+        self._output_px = output_px
+        self._pool = ThreadPoolExecutor(threads, "decode", initializer=limit_threads)
+
+    def __call__(self, shard: str, version: str, chunks: Iterator[Chunk], watch: Stopwatch) -> Iterator[DecodedChunk]:
+        """Chunks of one shard, in order; `chunks` is read at most CHUNKS_AHEAD ahead of what is yielded."""
+        pending: deque[_Pending] = deque()
+        while True:
+            while len(pending) < CHUNKS_AHEAD:
+                with watch.time("read"):
+                    chunk = next(chunks, None)
+                if chunk is None:
+                    break
+                pending.append(self._start(chunk, watch))
+            if not pending:
+                return
+            started = pending.popleft()
+            with watch.time("wait"):
+                rows = [row for part in started.parts for row in part.result()]
+            yield self._finish(shard, version, started, rows)
+
+    def _start(self, chunk: Chunk, watch: Stopwatch) -> _Pending:
+        samples = chunk.samples
+        pixels = None if self._output_px is None else np.empty((len(samples), *self._output_px, 3), np.uint8)
+        slots: list[NDArray[np.uint8] | None] = [None] * len(samples)
+        parts = [
+            self._pool.submit(
+                self._decode_slice, samples, range(start, min(start + SLICE_ROWS, len(samples))), pixels, slots, watch
+            )
+            for start in range(0, len(samples), SLICE_ROWS)
+        ]
+        return _Pending(chunk, pixels, slots, parts)
+
+    def _decode_slice(
+        self,
+        samples: Sequence[Sample],
+        positions: range,
+        pixels: NDArray[np.uint8] | None,
+        slots: list[NDArray[np.uint8] | None],
+        watch: Stopwatch,
+    ) -> list[Row]:
+        start = time.perf_counter()
+        rows = []
+        for position in positions:
+            sample = samples[position]
+            row = Row(row=sample.row, image_id=sample.image_id, truth=sample.truth, kept=sample.kept)
+            rows.append(row)
+            try:
+                if sample.error is not None:
+                    raise sample.error
+                image = self._preprocessor(sample.data or b"")
+            except ImageError as error:
+                row.fail(error)
+                continue
+            row.width, row.height = image.width, image.height
+            if pixels is None:
+                slots[position] = image.pixels
+            else:
+                pixels[position] = image.pixels
+        watch.add("decode", time.perf_counter() - start)
+        return rows
+
+    def _finish(self, shard: str, version: str, started: _Pending, rows: list[Row]) -> DecodedChunk:
+        chunk = started.chunk
+        good = [position for position, row in enumerate(rows) if row.error_code is None]
+        if started.pixels is None:
+            pixels = _stack([started.slots[position] for position in good])
+        else:
+            pixels = started.pixels if len(good) == len(rows) else started.pixels[good]
+        place = Place(
+            shard=shard,
+            version=version,
+            cell=chunk.cell,
+            index=chunk.index,
+            ends_cell=chunk.ends_cell,
+            last_cell=chunk.last_cell,
+        )
+        return DecodedChunk(place=place, rows=rows, good=good, pixels=pixels)
+
+
+class _Pending(NamedTuple):
+    chunk: Chunk
+    pixels: NDArray[np.uint8] | None
+    slots: list[NDArray[np.uint8] | None]
+    parts: list[Future[list[Row]]]
+
+
+def _stack(images: Sequence[NDArray[np.uint8] | None]) -> NDArray[np.uint8]:
+    arrays = [image for image in images if image is not None]
+    if len({array.shape for array in arrays}) > 1:
+        shapes = sorted({f"{array.shape[1]}x{array.shape[0]}" for array in arrays})
+        raise ModelError(
+            f"preprocess.function gives images of different sizes ({', '.join(shapes[:4])}); "
+            "set crop_px, resize_px or letterbox_px as well, so that a batch has one size"
+        )
+    return np.stack(arrays) if arrays else np.empty((0, 1, 1, 3), np.uint8)

@@ -1,0 +1,53 @@
+"""What actors tell the driver: small facts that travel as rows of JSON through the dataset."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Kind = Literal["progress", "part", "shard_failed", "fatal"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One fact from an actor.
+
+    progress      `images` more rows were predicted, of which `errors` by code; `seconds` by stage since the last event
+    part          the part of one cell is committed
+    shard_failed  the storage did not let `shard` be finished, because of `message`; it stays undone
+    fatal         the run cannot go on, because of `message`
+
+    `worker` says where: host, pid, device, and the GPUs that Ray gave the actor.
+    """
+
+    kind: Kind
+    shard: str = ""
+    cell: int = 0
+    images: int = 0
+    errors: Mapping[str, int] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    message: str = ""
+    worker: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @staticmethod
+    def from_json(text: str) -> Event:
+        return Event(**json.loads(text))
+
+    def to_table(self) -> pa.Table:
+        """One row with the column `event`."""
+        import pyarrow as pa
+
+        return pa.table({"event": [self.to_json()]})
+
+
+def events_of(table: pa.Table) -> list[Event]:
+    """The events in a batch of the dataset's last stage."""
+    return [Event.from_json(text) for text in table["event"].to_pylist()]

@@ -1,0 +1,41 @@
+"""All that an actor needs to know of a predict run; pickled once and sent to every actor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vision_batch.datasets.settings import InputSettings
+from vision_batch.images.settings import PreprocessSettings
+from vision_batch.ledger.paths import LedgerPaths
+from vision_batch.models.bundle import ModelBundle
+from vision_batch.plugin import Plugin
+from vision_batch.tasks.settings import TaskSettings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictJob:
+    """One run of a predict spec against one output.
+
+    `definition` is a digest; `precision` is resolved, never auto. `row_limits` bounds the rows of shards, by key, when
+    a spec is tried on its first images only.
+    """
+
+    paths: LedgerPaths
+    run_id: str
+    definition: str
+    input: InputSettings
+    format: str
+    preprocess: PreprocessSettings
+    function: Plugin | None
+    model: ModelBundle
+    task: TaskSettings
+    max_pixels: int
+    precision: str
+    cell_rows: int
+    batch_rows: int
+    extra_fields: tuple[pa.Field, ...]
+    row_limits: dict[str, int] | None = None

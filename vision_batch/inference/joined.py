@@ -1,0 +1,95 @@
+"""The joined layout: one actor per device reads, decodes, predicts and commits; only descriptors and events move."""
+
+from __future__ import annotations
+
+import pickle
+from collections import Counter, deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from vision_batch.errors import ModelError, StorageError
+from vision_batch.inference.cell_gatherer import CellGatherer, WholeCell, commit_cell, error_counts
+from vision_batch.inference.event import Event
+from vision_batch.inference.stopwatch import Stopwatch
+from vision_batch.inference.worker import decoded_chunks, describe_worker, make_decoder, make_model_stage
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from vision_batch.inference.job import PredictJob
+    from vision_batch.inference.layout import Layout
+    from vision_batch.ledger.state import Work
+
+CHUNKS_PER_EVENT = 8
+"""How many chunks share one progress event: a few events a second, whatever the speed."""
+
+CONCURRENT_CALLS = 2
+"""Shards in work at once in one actor: while one ends or waits for storage, the other keeps the device busy."""
+
+
+class JoinedActor:
+    """A Ray Data callable: shards to do in, events out. Concurrent calls share the decode pool and the model."""
+
+    def __init__(self, job: PredictJob, layout: Layout) -> None:
+        self._job = job
+        self._model = make_model_stage(job, layout.decode_threads)
+        self._decoder = make_decoder(job, layout.decode_threads)
+        self._worker = describe_worker(self._model.device)
+        self._writer = ThreadPoolExecutor(1, "write")
+
+    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
+        """`batch` has the column `work`: pickled Work. Yields tables of events."""
+        for blob in batch["work"].to_pylist():
+            for event in self._shard(pickle.loads(blob)):
+                yield event.to_table()
+
+    def _shard(self, work: Work) -> Iterator[Event]:
+        watch = Stopwatch()
+        try:
+            yield from self._predict(work, watch)
+        except StorageError as error:
+            yield Event(kind="shard_failed", shard=work.shard.key, message=str(error), worker=self._worker)
+        except ModelError as error:
+            yield Event(kind="fatal", shard=work.shard.key, message=str(error), worker=self._worker)
+
+    def _predict(self, work: Work, watch: Stopwatch) -> Iterator[Event]:
+        gatherer = CellGatherer()
+        withheld: list[WholeCell] = []
+        commits: deque[Future[Event]] = deque()
+        images, errors = 0, Counter[str]()
+        for number, decoded in enumerate(decoded_chunks(self._job, work, self._decoder, watch)):
+            predicted = self._model(decoded, watch)
+            images += predicted.table.num_rows
+            errors.update(error_counts(predicted.table))
+            cell = gatherer.add(predicted)
+            if cell is not None:
+                withheld.append(cell)
+            if not self._model.suspect:
+                commits.extend(self._commit(withheld, watch))
+            if number % CHUNKS_PER_EVENT == 0:
+                yield self._progress(work, images, errors, watch)
+                images, errors = 0, Counter()
+        commits.extend(self._commit(withheld, watch))
+        for commit in commits:
+            yield commit.result()
+        yield self._progress(work, images, errors, watch)
+
+    def _commit(self, cells: list[WholeCell], watch: Stopwatch) -> Iterator[Future[Event]]:
+        """Starts writing the cells, off the path of the next batch, and empties the list."""
+        while cells:
+            yield self._writer.submit(self._write, cells.pop(0), watch)
+
+    def _write(self, cell: WholeCell, watch: Stopwatch) -> Event:
+        record = commit_cell(self._job, cell, watch)
+        return Event(kind="part", shard=cell.shard, cell=cell.cell, images=record.rows, worker=self._worker)
+
+    def _progress(self, work: Work, images: int, errors: Counter[str], watch: Stopwatch) -> Event:
+        return Event(
+            kind="progress",
+            shard=work.shard.key,
+            images=images,
+            errors=dict(errors),
+            seconds=watch.take(),
+            worker=self._worker,
+        )

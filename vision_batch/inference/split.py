@@ -1,0 +1,139 @@
+"""The split layout: preprocessors read and decode anywhere, predictors hold the devices, one gatherer commits.
+
+What flows is one row a chunk, because Ray cuts and merges blocks by bytes and a chunk must stay together: the columns
+`chunk` (pickled facts), `pixels` (uint8, or an Arrow stream of the predictions) and `event` (for a row that only
+reports, and passes through the later stages untouched).
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from vision_batch.errors import ModelError, StorageError
+from vision_batch.inference.cell_gatherer import CellGatherer, commit_cell, error_counts
+from vision_batch.inference.chunk import DecodedChunk, PredictedChunk
+from vision_batch.inference.event import Event
+from vision_batch.inference.stopwatch import Stopwatch
+from vision_batch.inference.worker import decoded_chunks, describe_worker, make_decoder, make_model_stage
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from vision_batch.inference.job import PredictJob
+    from vision_batch.inference.layout import Layout
+    from vision_batch.ledger.state import Work
+
+ROW = pa.schema([("event", pa.string()), ("chunk", pa.large_binary()), ("payload", pa.large_binary())])
+
+
+class PreprocessActor:
+    """Shards to do in, decoded chunks out."""
+
+    def __init__(self, job: PredictJob, layout: Layout) -> None:
+        self._job = job
+        self._decoder = make_decoder(job, layout.decode_threads)
+        self._worker = describe_worker()
+
+    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
+        """`batch` has the column `work`: pickled Work. Yields rows as the module describes."""
+        for blob in batch["work"].to_pylist():
+            yield from self._shard(pickle.loads(blob))
+
+    def _shard(self, work: Work) -> Iterator[pa.Table]:
+        watch = Stopwatch()
+        try:
+            for chunk in decoded_chunks(self._job, work, self._decoder, watch):
+                facts = (chunk.place, chunk.rows, chunk.good, chunk.pixels.shape, watch.take())
+                yield _row(facts, pa.py_buffer(np.ascontiguousarray(chunk.pixels)))
+        except StorageError as error:
+            yield _event(Event(kind="shard_failed", shard=work.shard.key, message=str(error), worker=self._worker))
+        except ModelError as error:
+            yield _event(Event(kind="fatal", shard=work.shard.key, message=str(error), worker=self._worker))
+
+
+class PredictActor:
+    """Decoded chunks in, predicted chunks out."""
+
+    def __init__(self, job: PredictJob, layout: Layout) -> None:
+        self._model = make_model_stage(job, layout.cpus_per_predictor)
+        self._worker = describe_worker(self._model.device)
+
+    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
+        """Rows as the module describes, in and out."""
+        for index in range(batch.num_rows):
+            row = batch.slice(index, 1)
+            yield row if row["event"][0].is_valid else self._chunk(row)
+
+    def _chunk(self, row: pa.Table) -> pa.Table:
+        place, rows, good, shape, seconds = pickle.loads(row["chunk"][0].as_buffer())
+        pixels: NDArray[np.uint8] = np.frombuffer(row["payload"][0].as_buffer(), np.uint8).reshape(shape)
+        watch = Stopwatch()
+        try:
+            predicted = self._model(DecodedChunk(place=place, rows=rows, good=good, pixels=pixels), watch)
+        except ModelError as error:
+            return _event(Event(kind="fatal", shard=place.shard, message=str(error), worker=self._worker))
+        facts = (place, seconds | watch.take(), self._worker)
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, predicted.table.schema) as stream:
+            stream.write_table(predicted.table)
+        return _row(facts, sink.getvalue())
+
+
+class GatherActor:
+    """Predicted chunks in, events out; commits each cell when it is whole."""
+
+    def __init__(self, job: PredictJob) -> None:
+        self._job = job
+        self._gatherer = CellGatherer()
+
+    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
+        """Rows as the module describes in, tables of events out."""
+        for index in range(batch.num_rows):
+            text = batch["event"][index].as_py()
+            events = [self._passing(text)] if text is not None else self._chunk(batch.slice(index, 1))
+            for event in events:
+                yield event.to_table()
+
+    def _passing(self, text: str) -> Event:
+        event = Event.from_json(text)
+        if event.kind == "shard_failed":
+            self._gatherer.forget(event.shard)
+        return event
+
+    def _chunk(self, row: pa.Table) -> Iterator[Event]:
+        place, seconds, worker = pickle.loads(row["chunk"][0].as_buffer())
+        table = pa.ipc.open_stream(row["payload"][0].as_buffer()).read_all()
+        watch = Stopwatch()
+        cell = self._gatherer.add(PredictedChunk(place=place, table=table))
+        try:
+            if cell is not None:
+                record = commit_cell(self._job, cell, watch)
+                yield Event(kind="part", shard=cell.shard, cell=cell.cell, images=record.rows, worker=worker)
+        except StorageError as error:
+            yield Event(kind="shard_failed", shard=place.shard, message=str(error), worker=worker)
+        yield Event(
+            kind="progress",
+            shard=place.shard,
+            images=table.num_rows,
+            errors=error_counts(table),
+            seconds=dict(Counter(seconds) + Counter(watch.take())),
+            worker=worker,
+        )
+
+
+def _row(facts: tuple[Any, ...], payload: pa.Buffer) -> pa.Table:
+    """One row without copying the payload."""
+    offsets = pa.py_buffer(np.array([0, payload.size], np.int64))
+    column = pa.LargeBinaryArray.from_buffers(pa.large_binary(), 1, [None, offsets, payload])
+    chunk = pa.array([pickle.dumps(facts)], pa.large_binary())
+    return pa.Table.from_arrays([pa.array([None], pa.string()), chunk, column], schema=ROW)
+
+
+def _event(event: Event) -> pa.Table:
+    return pa.table({"event": [event.to_json()], "chunk": [None], "payload": [None]}, schema=ROW)

@@ -1,0 +1,41 @@
+"""Where the time of an actor goes, by stage."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+STAGES = ("read", "decode", "wait", "model", "postprocess", "write")
+"""`read` fetches encoded bytes, `decode` includes preprocessing and sums over its threads, `wait` is the predicting
+thread without a decoded chunk, `model` includes the copies to and from the device, `write` encodes and puts parts."""
+
+
+class Stopwatch:
+    """Seconds by stage, added up over the threads that share it."""
+
+    def __init__(self) -> None:
+        self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def time(self, stage: str) -> Iterator[None]:
+        """Adds the wall time of the block to `stage`, also when it raises."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(stage, time.perf_counter() - start)
+
+    def add(self, stage: str, seconds: float) -> None:
+        with self._lock:
+            self._seconds[stage] += seconds
+
+    def take(self) -> dict[str, float]:
+        """What has been added since the last call."""
+        with self._lock:
+            taken = dict(self._seconds)
+            self._seconds.clear()
+        return taken

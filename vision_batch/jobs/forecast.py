@@ -1,0 +1,82 @@
+"""What a run of a predict job would do."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from vision_batch.cluster.machine import machine_resources
+from vision_batch.errors import Problem, SpecError, StorageError
+from vision_batch.inference.layout import Layout, Resources, choose_layout
+from vision_batch.jobs.prepare import Prepared, prepare
+from vision_batch.jobs.spec import LoadedSpec
+from vision_batch.ledger.definition import CELL_ROWS, check_definition
+from vision_batch.ledger.plan import Plan, make_plan
+from vision_batch.ledger.state import look, todo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """The figures of `plan --json`. `images_total` is None while a shard's count is not known (tars have no index);
+    `images_estimate` then guesses from bytes."""
+
+    format: str
+    shards_total: int
+    shards_done: int
+    shards_remaining: int
+    images_total: int | None
+    images_estimate: int
+    images_done: int
+    ignored: int
+    ignored_examples: tuple[str, ...]
+    stale_parts: int
+    precision: str
+    layout: Layout
+    warnings: tuple[str, ...]
+    output: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def forecast_predict(spec: LoadedSpec, *, address: str | None = None) -> Forecast:
+    """Looks at input and output and writes nothing; connects to Ray only for the resources of `address`."""
+    prepared = prepare(spec)
+    if prepared.claimed is not None:
+        check_definition(prepared.paths, prepared.definition, prepared.claimed)
+    plan = plan_input(prepared, cell_rows=CELL_ROWS if prepared.claimed is None else prepared.claimed.cell_rows)
+    state = look(prepared.paths, plan, prepared.definition.digest)
+    works = todo(plan, state)
+    return Forecast(
+        format=prepared.input.format,
+        shards_total=len(plan.shards),
+        shards_done=len(plan.shards) - len(works),
+        shards_remaining=len(works),
+        images_total=state.images_total,
+        images_estimate=state.images_estimate,
+        images_done=state.images,
+        ignored=plan.ignored,
+        ignored_examples=plan.ignored_examples,
+        stale_parts=len(state.stale),
+        precision=prepared.precision,
+        layout=choose_layout(_resources(address), prepared.settings.compute),
+        warnings=plan.warnings,
+        output=prepared.paths.output,
+    )
+
+
+def plan_input(prepared: Prepared, *, cell_rows: int, write: bool = False) -> Plan:
+    """The plan of the input; SpecError, naming input.uri, when it cannot be listed or read."""
+    try:
+        return make_plan(prepared.paths, prepared.input, prepared.format, cell_rows=cell_rows, write=write)
+    except StorageError as error:
+        raise SpecError(Problem("input.uri", str(error), "an input that can be listed and read")) from error
+
+
+def _resources(address: str | None) -> Resources:
+    if address is None:
+        return machine_resources()
+    from vision_batch.cluster.connect import connected
+
+    with connected(address) as resources:
+        return resources

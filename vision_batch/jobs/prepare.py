@@ -1,0 +1,102 @@
+"""Everything that a predict spec names, found and digested before anything is started."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from vision_batch.datasets.detect import detect_format
+from vision_batch.datasets.format import Format
+from vision_batch.datasets.settings import InputSettings
+from vision_batch.datasets.table import format_named
+from vision_batch.errors import Problem, SpecError
+from vision_batch.images.settings import PreprocessSettings
+from vision_batch.jobs.settings import PredictSettings
+from vision_batch.jobs.spec import LoadedSpec
+from vision_batch.ledger.definition import ClaimedOutput, Definition, read_definition
+from vision_batch.ledger.paths import LedgerPaths
+from vision_batch.models.bundle import ModelBundle, resolve_model
+from vision_batch.plugin import Plugin, find_plugin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A spec with all that decides predictions resolved.
+
+    `input` is the spec's with its format resolved; `claimed` is what the output was created with, if it was.
+    """
+
+    settings: PredictSettings
+    input: InputSettings
+    raw: dict[str, Any]
+    paths: LedgerPaths
+    format: Format
+    preprocess: PreprocessSettings
+    function: Plugin | None
+    model: ModelBundle
+    precision: str
+    limit: int | None
+    definition: Definition
+    claimed: ClaimedOutput | None
+
+
+def prepare(spec: LoadedSpec, *, limit: int | None = None) -> Prepared:
+    """Resolves what a spec names and writes nothing.
+
+    What `auto` stood for when the output was created is taken from its definition, so that it cannot drift. `limit` is
+    part of the definition: an output of the first N images is no beginning of the whole. SpecError for what is wrong.
+    """
+    settings = spec.settings
+    paths = LedgerPaths(settings.output.uri)
+    claimed = read_definition(paths)
+    recorded = claimed.definition.facts if claimed is not None else {}
+    format_name = _resolve(settings.input.format, recorded.get("input.format")) or detect_format(settings.input)
+    input = settings.input.model_copy(update={"format": format_name})
+    format = format_named(format_name)
+    problems = format.problems(input)
+    if problems:
+        raise SpecError(problems)
+    model = resolve_model(settings.model, spec.folder)
+    preprocess = settings.preprocess or model.preprocess
+    if preprocess is None:
+        raise SpecError(
+            Problem("preprocess", "nothing", "how to resize: this model brings no preprocessing of its own")
+        )
+    name = preprocess.function
+    function = None if name is None else find_plugin(name, spec.folder, where="preprocess.function")
+    precision = _resolve(settings.compute.precision, recorded.get("precision")) or "fp32"
+    facts = {
+        **_input_facts(input),
+        **{f"preprocess.{key}": value for key, value in preprocess.model_dump().items()},
+        **{f"model.{key}": value for key, value in model.facts.items()},
+        **{f"task.{key}": value for key, value in settings.task.model_dump().items()},
+        "limits.max_pixels": settings.limits.max_pixels,
+        "precision": precision,
+        **({} if function is None else {"preprocess.function_sha256": function.digest}),
+        **({} if limit is None else {"limit": limit}),
+    }
+    return Prepared(
+        settings=settings,
+        input=input,
+        raw=spec.raw,
+        paths=paths,
+        format=format,
+        preprocess=preprocess,
+        function=function,
+        model=model,
+        precision=precision,
+        limit=limit,
+        definition=Definition(facts),
+        claimed=claimed,
+    )
+
+
+def _resolve(asked: str, recorded: object) -> str | None:
+    if asked != "auto":
+        return asked
+    return recorded if isinstance(recorded, str) else None
+
+
+def _input_facts(settings: InputSettings) -> dict[str, Any]:
+    facts = {f"input.{key}": value for key, value in settings.model_dump(exclude={"uri"}).items()}
+    return facts | {"input.uri": [[named.name, named.uri] for named in settings.inputs]}

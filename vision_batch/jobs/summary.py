@@ -1,0 +1,43 @@
+"""How a run ended, in the words and numbers of `run --json`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Status = Literal["done", "incomplete", "interrupted"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """The figures of one run.
+
+    `images_total` is None while some shard's count is not known. `images_ok` and `images_failed` count rows of the
+    whole output, earlier runs included; `images_resumed` those that this run found done. `images_per_second` counts
+    this run's images from its first batch on.
+    """
+
+    run_id: str
+    status: Status
+    images_total: int | None
+    images_ok: int
+    images_failed: int
+    images_resumed: int
+    failures: dict[str, int]
+    shards_total: int
+    shards_done: int
+    seconds: float
+    first_batch_seconds: float | None
+    images_per_second: float | None
+    bottleneck: str | None
+    output: str
+    warnings: tuple[str, ...] = ()
+    predictors: tuple[str, ...] = ()
+    stages: dict[str, float] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def exceeds(self, max_error_fraction: float) -> bool:
+        """Whether more than this fraction of the output's rows are error rows."""
+        return self.images_failed > max_error_fraction * (self.images_ok + self.images_failed)
