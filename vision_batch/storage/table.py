@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from typing import TYPE_CHECKING
 
 from vision_batch.errors import Problem, SpecError
 from vision_batch.storage.local import LocalStorage
 from vision_batch.storage.storage import Storage
 from vision_batch.storage.uri import scheme
+
+if TYPE_CHECKING:
+    from vision_batch.storage.s3 import S3Storage
 
 
 @cache
@@ -18,11 +22,18 @@ def local_storage() -> LocalStorage:
 
 
 @cache
-def s3_storage() -> Storage:
+def s3_storage() -> S3Storage:
     """This process's storage of s3:// URIs, with credentials, region and endpoint as the environment has them now."""
     from vision_batch.storage.s3 import S3Storage  # here, because s3fs is slow to import
 
     return S3Storage()
+
+
+def forget_s3() -> None:
+    """Closes this process's S3 storage, if there is one: the next use reads the environment again."""
+    if s3_storage.cache_info().currsize:
+        s3_storage().close()
+        s3_storage.cache_clear()
 
 
 STORAGES: dict[str, Callable[[], Storage]] = {"": local_storage, "s3": s3_storage}
