@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from vision_batch.errors import NotFoundError
-from vision_batch.storage.local_errors import translated
+from vision_batch.storage.local_errors import MISSING, translated
 from vision_batch.storage.local_file import info_of
 from vision_batch.storage.object_info import ObjectInfo
 from vision_batch.storage.retry import Retry
@@ -47,7 +47,16 @@ def _walk(folder: str, retry: Retry, above: tuple[FolderId, ...]) -> Iterator[Ob
 def _entries(folder: str) -> list[str]:
     """Names, folders' with a slash at the end: sorted like this they give the order of whole paths ("a.b" < "a/b")."""
     with translated(folder), os.scandir(folder) as entries:
-        return sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries)
+        return sorted(f"{entry.name}/" if _is_folder(entry) else entry.name for entry in entries)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno in MISSING:  # a link that leads to itself
+            return False
+        raise
 
 
 def _file(path: str) -> ObjectInfo | None:
@@ -55,7 +64,9 @@ def _file(path: str) -> ObjectInfo | None:
     with translated(path):
         try:
             status = os.stat(path)
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError as error:
+            if error.errno not in MISSING:
+                raise
             return _dangling(path) if os.path.islink(path) else None
     return info_of(path, status) if stat.S_ISREG(status.st_mode) else None
 

@@ -114,7 +114,11 @@ class ReadAhead(io.RawIOBase):
             end = block_stop
 
     def _data(self, block: _Block) -> bytes:
-        data = block.data.result()
+        try:
+            data = block.data.result()
+        except BaseException:
+            self._drop_blocks()  # whoever reads again fetches again
+            raise
         if len(data) != block.stop - block.start:
             found = f"{len(data)} bytes at {block.start}, expected {block.stop - block.start}"
             raise ChangedError(self._info.uri, f"is shorter than planned: {found}")

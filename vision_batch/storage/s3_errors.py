@@ -8,28 +8,26 @@ from aiohttp import ClientError as TransportError
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    CredentialRetrievalError,
     HTTPClientError,
     IncompleteReadError,
+    MetadataRetrievalError,
     NoCredentialsError,
     ParamValidationError,
     PartialCredentialsError,
     ProfileNotFound,
 )
+from botocore.exceptions import ConnectionError as BotoConnectionError
 from botocore.parsers import ResponseParserError
 
 from vision_batch.errors import ChangedError, ForbiddenError, NotFoundError, StorageError
 from vision_batch.storage.retry import TransientError
 
-FAULTS = (
-    ClientError,
-    BotoCoreError,
-    HTTPClientError,
-    ResponseParserError,
-    TransportError,
-    asyncio.TimeoutError,
-    OSError,
-)
+FAULTS = (ClientError, BotoCoreError, ResponseParserError, TransportError, asyncio.TimeoutError, OSError)
 """All that a request can raise."""
+
+PASSING = (HTTPClientError, BotoConnectionError, CredentialRetrievalError, MetadataRetrievalError)
+"""Those of botocore's own errors that another attempt may not meet; the others say that the configuration is wrong."""
 
 MISSING_CODES = {
     "NoSuchKey",
@@ -71,7 +69,7 @@ def translate(error: BaseException, uri: str) -> StorageError | TransientError:
         return NotFoundError(uri, "is not a name that an object can have")
     if isinstance(error, IncompleteReadError):
         return TransientError("body cut short")
-    if isinstance(error, BotoCoreError) and not isinstance(error, HTTPClientError):
+    if isinstance(error, BotoCoreError) and not isinstance(error, PASSING):
         return StorageError(uri, str(error))
     return TransientError(type(error).__name__)
 

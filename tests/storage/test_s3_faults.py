@@ -1,0 +1,162 @@
+"""S3 through a proxy that breaks things: what passes is retried, what does not is said in time."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.conftest import S3Bucket
+from tests.faults.fault_proxy import FaultProxy, Rule
+from vision_batch.errors import ChangedError, ExistsError, ForbiddenError, NotFoundError, UnavailableError
+from vision_batch.storage.object_info import ObjectInfo
+from vision_batch.storage.retry import Retry
+from vision_batch.storage.s3 import S3Storage
+from vision_batch.storage.storage import ReadRequest
+from vision_batch.storage.uri import join
+
+pytestmark = pytest.mark.s3
+
+PATIENT = Retry(attempts=40, first_s=0.001, longest_s=0.02)
+IMPATIENT = Retry(attempts=5, first_s=0.01, longest_s=0.05)
+
+
+@pytest.fixture
+def proxy(rgw_s3: S3Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
+    with FaultProxy(rgw_s3.server.address, seed=7) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        yield proxy
+
+
+@pytest.fixture
+def patient(proxy: FaultProxy) -> Iterator[S3Storage]:
+    storage = S3Storage(retry=PATIENT)
+    yield storage
+    storage.close()
+
+
+@pytest.fixture
+def impatient(proxy: FaultProxy) -> Iterator[S3Storage]:
+    storage = S3Storage(retry=IMPATIENT, connect_timeout_s=1, read_timeout_s=0.3)
+    yield storage
+    storage.close()
+
+
+def fill(storage: S3Storage, root: str, count: int) -> dict[ObjectInfo, bytes]:
+    bodies = [random.Random(number).randbytes(2000 + number) for number in range(count)]
+    return {storage.put(join(root, f"{number:04d}"), body): body for number, body in enumerate(bodies)}
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        [Rule(kind="status", p=0.2)],
+        [Rule(kind="status", status=500, code="InternalError", p=0.2)],
+        [Rule(kind="reset", p=0.2)],
+        [Rule(kind="cut", match="^GET", p=0.2)],
+        [Rule(kind="status", p=0.2), Rule(kind="reset", p=0.2), Rule(kind="cut", match="^GET", p=0.2)],
+    ],
+    ids=["503", "500", "reset", "cut", "all"],
+)
+def test_faults_that_pass_are_not_seen(
+    proxy: FaultProxy, patient: S3Storage, rgw_s3: S3Bucket, rules: list[Rule]
+) -> None:
+    stored = fill(patient, rgw_s3.uri, 60)
+    proxy.rules = rules
+    assert list(patient.list(rgw_s3.uri)) == list(stored)
+    requests = [ReadRequest(uri=info.uri, version=info.version) for info in stored]
+    assert list(patient.read_many(requests)) == list(stored.values())
+    for info, body in list(stored.items())[:10]:
+        assert patient.stat(info.uri) == info
+        assert patient.read_range(info.uri, 5, 1500, version=info.version) == body[5:1500]
+        patient.put(join(rgw_s3.uri, "new"), body)
+    assert set(proxy.hits()) == {rule.kind for rule in rules}
+
+
+def test_a_stream_survives_cut_bodies(proxy: FaultProxy, patient: S3Storage, rgw_s3: S3Bucket) -> None:
+    data = random.Random(0).randbytes(30 << 20)
+    info = patient.put(join(rgw_s3.uri, "shard.tar"), data)
+    proxy.rules = [Rule(kind="cut", match="^GET", p=0.3, at=0.7)]
+    with patient.open(info) as file:
+        assert b"".join(iter(lambda: file.read(100_000), b"")) == data
+    assert proxy.hits()["cut"] > 0
+
+
+@pytest.mark.parametrize(
+    ("rule", "reason"),
+    [
+        (Rule(kind="status"), r"503 SlowDown \(5 times\)"),
+        (Rule(kind="reset"), r"\(5 times\)"),
+        (Rule(kind="cut", match="^GET"), r"\(5 times\)"),
+        (Rule(kind="stall", s=3), r"(?i)timeout.* \(5 times\)"),
+    ],
+    ids=["503", "reset", "cut", "stall"],
+)
+def test_what_does_not_pass_is_unavailable_in_bounded_time(
+    proxy: FaultProxy, impatient: S3Storage, rgw_s3: S3Bucket, rule: Rule, reason: str
+) -> None:
+    info = impatient.put(join(rgw_s3.uri, "x"), b"data" * 100)
+    proxy.rules, before = [rule], len(proxy.requests)
+    started = time.monotonic()
+    with pytest.raises(UnavailableError, match=rf"gave up after 5 attempts: .*{reason}"):
+        impatient.read(info.uri)
+    assert time.monotonic() - started < 5
+    assert len(proxy.requests) - before == 5  # no other layer retries
+
+
+def test_a_server_that_is_not_there_is_unavailable(rgw_s3: S3Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    storage = S3Storage(retry=IMPATIENT)
+    with pytest.raises(UnavailableError, match="EndpointConnectionError"):
+        storage.list(rgw_s3.uri)
+    storage.close()
+
+
+@pytest.mark.parametrize(
+    ("rule", "error"),
+    [
+        (Rule(kind="status", status=403, code="AccessDenied"), ForbiddenError),
+        (Rule(kind="status", status=403, code="SignatureDoesNotMatch"), ForbiddenError),
+        (Rule(kind="status", status=400, code="ExpiredToken"), ForbiddenError),
+        (Rule(kind="status", status=401, code="Unauthorized"), ForbiddenError),
+        (Rule(kind="status", status=404, code="NoSuchKey"), NotFoundError),
+        (Rule(kind="status", status=412, code="PreconditionFailed"), ChangedError),
+    ],
+    ids=lambda value: value.code if isinstance(value, Rule) else "",
+)
+def test_answers_that_will_not_change_are_not_asked_for_again(
+    proxy: FaultProxy, impatient: S3Storage, rgw_s3: S3Bucket, rule: Rule, error: type[Exception]
+) -> None:
+    proxy.rules = [rule]
+    with pytest.raises(error, match=rule.code):
+        impatient.read(join(rgw_s3.uri, "x"))
+    assert len(proxy.requests) == 1
+
+
+@pytest.mark.parametrize("code", ["SlowDown", "ConditionalRequestConflict", "RequestTimeout"])
+def test_some_refusals_mean_try_again(proxy: FaultProxy, impatient: S3Storage, rgw_s3: S3Bucket, code: str) -> None:
+    proxy.rules = [Rule(kind="status", status=409 if "Conflict" in code else 400, code=code, n=2)]
+    uri = join(rgw_s3.uri, "x")
+    impatient.put(uri, b"data", if_absent=True)
+    assert impatient.read(uri) == b"data"
+    assert proxy.hits()["status"] == 2
+
+
+def test_a_lost_answer_to_a_put_is_an_object_that_is_there(
+    proxy: FaultProxy, impatient: S3Storage, rgw_s3: S3Bucket
+) -> None:
+    proxy.rules = [Rule(kind="stall", match="^PUT", s=1, n=1)]
+    uri = join(rgw_s3.uri, "part")
+    with pytest.raises(ExistsError):
+        impatient.put(uri, b"mine", if_absent=True)
+    assert impatient.read(uri) == b"mine"
+
+
+def test_one_bad_object_does_not_hold_up_the_others(proxy: FaultProxy, impatient: S3Storage, rgw_s3: S3Bucket) -> None:
+    stored = fill(impatient, rgw_s3.uri, 30)
+    proxy.rules = [Rule(kind="status", match="/0003 ")]
+    bodies = list(impatient.read_many(ReadRequest(uri=info.uri) for info in stored))
+    assert isinstance(bodies.pop(3), UnavailableError)
+    assert bodies == [body for number, body in enumerate(stored.values()) if number != 3]
