@@ -1,15 +1,14 @@
-"""What a model's files hold: their SHA-256, and whether they would have to be unpickled."""
+"""What a model's files hold: their SHA-256, and whether they are what can be loaded without unpickling."""
 
 from __future__ import annotations
 
 import hashlib
-import io
-import zipfile
 
 from vision_batch.errors import ForbiddenError, ModelError, NotFoundError, Problem, SpecError
 from vision_batch.storage.table import storage_for
 
 BLOCK_BYTES = 8 << 20
+HEAD_BYTES = 9
 CONVERT = (
     'python -c "import torch, safetensors.torch as s; '
     "s.save_file({k: v.contiguous() for k, v in torch.load('IN', weights_only=True).items()}, 'OUT.safetensors')\""
@@ -30,9 +29,9 @@ def file_digest(uri: str, *, where: str) -> str:
 
 
 def weights_digest(uri: str) -> str:
-    """SHA-256 of safetensors weights; SpecError if the file is a pickle or cannot be read."""
+    """SHA-256 of safetensors weights; SpecError if the file is anything else, or cannot be read."""
     digest = file_digest(uri, where="model.weights")
-    if reason := pickle_reason(storage_for(uri).read_range(uri, 0, 4096)):
+    if reason := not_safetensors(storage_for(uri).read_range(uri, 0, HEAD_BYTES)):
         raise SpecError(
             Problem("model.weights", f"{uri} {reason}", f"safetensors; convert a file you trust: {CONVERT}")
         )
@@ -50,10 +49,15 @@ def read_checked(uri: str, sha256: str) -> bytes:
     return data
 
 
-def pickle_reason(head: bytes) -> str | None:
-    """Why a file that begins so cannot be loaded without running code that it brings; None if it is no pickle."""
-    if head.startswith(b"PK\x03\x04") or zipfile.is_zipfile(io.BytesIO(head)):
+def not_safetensors(head: bytes) -> str | None:
+    """Why a file that begins so is none, None if it is one.
+
+    Safetensors begin with the length of a JSON object, 8 bytes, little-endian, at most 100 MB (safetensors 0.8).
+    """
+    if int.from_bytes(head[:8], "little") <= 100_000_000 and head[8:9] == b"{":
+        return None
+    if head.startswith(b"PK\x03\x04"):
         return "is a zip archive as torch.save writes it: a pickle, which can run any code when it is loaded"
-    if head[:1] == b"\x80" and head[1:2] in b"\x00\x01\x02\x03\x04\x05" and len(head) > 2:
+    if head[:1] == b"\x80":
         return "is a pickle, which can run any code when it is loaded"
-    return None
+    return "is not a safetensors file"

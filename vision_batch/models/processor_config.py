@@ -14,31 +14,26 @@ from vision_batch.errors import Problem, SpecError
 from vision_batch.images.settings import PreprocessSettings
 
 HALF = (0.5, 0.5, 0.5)
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 BILINEAR, BICUBIC = 2, 3
 INTERPOLATIONS = {BILINEAR: "bilinear", BICUBIC: "bicubic"}
 WARP_FROM_PX = 384
 """ConvNeXT's processor resizes to a square, without a crop, from this size on."""
-
-
-def _defaults(size: Any, resample: int, mean: tuple[float, ...], std: tuple[float, ...], **more: Any) -> dict[str, Any]:
-    return {"size": size, "resample": resample, "image_mean": mean, "image_std": std, "do_center_crop": False} | more
-
-
-SQUARE_224 = {"height": 224, "width": 224}
+STANDARD = {"image_mean": HALF, "image_std": HALF, "do_center_crop": False, "crop_size": 224}
+CLIP = {"image_mean": CLIP_MEAN, "image_std": CLIP_STD, "do_center_crop": True, "crop_size": 224}
 PROCESSORS: dict[str, dict[str, Any]] = {
-    "vit": _defaults(SQUARE_224, BILINEAR, HALF, HALF),
-    "siglip": _defaults(SQUARE_224, BICUBIC, HALF, HALF),
-    "beit": _defaults(SQUARE_224, BICUBIC, HALF, HALF, crop_size=SQUARE_224),
-    "deit": _defaults({"height": 256, "width": 256}, BICUBIC, *IMAGENET, do_center_crop=True, crop_size=SQUARE_224),
-    "bit": _defaults({"shortest_edge": 224}, BICUBIC, *CLIP, do_center_crop=True, crop_size=SQUARE_224),
-    "clip": _defaults({"shortest_edge": 224}, BICUBIC, *CLIP, do_center_crop=True, crop_size=SQUARE_224),
-    "mobilenetv1": _defaults({"shortest_edge": 256}, BILINEAR, HALF, HALF, do_center_crop=True, crop_size=SQUARE_224),
-    "mobilenetv2": _defaults({"shortest_edge": 256}, BILINEAR, HALF, HALF, do_center_crop=True, crop_size=SQUARE_224),
-    "convnext": _defaults({"shortest_edge": 384}, BICUBIC, *IMAGENET, crop_pct=224 / 256),
+    "vit": STANDARD | {"size": {"height": 224, "width": 224}, "resample": BILINEAR},
+    "siglip": STANDARD | {"size": {"height": 224, "width": 224}, "resample": BICUBIC},
+    "beit": STANDARD | {"size": {"height": 224, "width": 224}, "resample": BICUBIC},
+    "deit": STANDARD | {"size": {"height": 256, "width": 256}, "resample": BICUBIC, "do_center_crop": True},
+    "bit": CLIP | {"size": {"shortest_edge": 224}, "resample": BICUBIC},
+    "clip": CLIP | {"size": {"shortest_edge": 224}, "resample": BICUBIC},
+    "mobilenetv1": STANDARD | {"size": {"shortest_edge": 256}, "resample": BILINEAR, "do_center_crop": True},
+    "mobilenetv2": STANDARD | {"size": {"shortest_edge": 256}, "resample": BILINEAR, "do_center_crop": True},
+    "convnext": STANDARD | {"size": {"shortest_edge": 384}, "resample": BICUBIC, "crop_pct": 224 / 256},
 }
-SHORTEST_EDGE = {"bit", "clip", "mobilenetv1", "mobilenetv2", "convnext"}
+"""What each processor does where the file does not say."""
+SHORTEST_EDGE = {"siglip", "bit", "clip", "mobilenetv1", "mobilenetv2", "convnext"}
 """The processors that read a bare number in `size` as the shorter side; the others take it for both."""
 FOREIGN_STEPS = ("do_flip_channel_order", "do_pad", "do_color_quantize", "do_thumbnail", "do_align_long_axis")
 

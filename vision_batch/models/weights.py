@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 
 from vision_batch.errors import ModelError
-from vision_batch.models.digest import CONVERT, pickle_reason, read_checked
+from vision_batch.models.digest import CONVERT, HEAD_BYTES, not_safetensors, read_checked
 
 SHOWN = 5
 """How many of the names that do not fit a message shows."""
@@ -18,7 +18,7 @@ SHOWN = 5
 def load_weights(module: torch.nn.Module, uri: str, sha256: str) -> None:
     """Loads a safetensors file into `module`; ModelError unless names and shapes are exactly the module's."""
     data = read_checked(uri, sha256)
-    if reason := pickle_reason(data[:4096]):
+    if reason := not_safetensors(data[:HEAD_BYTES]):
         raise ModelError(f"{uri} {reason}; safetensors is expected; convert a file you trust: {CONVERT}")
     try:
         weights = safetensors.torch.load(data)
@@ -34,7 +34,7 @@ def compare(wanted: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor
     shapes = {name: (tuple(wanted[name].shape), tuple(found[name].shape)) for name in wanted if name in found}
     kinds = {
         "missing": [f"{name} {tuple(wanted[name].shape)}" for name in wanted if name not in found],
-        "unexpected": [f"{name} {tuple(found[name].shape)}" for name in found if name not in wanted],
+        "unexpected": [f"{name} {tuple(found[name].shape)}" for name in sorted(found) if name not in wanted],
         "other shape": [
             f"{name}: model {ours}, file {theirs}" for name, (ours, theirs) in shapes.items() if ours != theirs
         ],

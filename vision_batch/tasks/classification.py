@@ -89,7 +89,8 @@ def _largest(logits: np.ndarray, k: int) -> np.ndarray:
 def _softmax_at(logits: np.ndarray, index: np.ndarray) -> np.ndarray:
     """Softmax of each row at `index` (N, k): float32. Shifted by the largest, summed in float64."""
     top = logits.max(axis=1, keepdims=True)
-    total = np.exp(logits - top).sum(axis=1, keepdims=True, dtype=np.float64)
+    with np.errstate(over="ignore"):  # a difference too large for float32 becomes -inf, and its share 0
+        total = np.exp(logits - top).sum(axis=1, keepdims=True, dtype=np.float64)
     shifted = np.take_along_axis(logits, index, axis=1).astype(np.float64) - top
     return np.asarray(np.exp(shifted) / total, dtype=np.float32)
 

@@ -1,0 +1,159 @@
+"""A model, called on uint8 pixels."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from vision_batch.errors import DeviceError, ModelError
+from vision_batch.models.device import choose_device
+from vision_batch.models.predictor import Predictor
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Calls(torch.nn.Module):
+    """A module that is any function."""
+
+    def __init__(self, function: Callable[[torch.Tensor], Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, images: torch.Tensor) -> Any:
+        return self.function(images)
+
+
+def predictor(function: Callable[[torch.Tensor], Any], precision: str = "fp32") -> Predictor:
+    return Predictor(Calls(function), mean=MEAN, std=STD, precision=precision, device=torch.device("cpu"))
+
+
+def pixels(count: int = 3) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, 20, 30, 3), dtype=np.uint8)
+
+
+def test_the_module_gets_normalised_channels_first_images() -> None:
+    given = pixels()
+    wanted = (given.astype(np.float64) / 255 - MEAN) / STD
+    got = predictor(lambda images: images)(given)
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, wanted.transpose(0, 3, 1, 2), atol=2e-6)
+
+
+def test_they_lie_in_memory_channels_last() -> None:
+    strides: list[bool] = []
+    predictor(lambda images: strides.append(images.is_contiguous(memory_format=torch.channels_last)) or images)(
+        pixels()
+    )
+    assert strides == [True]
+
+
+def test_pixels_that_may_not_be_written_or_are_not_contiguous_are_fine_and_stay_as_they_are() -> None:
+    given = pixels()
+    wanted = predictor(lambda images: images)(given)
+    frozen = given.copy()
+    frozen.flags.writeable = False
+    assert np.array_equal(predictor(lambda images: images)(frozen), wanted)
+    assert np.array_equal(predictor(lambda images: images)(given[:, :, ::-1][:, :, ::-1]), wanted)
+    assert np.array_equal(given, frozen)
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("bf16", torch.bfloat16), ("fp16", torch.float16), ("fp32", torch.float32)]
+)
+def test_precision_is_that_of_the_arithmetic_and_outputs_are_float32(precision: str, dtype: torch.dtype) -> None:
+    seen: list[torch.dtype] = []
+    weight = torch.ones(30, 4)
+
+    def multiply(images: torch.Tensor) -> torch.Tensor:
+        product = images.mean(dim=(1, 2)) @ weight
+        seen.append(product.dtype)
+        return product
+
+    outputs = predictor(multiply, precision)(pixels())
+    assert (seen, outputs.dtype, outputs.shape) == ([dtype], np.float32, (3, 4))
+
+
+def test_nothing_is_recorded_for_gradients() -> None:
+    layer = torch.nn.Linear(30, 2)
+    outputs: list[torch.Tensor] = []
+    predictor(lambda images: outputs.append(layer(images.mean(dim=(1, 2)))) or outputs[0])(pixels())
+    assert outputs[0].is_inference()
+
+
+def test_nested_outputs_keep_their_structure() -> None:
+    def nested(images: torch.Tensor) -> Any:
+        count = torch.arange(len(images))
+        return OrderedDict(logits=images.mean(dim=(2, 3)).bfloat16(), more=[{"labels": count}, (count,)])
+
+    outputs = predictor(nested)(pixels())
+    assert list(outputs) == ["logits", "more"]
+    assert outputs["logits"].dtype == np.float32
+    assert outputs["more"][0]["labels"].tolist() == outputs["more"][1][0].tolist() == [0, 1, 2]
+
+
+def test_an_output_that_holds_no_tensors() -> None:
+    with pytest.raises(ModelError, match="returned a str; expected tensors"):
+        predictor(lambda images: "cat")(pixels())
+
+
+class TestErrors:
+    @staticmethod
+    def raised(error: BaseException) -> BaseException:
+        def fail(_: torch.Tensor) -> None:
+            raise error
+
+        with pytest.raises(type(error) if not isinstance(error, RuntimeError) else Exception) as caught:
+            predictor(fail)(pixels())
+        return caught.value
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            torch.AcceleratorError("CUDA error: an illegal memory access was encountered"),
+            RuntimeError("CUDA error: device-side assert triggered"),
+            RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
+            RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`"),
+        ],
+    )
+    def test_the_accelerators_are_device_errors(self, error: RuntimeError) -> None:
+        raised = self.raised(error)
+        assert isinstance(raised, DeviceError)
+        assert str(raised) == str(error)
+        assert raised.__cause__ is error
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+            RuntimeError("mat1 and mat2 shapes cannot be multiplied"),
+            ValueError("image too wide for CUDA error handling"),
+        ],
+    )
+    def test_all_others_pass_unchanged(self, error: Exception) -> None:
+        assert self.raised(error) is error
+
+
+def test_an_unknown_precision_is_a_mistake_of_the_caller() -> None:
+    with pytest.raises(KeyError):
+        predictor(lambda images: images, "auto")
+
+
+def test_without_an_accelerator_the_device_is_the_cpu() -> None:
+    if torch.cuda.is_available() or torch.backends.mps.is_available():
+        pytest.skip("there is an accelerator")
+    assert choose_device() == torch.device("cpu")
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_what_the_cpu_gives() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("there is no CUDA device")
+    gpu = Predictor(Calls(lambda images: images), mean=MEAN, std=STD, precision="fp32", device=choose_device())
+    cpu = predictor(lambda images: images)
+    for count in (4, 2, 7):  # the staging buffer is used again, and grows
+        np.testing.assert_allclose(gpu(pixels(count)), cpu(pixels(count)), atol=2e-6)

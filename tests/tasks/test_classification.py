@@ -1,0 +1,135 @@
+"""Classification: from logits to labels and scores."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from vision_batch.errors import ModelError
+from vision_batch.tasks.settings import TaskSettings
+from vision_batch.tasks.table import task_for
+from vision_batch.tasks.task import Task
+
+LABELS = ("cat", "dog", "bird")
+LOGITS = np.array([[1, 3, 2], [5, 0, -5]], np.float32)
+
+
+def task(labels: tuple[str, ...] | None = LABELS, top_k: int = 5) -> Task:
+    return task_for(TaskSettings(type="classification", top_k=top_k), labels)
+
+
+def rows(outputs: np.ndarray, of: Task) -> list[dict[str, Any]]:
+    columns = of.columns(outputs, [(640, 480)] * len(outputs))
+    rows: list[dict[str, Any]] = pa.table(columns, schema=pa.schema(of.fields())).to_pylist()
+    return rows
+
+
+def test_the_columns_are_those_of_the_interface() -> None:
+    assert [(field.name, str(field.type)) for field in task().fields()] == [
+        ("label", "string"),
+        ("label_index", "int32"),
+        ("score", "float"),
+        ("top_labels", "list<item: string>"),
+        ("top_scores", "list<item: float>"),
+    ]
+    assert all(field.nullable for field in task().fields())
+
+
+def test_a_row_has_the_best_class_and_the_best_k() -> None:
+    first, second = rows(LOGITS, task(top_k=2))
+    assert (first["label"], first["label_index"], first["top_labels"]) == ("dog", 1, ["dog", "bird"])
+    assert (second["label"], second["label_index"], second["top_labels"]) == ("cat", 0, ["cat", "dog"])
+    assert first["top_scores"] == pytest.approx([0.665241, 0.244728], abs=1e-6)
+    assert first["score"] == first["top_scores"][0]
+
+
+def test_fewer_classes_than_k_gives_all_of_them() -> None:
+    first = rows(LOGITS, task(top_k=50))[0]
+    assert first["top_labels"] == ["dog", "bird", "cat"]
+    assert sum(first["top_scores"]) == pytest.approx(1)
+
+
+def test_without_labels_a_class_is_called_by_its_index() -> None:
+    assert rows(LOGITS, task(labels=None, top_k=1))[0]["label"] == "1"
+
+
+def test_equal_scores_come_in_the_order_of_classes() -> None:
+    even = np.zeros((1, 100), np.float32)
+    for top_k in (3, 60):
+        assert rows(even, task(labels=None, top_k=top_k))[0]["top_labels"] == [str(i) for i in range(top_k)]
+
+
+def test_no_images_give_no_rows() -> None:
+    assert rows(np.empty((0, 3), np.float32), task()) == []
+
+
+def test_huge_logits_do_not_overflow() -> None:
+    first = rows(np.array([[3e38, -3e38, 0]], np.float32), task())[0]
+    assert first["top_scores"] == [1, 0, 0]
+
+
+def test_which_images_have_a_prediction() -> None:
+    outputs = np.array([[1, 2, 3], [1, np.nan, 3], [np.inf, 0, 0], [0, -np.inf, 0]], np.float32)
+    assert task().finite(outputs).tolist() == [True, False, False, False]
+
+
+logits = st.integers(1, 50).flatmap(
+    lambda classes: arrays(
+        np.float32, st.tuples(st.integers(1, 6), st.just(classes)), elements=st.floats(-50, 50, width=32)
+    )
+)
+
+
+@given(outputs=logits, top_k=st.integers(1, 60))
+def test_the_best_k_are_those_of_a_stable_sort_of_the_softmax(outputs: np.ndarray, top_k: int) -> None:
+    exact = np.exp(outputs.astype(np.float64) - outputs.max(axis=1, keepdims=True))
+    exact /= exact.sum(axis=1, keepdims=True)
+    order = np.argsort(-outputs, axis=1, kind="stable")[:, :top_k]
+    for row, best, scores in zip(rows(outputs, task(None, top_k)), order, exact, strict=True):
+        assert row["top_labels"] == [str(index) for index in best]
+        assert row["label_index"] == best[0]
+        np.testing.assert_allclose(row["top_scores"], scores[best], rtol=1e-5, atol=1e-12)
+
+
+@given(outputs=logits)
+def test_a_row_does_not_depend_on_its_neighbours(outputs: np.ndarray) -> None:
+    together = rows(outputs, task(None))
+    assert together == [rows(outputs[i : i + 1], task(None))[0] for i in range(len(outputs))]
+
+
+class TestCheck:
+    def test_what_fits(self) -> None:
+        task().check(LOGITS)
+        task().check(LOGITS, 2)
+        task(labels=None).check(LOGITS, 2)
+
+    @pytest.mark.parametrize(
+        ("outputs", "words"),
+        [
+            (np.zeros((2, 4), np.float32), r"scores for 4 classes and model.labels has 3 names"),
+            (np.zeros((3, 3), np.float32), r"3 rows for 2 images"),
+            (np.zeros((2, 3, 1, 1), np.float32), r"shape \(2, 3, 1, 1\); classification needs .* \(N, C\)"),
+            (np.zeros((2,), np.float32), r"shape \(2,\)"),
+            (np.zeros((2, 0), np.float32), r"shape \(2, 0\)"),
+            (np.zeros((2, 3), np.int64), r"int64 of shape"),
+            ({"logits": LOGITS, "aux": LOGITS}, r"a dict with logits, aux; .* return it from forward"),
+            ([LOGITS, LOGITS], r"a list of 2"),
+            (None, r"a NoneType"),
+        ],
+    )
+    def test_what_does_not(self, outputs: Any, words: str) -> None:
+        with pytest.raises(ModelError, match=words):
+            task().check(outputs, 2)
+
+
+def test_tasks_do_not_import_torch() -> None:
+    code = "import sys, vision_batch.tasks.table; sys.exit('torch' in sys.modules or 'ray' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
