@@ -7,6 +7,9 @@ from typing import Any
 
 from vision_batch.errors import ImageError
 
+MAX_IMAGE_BYTES = 1 << 30
+"""Encoded images beyond this are `too_large` and not read: a worker holds several at once."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
@@ -22,3 +25,8 @@ class Sample:
     error: ImageError | None = None
     truth: Any = None
     kept: tuple[Any, ...] = ()
+
+
+def too_large(size_bytes: int) -> ImageError:
+    """The error of an encoded image beyond MAX_IMAGE_BYTES."""
+    return ImageError("too_large", f"{size_bytes} encoded bytes; at most {MAX_IMAGE_BYTES} are read")

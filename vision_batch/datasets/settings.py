@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from vision_batch.settings import Settings
 
@@ -35,6 +35,15 @@ class InputSettings(Settings):
         if not value:
             raise ValueError("a folder, file or glob, or a list of them")
         return value
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> InputSettings:
+        """Shards' keys begin with them: two alike would be two shards of one identity."""
+        names = [entry.name for entry in self.inputs]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"every input needs its own name (without one it is its index): {', '.join(repeated)}")
+        return self
 
     @property
     def inputs(self) -> list[NamedUri]:

@@ -1,0 +1,83 @@
+"""Folders of image files: a file is an image, a shard is a group of files that the plan froze."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pyarrow as pa
+
+from vision_batch.datasets.naming import extension, printable, relative_name
+from vision_batch.datasets.sample import MAX_IMAGE_BYTES, Sample, too_large
+from vision_batch.datasets.settings import DEFAULT_EXTENSIONS, InputSettings
+from vision_batch.datasets.shard import Shard
+from vision_batch.errors import ImageError, NotFoundError, Problem, StorageError
+from vision_batch.storage.object_info import ObjectInfo
+from vision_batch.storage.storage import ReadRequest
+from vision_batch.storage.table import storage_for
+from vision_batch.storage.uri import name, parent
+
+
+class FolderFormat:
+    """`row` is the file's place in `shard.files`; `label_column: folder` names the folder that holds the image."""
+
+    grouped = True
+    extensions = tuple(DEFAULT_EXTENSIONS.split(";"))
+
+    def is_member(self, uri: str) -> bool:
+        """Whether it has a known image extension, in any case."""
+        return extension(uri) in self.extensions
+
+    def problems(self, settings: InputSettings) -> list[Problem]:
+        """A folder knows no columns: only its files' names and folders."""
+        found = []
+        if settings.label_column not in (None, "folder"):
+            found.append(Problem("input.label_column", repr(settings.label_column), "`folder`: the image's own folder"))
+        if settings.id_column is not None:
+            found.append(
+                Problem("input.id_column", repr(settings.id_column), "nothing: files are named by their paths")
+            )
+        if settings.keep_columns:
+            found.append(Problem("input.keep_columns", str(settings.keep_columns), "nothing: files have no columns"))
+        return found
+
+    def cut(self, file: ObjectInfo, root: str, input_name: str, settings: InputSettings) -> list[Shard]:
+        """Never called: the plan groups files."""
+        raise NotImplementedError("files of a folder are grouped into shards by the plan")
+
+    def extra_fields(self, shard: Shard, settings: InputSettings) -> list[pa.Field]:
+        """`truth` as a string, if asked for."""
+        return [pa.field("truth", pa.string())] if settings.label_column else []
+
+    def read(self, shard: Shard, settings: InputSettings, wanted: Callable[[int], bool]) -> Iterator[Sample]:
+        """The wanted files in the order of `shard.files`, fetched concurrently; others are not opened.
+
+        A file that is gone is a `missing` image. What else the storage raises stops the reading.
+        """
+        rows = [(row, file) for row, file in enumerate(shard.files) if wanted(row)]
+        requests = (
+            ReadRequest(uri=file.uri, version=file.version, size_bytes=file.size_bytes)
+            for _, file in rows
+            if _fits(file)
+        )
+        contents = storage_for(shard.root).read_many(requests)
+        for row, file in rows:
+            data, error = _judged(next(contents)) if _fits(file) else (None, too_large(file.size_bytes))
+            yield Sample(
+                row=row,
+                image_id=relative_name(file.uri, shard.root, shard.input_name),
+                data=data,
+                error=error,
+                truth=printable(name(parent(file.uri))) if settings.label_column else None,
+            )
+
+
+def _fits(file: ObjectInfo) -> bool:
+    return file.size_bytes <= MAX_IMAGE_BYTES
+
+
+def _judged(content: bytes | StorageError) -> tuple[bytes | None, ImageError | None]:
+    if isinstance(content, NotFoundError):
+        return None, ImageError("missing", content.message)
+    if isinstance(content, StorageError):
+        raise content
+    return content, None

@@ -1,0 +1,245 @@
+"""Tar archives as a stream of regular members: nothing is extracted, nothing but names and bytes is believed.
+
+Formats: V7, ustar, PAX (`path` and `size` of extended headers; global headers are ignored) and GNU (long names,
+base-256 sizes, sparse files), as POSIX.1-2017 `pax` and the GNU tar manual, "Basic Tar Format", lay them out. Links,
+devices, folders, sparse and unknown kinds of members are passed over. What is not asked for is not read.
+
+The archive ends at a zero block that only zeros follow, or where the file ends between two members. Everything else
+is damage, also data after the end: it would be lost without a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Literal
+
+BLOCK = 512
+ZEROS = bytes(BLOCK)
+READ_BYTES = 1 << 20
+SEEK_BYTES = 256 << 10
+"""Shorter gaps are read through: a seek may throw away what the storage has read ahead."""
+MAX_HEADER_BYTES = 1 << 20
+"""Of a long name or a PAX header."""
+
+REGULAR = frozenset(b"0\x007")
+WITHOUT_DATA = frozenset(b"123456")
+SPARSE = ord("S")
+LONG_NAME, LONG_LINK, PAX_GLOBAL = ord("L"), ord("K"), ord("g")
+PAX = frozenset(b"xX")
+EXTENSIONS = PAX | {LONG_NAME, LONG_LINK, PAX_GLOBAL}
+
+
+class TarDamage(Exception):
+    """The archive cannot be read from byte `offset` on: `truncated` if its bytes end there, else `unreadable`."""
+
+    def __init__(self, code: Literal["truncated", "unreadable"], offset: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code: Literal["truncated", "unreadable"] = code
+        self.offset = offset
+        self.reason = reason
+
+
+class ShortFileError(Exception):
+    """The file ended before the size that it was said to have."""
+
+
+@dataclass(slots=True)
+class TarMember:
+    """One regular file of an archive; `offset` is where its data begins."""
+
+    name: bytes
+    offset: int
+    size_bytes: int
+
+
+@dataclass(slots=True)
+class _Extended:
+    """What extension headers say of the member after them."""
+
+    name: bytes = b""
+    size: int | None = None
+    sparse: bool = False
+    pending: bool = False
+
+
+class TarReader:
+    """Iterates over the members of `file`, which is `size_bytes` long; `read` gives the latest member's bytes.
+
+    Both raise TarDamage, ShortFileError, and what the file raises. Where an archive is damaged is decided by its
+    headers and its size alone: it does not depend on which members are read.
+    """
+
+    def __init__(self, file: BinaryIO, size_bytes: int) -> None:
+        self._file = file
+        self._size = size_bytes
+        self._start = 0
+        """Where `_buffer` begins in the file; the file's own position is where it ends."""
+        self._buffer = b""
+
+    def __iter__(self) -> Iterator[TarMember]:
+        at, extended = 0, _Extended()
+        while (header := self._header(at)) is not None:
+            kind, size, data_at = header[156], _number(header[124:136], at), at + BLOCK
+            if kind in EXTENSIONS:
+                self._extend(extended, kind, data_at, size)
+                at = data_at + _padded(size)
+                continue
+            if extended.size is not None:
+                size = extended.size
+            if kind == SPARSE:
+                data_at = self._after_sparse_maps(header, data_at)
+            if kind in WITHOUT_DATA:
+                size = 0
+            name = extended.name or _name(header)
+            if data_at + size > self._size:
+                raise TarDamage("truncated", at, f"member {_shown(name)} ends beyond the archive's {self._size} bytes")
+            if kind in REGULAR and not extended.sparse:
+                yield TarMember(name, data_at, size)
+            at, extended = data_at + _padded(size), _Extended()
+        if extended.pending:
+            raise TarDamage("truncated", at, "no member follows a long name or PAX header")
+
+    def read(self, member: TarMember) -> bytes:
+        """The bytes of the member that the iteration gave last."""
+        return self._bytes(member.offset, member.size_bytes)
+
+    def _header(self, at: int) -> bytes | None:
+        """The header block at byte `at`; None at the end of the archive."""
+        if at == self._size:
+            return None
+        header = self._bytes(at, min(BLOCK, self._size - at)) if at < self._size else b""
+        if header == ZEROS[: len(header)] and header:
+            self._demand_zeros(at)
+            return None
+        if len(header) < BLOCK:
+            raise TarDamage("truncated", at, f"the archive ends within a block, at byte {self._size}")
+        _demand_checksum(header, at)
+        return header
+
+    def _demand_zeros(self, at: int) -> None:
+        while at < self._size:
+            block = self._bytes(at, min(READ_BYTES, self._size - at))
+            if rest := block.lstrip(b"\0"):
+                at += len(block) - len(rest)
+                raise TarDamage("unreadable", at, "there is data after the block of zeros that ends an archive")
+            at += len(block)
+
+    def _extend(self, extended: _Extended, kind: int, at: int, size: int) -> None:
+        if at + size > self._size:
+            raise TarDamage("truncated", at - BLOCK, "a long name or PAX header ends beyond the archive")
+        if size > MAX_HEADER_BYTES:
+            raise TarDamage("unreadable", at - BLOCK, f"a long name or PAX header of {size} bytes")
+        content = self._bytes(at, size)
+        if kind == LONG_NAME:
+            extended.name = content.partition(b"\0")[0]
+        elif kind in PAX:
+            records = _pax_records(content, at)
+            extended.name = records.get(b"path", extended.name)
+            if (digits := records.get(b"size")) is not None:
+                extended.size = _pax_size(digits, at)
+            extended.sparse |= any(key.startswith(b"GNU.sparse.") for key in records)
+        extended.pending |= kind != PAX_GLOBAL
+
+    def _after_sparse_maps(self, header: bytes, at: int) -> int:
+        more = header[482]
+        while more:
+            if at + BLOCK > self._size:
+                raise TarDamage("truncated", at, "a sparse file's map ends beyond the archive")
+            more, at = self._bytes(at + 504, 1)[0], at + BLOCK
+        return at
+
+    def _bytes(self, offset: int, count: int) -> bytes:
+        begin = offset - self._start
+        if begin + count > len(self._buffer):
+            self._fill(offset, count)
+            begin = 0
+        return self._buffer[begin : begin + count]
+
+    def _fill(self, offset: int, count: int) -> None:
+        """Makes the buffer begin at `offset`, which is never before it, with at least `count` bytes."""
+        head = self._buffer[offset - self._start :]
+        gap = offset - self._start - len(self._buffer)
+        self._buffer = b""
+        if gap > SEEK_BYTES:
+            self._file.seek(offset)
+        elif gap > 0:
+            self._read(gap)
+        ahead = min(max(count - len(head), READ_BYTES), self._size - offset - len(head))
+        self._buffer, self._start = head + self._read(ahead), offset
+
+    def _read(self, count: int) -> bytes:
+        parts = [part := self._file.read(count)]
+        missing = count - len(part)
+        while missing:
+            if not part:
+                raise ShortFileError(f"{missing} bytes before the end")
+            parts.append(part := self._file.read(missing))
+            missing -= len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _padded(size: int) -> int:
+    return -(-size // BLOCK) * BLOCK
+
+
+def _name(header: bytes) -> bytes:
+    name = header[:100].partition(b"\0")[0]
+    prefix = header[345:500].partition(b"\0")[0] if header[257:263] == b"ustar\0" else b""
+    return prefix + b"/" + name if prefix else name
+
+
+def _shown(name: bytes) -> str:
+    return repr(name[:200].decode("utf-8", "backslashreplace"))
+
+
+def _demand_checksum(header: bytes, at: int) -> None:
+    """The sum of the header's bytes, its own field as spaces; some writers summed signed bytes."""
+    field_sum = sum(header[148:156])
+    total = sum(header) - field_sum + 8 * ord(" ")
+    stored = _number(header[148:156], at)
+    if stored != total:
+        rest = header[:148] + header[156:]
+        if stored != total - 256 * sum(byte >> 7 for byte in rest):
+            packed = "; it looks compressed, and only plain tar is read" if at == 0 and _is_compressed(header) else ""
+            raise TarDamage("unreadable", at, f"there is no tar header with a right checksum here{packed}")
+
+
+def _is_compressed(header: bytes) -> bool:
+    return header.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ"))
+
+
+def _number(digits: bytes, at: int) -> int:
+    """A numeric field: octal text, or GNU's base 256 with the highest bit set."""
+    if digits[0] == 0x80:
+        return int.from_bytes(digits[1:], "big")
+    text = digits.partition(b"\0")[0].strip(b" ")
+    if not text:
+        return 0
+    try:
+        if text.isdigit():
+            return int(text, 8)
+    except ValueError:
+        pass
+    raise TarDamage("unreadable", at, "there is no tar header here: a number in it is not one")
+
+
+def _pax_size(digits: bytes, at: int) -> int:
+    if not digits.isdigit() or len(digits) > 20:
+        raise TarDamage("unreadable", at - BLOCK, "a PAX header whose size is not a number")
+    return int(digits)
+
+
+def _pax_records(content: bytes, at: int) -> dict[bytes, bytes]:
+    """The records `LENGTH KEY=VALUE\\n` of an extended header; LENGTH counts the whole record."""
+    records: dict[bytes, bytes] = {}
+    begin = 0
+    while begin < len(content) and content[begin]:
+        length, space, _ = content[begin : begin + 20].partition(b" ")
+        end = begin + int(length) if length.isdigit() else begin
+        key, equals, value = content[begin + len(length) + 1 : end].partition(b"=")
+        if not (space and equals and key) or end > len(content) or not value.endswith(b"\n"):
+            raise TarDamage("unreadable", at - BLOCK, "a PAX header that is not well formed")
+        records[key] = value[:-1]
+        begin = end
+    return records

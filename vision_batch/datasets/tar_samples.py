@@ -1,0 +1,143 @@
+"""The samples of a WebDataset tar: which members are one, and what of them is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from vision_batch.datasets.naming import shortened
+from vision_batch.datasets.sample import MAX_IMAGE_BYTES, Sample, too_large
+from vision_batch.datasets.tar import TarDamage, TarMember, TarReader
+from vision_batch.errors import ImageError
+
+MAX_TEXT_BYTES = 16 << 20
+"""Of a label or a kept member."""
+EXACT, LAST_PART, NO_IMAGE = 2, 1, 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TarColumns:
+    """Which members are read, by extension in lower case, and what begins every image's id."""
+
+    id_prefix: str
+    images: frozenset[str]
+    label: str | None
+    kept: tuple[str, ...]
+    texts: frozenset[str]
+    """The label's and the kept ones."""
+
+    def image_rank(self, extension: str) -> int:
+        """How well an extension names an image: as a whole, by its last dotted part, or not."""
+        if extension in self.images:
+            return EXACT
+        return LAST_PART if extension.rpartition(".")[2] in self.images else NO_IMAGE
+
+
+def tar_samples(reader: TarReader, columns: TarColumns, wanted: Callable[[int], bool]) -> Iterator[Sample]:
+    """The wanted samples; if the archive is damaged, one error row comes last."""
+    sample: _OpenSample | None = None
+    rows = 0
+    for member in _until_damage(reader):
+        if isinstance(member, TarDamage):
+            if sample is not None and sample.rank == NO_IMAGE:
+                row, is_wanted = sample.row, sample.wanted
+            else:
+                if sample is not None and sample.wanted:
+                    yield sample.finished(columns)
+                row, is_wanted = rows, wanted(rows)
+            if is_wanted:
+                yield _damage_row(member, row, columns)
+            return
+        key, extension = split_name(member.name)
+        if not key:
+            continue
+        if sample is None or key != sample.key:
+            if sample is not None and sample.wanted:
+                yield sample.finished(columns)
+            sample = _OpenSample(row=rows, key=key, wanted=wanted(rows))
+            rows += 1
+        sample.take(member, extension, reader, columns)
+    if sample is not None and sample.wanted:
+        yield sample.finished(columns)
+
+
+def split_name(name: bytes) -> tuple[bytes, str]:
+    """Key and extension, in lower case; the key is empty for a base name that begins with a dot, or is empty."""
+    folder, slash, base = name.rpartition(b"/")
+    stem, _, extension = base.partition(b".")
+    return (folder + slash + stem if stem else b""), _text(extension).lower()
+
+
+@dataclass(slots=True, kw_only=True)
+class _OpenSample:
+    """The sample whose members are passing. What an unwanted one holds is not read, only noted."""
+
+    row: int
+    key: bytes
+    wanted: bool
+    rank: int = NO_IMAGE
+    image: bytes | ImageError | None = None
+    texts: dict[str, str | ImageError] = field(default_factory=dict)
+    seen: set[str] = field(default_factory=set)
+
+    def take(self, member: TarMember, extension: str, reader: TarReader, columns: TarColumns) -> None:
+        rank = columns.image_rank(extension)
+        if rank > self.rank:
+            self.rank = rank
+            if self.wanted:
+                self.image = _image(member, reader)
+        if not self.wanted:
+            return
+        if extension in columns.texts and extension not in self.texts:
+            self.texts[extension] = _member_text(member, extension, reader)
+        if len(self.seen) < 8:
+            self.seen.add(extension)
+
+    def finished(self, columns: TarColumns) -> Sample:
+        faults = [text for text in self.texts.values() if isinstance(text, ImageError)]
+        image = faults[0] if faults and not isinstance(self.image, ImageError) else self.image
+        if image is None:
+            has = ", ".join(sorted(self.seen))
+            image = ImageError("missing", f"no member of the sample is an image; it has {shortened(has)}")
+        texts = {name: text for name, text in self.texts.items() if isinstance(text, str)}
+        return Sample(
+            row=self.row,
+            image_id=columns.id_prefix + _text(self.key),
+            data=None if isinstance(image, ImageError) else image,
+            error=image if isinstance(image, ImageError) else None,
+            truth=texts.get(columns.label) if columns.label else None,
+            kept=tuple(texts.get(name) for name in columns.kept),
+        )
+
+
+def _until_damage(reader: TarReader) -> Iterator[TarMember | TarDamage]:
+    try:
+        yield from reader
+    except TarDamage as damage:
+        yield damage
+
+
+def _image(member: TarMember, reader: TarReader) -> bytes | ImageError:
+    return too_large(member.size_bytes) if member.size_bytes > MAX_IMAGE_BYTES else reader.read(member)
+
+
+def _member_text(member: TarMember, extension: str, reader: TarReader) -> str | ImageError:
+    if member.size_bytes > MAX_TEXT_BYTES:
+        return ImageError("invalid_label", f"member .{extension} has {member.size_bytes} bytes")
+    try:
+        return reader.read(member).decode("utf-8").strip()
+    except UnicodeDecodeError as error:
+        return ImageError("invalid_label", f"member .{extension} is not UTF-8 at byte {error.start}")
+
+
+def _damage_row(damage: TarDamage, row: int, columns: TarColumns) -> Sample:
+    return Sample(
+        row=row,
+        image_id=f"{columns.id_prefix}damage at byte {damage.offset}",
+        error=ImageError(damage.code, f"the tar is damaged at byte {damage.offset}: {damage.reason}"),
+        kept=(None,) * len(columns.kept),
+    )
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "backslashreplace")

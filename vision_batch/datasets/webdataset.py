@@ -1,0 +1,86 @@
+"""WebDataset: tars whose consecutive members of one key are a sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pyarrow as pa
+
+from vision_batch.datasets.naming import extension, relative_name
+from vision_batch.datasets.sample import Sample
+from vision_batch.datasets.settings import DEFAULT_EXTENSIONS, InputSettings
+from vision_batch.datasets.shard import Shard
+from vision_batch.datasets.tar import ShortFileError, TarReader
+from vision_batch.datasets.tar_samples import TarColumns, tar_samples
+from vision_batch.errors import ChangedError, Problem
+from vision_batch.storage.object_info import ObjectInfo
+from vision_batch.storage.table import storage_for
+
+
+class WebDatasetFormat:
+    """A tar is a shard, `row` counts its samples.
+
+    A member's key is its folder and its base name up to the first dot; its extension is what follows, in lower case.
+    Names that begin with a dot are no members, as in the webdataset library. The image is the first member whose
+    extension is in `image_column`, or else the first whose extension ends in a dot and one of these. Labels and kept
+    columns are the stripped text of other members, null where there is none; text that is not UTF-8 makes the row
+    `invalid_label`.
+
+    A damaged tar gives the samples before the damage, then one error row; what follows the damage is not searched
+    for. The sample that the damage interrupts is given if its image is whole; otherwise the error row is its row.
+    """
+
+    grouped = False
+    extensions = ("tar",)
+
+    def is_member(self, uri: str) -> bool:
+        """Whether its name ends in .tar, in any case."""
+        return extension(uri) == "tar"
+
+    def problems(self, settings: InputSettings) -> list[Problem]:
+        """`image_column` is a list of extensions, and a sample's key is its id."""
+        found = []
+        if not _image_extensions(settings):
+            found.append(Problem("input.image_column", repr(settings.image_column), "extensions, as in `jpg;png`"))
+        if settings.id_column is not None:
+            found.append(
+                Problem("input.id_column", repr(settings.id_column), "nothing: samples are named by their keys")
+            )
+        return found
+
+    def cut(self, file: ObjectInfo, root: str, input_name: str, settings: InputSettings) -> list[Shard]:
+        """One shard, of unknown length: a tar has no index."""
+        key = relative_name(file.uri, root, input_name)
+        return [Shard(key=key, input_name=input_name, root=root, format="webdataset", files=(file,))]
+
+    def extra_fields(self, shard: Shard, settings: InputSettings) -> list[pa.Field]:
+        """Strings."""
+        names = (["truth"] if settings.label_column else []) + [f"input_{name}" for name in settings.keep_columns]
+        return [pa.field(name, pa.string()) for name in names]
+
+    def read(self, shard: Shard, settings: InputSettings, wanted: Callable[[int], bool]) -> Iterator[Sample]:
+        """Streams the tar once; the members of unwanted samples are skipped."""
+        (file,) = shard.files
+        with storage_for(file.uri).open(file) as stream:
+            try:
+                yield from tar_samples(TarReader(stream, file.size_bytes), _columns(shard, settings), wanted)
+            except ShortFileError as error:
+                raise ChangedError(file.uri, f"it is shorter than it was when it was planned: {error}") from error
+
+
+def _columns(shard: Shard, settings: InputSettings) -> TarColumns:
+    name = relative_name(shard.files[0].uri, shard.root, shard.input_name)
+    label = settings.label_column.lower() if settings.label_column else None
+    kept = tuple(column.lower() for column in settings.keep_columns)
+    return TarColumns(
+        id_prefix=f"{name[:-4] if name.lower().endswith('.tar') else name}/",
+        images=_image_extensions(settings),
+        label=label,
+        kept=kept,
+        texts=frozenset((*kept, label) if label else kept),
+    )
+
+
+def _image_extensions(settings: InputSettings) -> frozenset[str]:
+    column = DEFAULT_EXTENSIONS if settings.image_column is None else settings.image_column
+    return frozenset(part.strip().lower().lstrip(".") for part in column.split(";")) - {""}
