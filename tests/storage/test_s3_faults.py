@@ -90,7 +90,7 @@ def test_a_stream_survives_cut_bodies(proxy: FaultProxy, patient: S3Storage, rgw
         (Rule(kind="status"), r"503 SlowDown \(5 times\)"),
         (Rule(kind="reset"), r"\(5 times\)"),
         (Rule(kind="cut", match="^GET"), r"\(5 times\)"),
-        (Rule(kind="stall", s=3), r"(?i)timeout.* \(5 times\)"),
+        (Rule(kind="stall", s=3), r"[Tt]ime-?out\w* \(5 times\)"),
     ],
     ids=["503", "reset", "cut", "stall"],
 )
@@ -103,7 +103,8 @@ def test_what_does_not_pass_is_unavailable_in_bounded_time(
     with pytest.raises(UnavailableError, match=rf"gave up after 5 attempts: .*{reason}"):
         impatient.read(info.uri)
     assert time.monotonic() - started < 5
-    assert len(proxy.requests) - before == 5  # no other layer retries
+    # No other layer retries, except that aiohttp asks once more on a new connection when one breaks before an answer.
+    assert len(proxy.requests) - before == (10 if rule.kind == "reset" else 5)
 
 
 def test_a_server_that_is_not_there_is_unavailable(rgw_s3: S3Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
