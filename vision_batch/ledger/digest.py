@@ -61,6 +61,8 @@ def _array(sha: Any, array: pa.Array) -> None:
         return _array(sha, array.dictionary_decode())
     if pa.types.is_run_end_encoded(data_type):
         return _array(sha, pc.run_end_decode(array))
+    if _is_text(data_type) or _is_binary(data_type):
+        array = array.cast(pa.large_string() if _is_text(data_type) else pa.large_binary())
     _validity(sha, array)
     if pa.types.is_null(data_type):
         return None
@@ -80,7 +82,7 @@ def _values(sha: Any, array: pa.Array) -> None:
     if pa.types.is_boolean(data_type):
         _bits(sha, array)
     elif _is_text(data_type) or _is_binary(data_type):
-        _bytes(sha, array.cast(pa.large_binary()))
+        _bytes(sha, array)
     elif pa.types.is_struct(data_type):
         for child in array.flatten():
             _array(sha, child)

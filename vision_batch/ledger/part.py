@@ -22,6 +22,9 @@ FORMAT = 1
 TAIL_BYTES = 64 << 10
 """Read at once from a part's end: the footer of nearly every part."""
 
+DAMAGE = (pa.ArrowException, OSError, ValueError)
+"""What pyarrow raises for bytes that are not what was written; names that are not Unicode are ValueErrors."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartRecord:
@@ -56,10 +59,10 @@ class PartRecord:
                 raise ValueError("a record of another format")
             record = cls(**facts)
         except (TypeError, AttributeError) as error:
-            raise ValueError(f"not a part's record: {error}") from error
+            raise ValueError(str(error)) from error
         for name, kind in _FACTS.items():
             if type(getattr(record, name)) is not kind:
-                raise ValueError(f"not a part's record: {name} is {getattr(record, name)!r}")
+                raise ValueError(f"{name} is {getattr(record, name)!r}")
         return record
 
     def is_same_cell(self, other: PartRecord) -> bool:
@@ -146,7 +149,7 @@ def read_part_record(storage: Storage, info: ObjectInfo) -> PartRecord:
         tail = storage.read_range(info.uri, info.size_bytes - footer_bytes, info.size_bytes, version=info.version)
     try:
         metadata = pq.read_metadata(pa.BufferReader(tail))
-    except (pa.ArrowException, OSError) as error:
+    except DAMAGE as error:
         raise PartError(info.uri, f"its Parquet footer is damaged: {error}") from error
     return _record(info.uri, metadata)
 
@@ -157,7 +160,7 @@ def read_part(uri: str, data: bytes) -> tuple[PartRecord, pa.Table]:
         file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
         record = _record(uri, file.metadata)
         table = file.read(use_threads=False)
-    except (pa.ArrowException, OSError) as error:
+    except DAMAGE as error:
         raise PartError(uri, f"damaged: {error}") from error
     if seal(table, record).digest != record.digest:
         raise PartError(uri, "its content or its record is not what was written: the digest differs")
@@ -189,7 +192,7 @@ def _record(uri: str, metadata: Any) -> PartRecord:
     try:
         record = PartRecord.from_json(text)
     except ValueError as error:
-        raise PartError(uri, str(error)) from error
+        raise PartError(uri, f"its record cannot be read: {error}") from error
     if record.rows != metadata.num_rows:
         raise PartError(uri, f"holds {metadata.num_rows} rows, its record says {record.rows}")
     return record

@@ -29,12 +29,24 @@ def output_schema(task_fields: Sequence[pa.Field], extra_fields: Sequence[pa.Fie
 
     SpecError when two columns have one name.
     """
-    fields = [field.with_nullable(True).remove_metadata() for field in (*COMMON_FIELDS, *extra_fields, *task_fields)]
+    extra = [field.with_type(_readable(field.type)) for field in extra_fields]
+    fields = [field.with_nullable(True).remove_metadata() for field in (*COMMON_FIELDS, *extra, *task_fields)]
     twice = [name for name, count in Counter(field.name for field in fields).items() if count > 1]
     if twice:
         found = f"two columns named {', '.join(map(repr, twice))}"
         raise SpecError(Problem("input.keep_columns", found, "every column of the output to have its own name"))
     return _as_stored(pa.schema(fields))
+
+
+def _readable(data_type: pa.DataType) -> pa.DataType:
+    """With lists of any size for lists of a fixed size: pyarrow writes a null one and then cannot read the file."""
+    if pa.types.is_fixed_size_list(data_type) or pa.types.is_list(data_type):
+        return pa.list_(_readable(data_type.value_type))
+    if pa.types.is_large_list(data_type):
+        return pa.large_list(_readable(data_type.value_type))
+    if pa.types.is_struct(data_type):
+        return pa.struct([field.with_type(_readable(field.type)) for field in data_type])
+    return data_type
 
 
 @lru_cache(maxsize=16)

@@ -1,0 +1,91 @@
+"""An output belongs to one definition, and a refusal says what differs."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from vision_batch.errors import DefinitionError, LedgerError
+from vision_batch.ledger.definition import Definition, claim_definition, read_definition
+from vision_batch.ledger.paths import LedgerPaths
+
+FACTS = {
+    "model.source": "python:digits:build",
+    "preprocess.crop_px": 224,
+    "precision": "bf16",
+    "model.labels": ["a", "b"],
+}
+
+
+def test_the_digest_does_not_depend_on_order_and_tuples_are_lists() -> None:
+    assert Definition(FACTS).digest == Definition(dict(reversed(FACTS.items()))).digest
+    assert Definition({"a": (1, 2)}).digest == Definition({"a": [1, 2]}).digest
+    assert Definition({"a": 1}).digest != Definition({"a": "1"}).digest
+    with pytest.raises(ValueError):
+        _ = Definition({"a": float("nan")}).digest
+
+
+def test_nothing_is_read_where_nothing_was_claimed(tmp_path: Path) -> None:
+    assert read_definition(LedgerPaths(str(tmp_path / "out"))) is None
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_first_claim_is_stored_and_comes_back(tmp_path: Path) -> None:
+    paths = LedgerPaths(str(tmp_path))
+    claimed = claim_definition(paths, Definition(FACTS), cell_rows=128)
+    assert claim_definition(paths, Definition(FACTS), cell_rows=4096) == claimed == read_definition(paths)
+    assert claimed.cell_rows == 128
+    assert claimed.definition.facts["precision"] == "bf16"
+
+
+def test_a_refusal_says_what_differs_and_the_ways_out(tmp_path: Path) -> None:
+    paths = LedgerPaths(str(tmp_path))
+    claim_definition(paths, Definition(FACTS))
+    changed = {**FACTS, "preprocess.crop_px": 288, "preprocess.letterbox_px": 640}
+    del changed["model.labels"]
+    with pytest.raises(DefinitionError) as refused:
+        claim_definition(paths, Definition(changed))
+    assert str(refused.value).splitlines()[:3] == [
+        'model.labels: found nothing; expected ["a", "b"]',
+        "preprocess.crop_px: found 288; expected 224",
+        "preprocess.letterbox_px: found 640; expected nothing",
+    ]
+    assert "expected another output.uri for this definition, or a spec brought back" in str(refused.value)
+    assert read_definition(paths) == claim_definition(paths, Definition(FACTS))
+
+
+def test_of_racing_claims_one_wins_and_the_others_are_refused(tmp_path: Path) -> None:
+    paths = LedgerPaths(str(tmp_path))
+
+    def claim(seed: int) -> int | None:
+        try:
+            claim_definition(paths, Definition({"seed": seed}))
+        except DefinitionError:
+            return None
+        return seed
+
+    with ThreadPoolExecutor(8) as pool:
+        winners = [seed for seed in pool.map(claim, range(8)) if seed is not None]
+    claimed = read_definition(paths)
+    assert claimed is not None
+    assert [claimed.definition.facts["seed"]] == winners
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", b"[]", b'{"format": 9}'])
+def test_a_damaged_definition_is_an_error_and_not_an_unclaimed_output(tmp_path: Path, damage: bytes) -> None:
+    paths = LedgerPaths(str(tmp_path))
+    claim_definition(paths, Definition(FACTS))
+    Path(paths.definition).write_bytes(damage)
+    with pytest.raises(LedgerError, match="definition cannot be read"):
+        claim_definition(paths, Definition(FACTS))
+
+
+def test_an_edited_definition_is_noticed(tmp_path: Path) -> None:
+    paths = LedgerPaths(str(tmp_path))
+    claim_definition(paths, Definition(FACTS))
+    file = Path(paths.definition)
+    file.write_text(file.read_text().replace("224", "288"))
+    with pytest.raises(LedgerError, match="digest differs"):
+        read_definition(paths)
