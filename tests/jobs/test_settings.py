@@ -37,12 +37,15 @@ def test_a_good_spec_agrees() -> None:
         ("/data/images", "/data/images-labels", False),
         ("/data/one.tar", "/data", True),
         ("/data/*.tar", "/data/labels", False),
-        ("/data/*", "/data/labels", True),
-        ("/data/*/x.tar", "/data/labels", True),
-        ("/data/*/x.tar", "/data/labels/y", False),
-        ("/data/**/*.jpg", "/data/a/b/c", True),
-        ("/data/shard-[0-9]", "/data/shard-1", True),
-        ("/data/shard-[0-9]", "/data/shard-x", False),
+        ("/data/*.tar", "/data", True),
+        ("/data/labels/in/*.tar", "/data/labels", True),
+        ("/data/*", "/data/labels", False),
+        ("/data/*/x.tar", "/data/labels", False),
+        ("/data/**", "/data/labels", True),
+        ("/data/**/*.jpg", "/data/labels", False),
+        ("/data/*/*.parquet", "/data/labels", True),
+        ("/data/{images,labels}/*.parquet", "/data/labels", True),
+        ("/data/{images,masks}/*.parquet", "/data/labels", False),
         ("s3://b/images", "s3://b/images", True),
         ("s3://b", "s3://b/labels", True),
         ("s3://b/images", "s3://c/images", False),
@@ -66,6 +69,18 @@ def test_a_symlink_does_not_hide_the_input(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "images")
     (found,) = problems(input={"uri": f"{tmp_path}/images"}, output={"uri": f"{tmp_path}/link/labels"})
     assert found.where == "output.uri"
+
+
+def test_a_symlink_does_not_hide_what_a_pattern_takes(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    assert overlap(f"{tmp_path}/link/**", f"{tmp_path}/data/labels")
+
+
+def test_a_pattern_that_cannot_be_read_is_a_problem() -> None:
+    (found,) = problems(input={"uri": "/data/images-[0-9"})
+    assert found.where == "input.uri"
+    assert "a pattern that cannot be read" in found.found
 
 
 def test_the_output_is_no_file(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib import import_module
 from typing import NoReturn, Protocol, cast
 
@@ -73,35 +74,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: Sequence[str]) -> int:
-    try:
-        options = _global_parser().parse_args(argv)
-        if options.command is None:
-            _global_parser().print_help(sys.stderr)
-            return ExitCode.WRONG
-        command = _command(options.command)
-        parser = _command_parser(options.command, command)
-        arguments = parser.parse_args(options.arguments)
-    except SpecError as error:
-        return report_failure(error, verbose=False, json="--json" in argv)
+    verbose = not {"-v", "--verbose"}.isdisjoint(argv)  # known before parsing, which may be what fails
+    json = "--json" in argv
+    _log_to_stderr(verbose=verbose)
+    with reserved_stdout() if json else nullcontext():
+        try:
+            return _dispatch(argv)
+        except BrokenPipeError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the outermost frame: whatever it is becomes a line and an exit code
+            return report_failure(error, verbose=verbose, json=json)
+
+
+def _dispatch(argv: Sequence[str]) -> int:
+    options = _global_parser().parse_args(argv)
+    if options.command is None:
+        _global_parser().print_help(sys.stderr)
+        return ExitCode.WRONG
+    command = _command(options.command)
+    arguments = _command_parser(options.command, command).parse_args(options.arguments)
     arguments.verbose = arguments.verbose or options.verbose
-    _log_to_stderr(verbose=arguments.verbose)
-    return _run(command, arguments)
-
-
-def _run(command: Command, arguments: argparse.Namespace) -> int:
-    if getattr(arguments, "json", False):
-        with reserved_stdout():
-            return _execute(command, arguments, json=True)
-    return _execute(command, arguments, json=False)
-
-
-def _execute(command: Command, arguments: argparse.Namespace, *, json: bool) -> int:
-    try:
-        return command.execute(arguments)
-    except BrokenPipeError:
-        raise
-    except Exception as error:  # noqa: BLE001 - the outermost frame: whatever it is becomes a line and an exit code
-        return report_failure(error, verbose=arguments.verbose, json=json)
+    return command.execute(arguments)
 
 
 def _global_parser() -> ArgumentParser:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
 
-from vision_batch.errors import Problem
+from vision_batch.datasets.pattern import is_pattern, parse
+from vision_batch.errors import Problem, SpecError
 from vision_batch.jobs.settings import PredictSettings
-from vision_batch.storage.uri import is_glob, scheme
+from vision_batch.ledger.paths import LedgerPaths
+from vision_batch.storage.uri import is_inside, join, relative_to, scheme
 
 # The kinds of source that bring no preprocessing of their own.
 BARE_SOURCES = ("python", "export")
@@ -19,29 +20,36 @@ def inconsistencies(settings: PredictSettings) -> list[Problem]:
     return [*_output_is_apart(settings), *_output_is_no_file(settings), *_one_size(settings)]
 
 
-def overlap(pattern: str, folder: str) -> bool:
-    """Whether one normalised URI is, or is inside, the other; `pattern` may be a glob, `**` stands for any depth."""
-    if scheme(pattern) != scheme(folder):
+def overlap(source: str, output: str) -> bool:
+    """Whether an input and an output, normalised, share a place: one is or holds the other, symlinks followed.
+
+    A pattern that begins above the output shares a place with it if it would take the output's own files for input.
+    SpecError for a pattern that cannot be read.
+    """
+    if scheme(source) != scheme(output):
         return False
-    glob = is_glob(pattern)
-    for expected, found in zip(_segments(pattern), _segments(folder), strict=False):
-        if glob and expected == "**":
-            return True
-        if not (fnmatchcase(found, expected) if glob else found == expected):
-            return False
-    return True
+    pattern = parse(source) if is_pattern(source) else None
+    root, folder = _real(pattern.root if pattern else source), _real(output)
+    if is_inside(root, folder):
+        return True
+    if not is_inside(folder, root):
+        return False
+    if pattern is None:
+        return True
+    paths = LedgerPaths(join(pattern.root, relative_to(folder, root)))
+    return any(pattern.regex.fullmatch(uri) for uri in (paths.part("a shard", 0), paths.definition))
 
 
 def _output_is_apart(settings: PredictSettings) -> Iterator[Problem]:
     several = not isinstance(settings.input.uri, str)
     for index, entry in enumerate(settings.input.inputs):
-        if overlap(entry.uri, settings.output.uri):
-            where = f"input.uri.{index}" if several else "input.uri"
-            yield Problem(
-                "output.uri",
-                f"{settings.output.uri}, which is, holds or is inside {where}, {entry.uri}",
-                "a folder apart from the input",
-            )
+        where = f"input.uri.{index}" if several else "input.uri"
+        try:
+            if overlap(entry.uri, settings.output.uri):
+                found = f"{settings.output.uri}, which is, holds or is inside {where}, {entry.uri}"
+                yield Problem("output.uri", found, "a folder apart from the input")
+        except SpecError as error:
+            yield from (Problem(where, f"{p.where}: {p.found}", p.expected) for p in error.problems)
 
 
 def _output_is_no_file(settings: PredictSettings) -> Iterator[Problem]:
@@ -66,6 +74,5 @@ _SIZES = (
 )
 
 
-def _segments(uri: str) -> list[str]:
-    path = uri if scheme(uri) else os.path.realpath(uri)
-    return [segment for segment in path.split("/") if segment]
+def _real(uri: str) -> str:
+    return uri if scheme(uri) else os.path.realpath(uri)

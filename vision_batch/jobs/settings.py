@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from vision_batch.datasets.pattern import is_pattern
 from vision_batch.datasets.settings import InputSettings
 from vision_batch.images.settings import PreprocessSettings
 from vision_batch.inference.settings import ComputeSettings, LimitsSettings
@@ -22,7 +23,7 @@ class OutputSettings(Settings):
     @field_validator("uri")
     @classmethod
     def _is_a_folder(cls, value: str) -> str:
-        if value.rstrip("/").endswith(".parquet") or any(character in value for character in "*?["):
+        if value.rstrip("/").endswith(".parquet") or is_pattern(value):
             raise ValueError("a folder, neither a .parquet file nor a glob")
         return value
 

@@ -1,0 +1,84 @@
+"""`doctor`: a line a check, how to mend what is wrong, and the exit code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from vision_batch.cli import doctor
+from vision_batch.cli.main import main
+from vision_batch.cluster.finding import Finding, fail, ok, warn
+from vision_batch.jobs.starter import starter_spec
+
+Machine = Callable[..., None]
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """A machine of which these things are found."""
+
+    def install(*findings: Finding) -> None:
+        def check_machine() -> Iterator[Finding]:
+            yield from findings
+
+        monkeypatch.setattr(doctor, "check_machine", check_machine)
+
+    for name in doctor.S3_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    return install
+
+
+def test_a_healthy_machine(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    machine(ok("python", "Python 3.11.7"), warn("open files", "at most 256", "ulimit -n 65536"))
+    assert main(["doctor"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "ok    python           Python 3.11.7",
+        "warn  open files       at most 256",
+        "                       to mend it: ulimit -n 65536",
+    ]
+
+
+def test_a_failure_is_exit_2(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    machine(fail("ray", "does not start", "read its logs"), ok("python", "3.11"))
+    assert main(["doctor"]) == 2
+    assert capsys.readouterr().out.count("\n") == 3
+
+
+def test_json(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    machine(fail("ray", "does not start", "read its logs"))
+    assert main(["doctor", "--json"]) == 2
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == {
+        "ok": False,
+        "checks": [{"check": "ray", "level": "fail", "found": "does not start", "mend": "read its logs"}],
+    }
+    assert captured.err.startswith("fail  ray")
+
+
+def test_a_spec_is_checked_too(machine: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    machine()
+    (tmp_path / "job.yaml").write_text(starter_spec("predict"))
+    assert main(["doctor", str(tmp_path / "job.yaml")]) == 2
+    shown = capsys.readouterr().out
+    assert "ok    spec" in shown
+    assert "fail  model            model.source: found no my_model.py" in shown
+    assert main(["doctor", str(tmp_path / "job.yaml"), "-o", "task.tpo_k=3"]) == 2
+    assert "did you mean 'top_k'?" in capsys.readouterr().out
+
+
+def test_credentials_are_looked_at_where_the_environment_speaks_of_s3(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine()
+    assert main(["doctor"]) == 0
+    assert capsys.readouterr().out == ""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
+    assert main(["doctor"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("ok    s3 credentials   found by env")
+    assert "hunter2" not in shown
+    assert "AKIAEXAMPLE" not in shown

@@ -1,0 +1,143 @@
+"""Is everything there that a spec names? Its input, its output, its model, and the credentials for them."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from vision_batch.cluster.checkup import check_free_disk
+from vision_batch.cluster.finding import Finding, fail, ok, warn
+from vision_batch.datasets.detect import detect_format
+from vision_batch.datasets.listing import list_input
+from vision_batch.errors import ExistsError, SpecError, VisionBatchError
+from vision_batch.jobs.spec import LoadedSpec, load_spec
+from vision_batch.ledger.paths import LedgerPaths
+from vision_batch.models.bundle import resolve_model
+from vision_batch.plugin import find_plugin
+from vision_batch.storage.storage import Storage
+from vision_batch.storage.table import storage_for
+from vision_batch.storage.uri import join, scheme
+
+PROBE = b"written by vision-batch doctor, which failed to delete it\n"
+
+
+def check_spec(path: str, overrides: list[str]) -> Iterator[Finding]:
+    """The spec at `path`, then all that it names."""
+    try:
+        spec = load_spec(path, overrides)
+    except SpecError as error:
+        yield from (fail("spec", str(problem), "correct the spec") for problem in error.problems)
+        return
+    yield ok("spec", f"{spec.path} is a {spec.settings.job} job called {spec.settings.name}")
+    if any(scheme(uri) == "s3" for uri in _uris(spec)):
+        yield check_credentials()
+    yield from check_input(spec)
+    yield from check_output(spec.settings.output.uri)
+    yield check_model(spec)
+
+
+def check_credentials() -> Finding:
+    """botocore finds credentials; their values are never shown, only where they come from."""
+    import botocore.session
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        session = botocore.session.Session()
+        credentials = session.get_credentials()
+        region = os.environ.get("AWS_REGION") or session.get_config_variable("region") or "no region"
+    except BotoCoreError as error:
+        return fail("s3 credentials", _one_line(error), "correct AWS_PROFILE or the file that it names")
+    place = f"{region}, {_endpoint()}"
+    if credentials is None:
+        return warn(
+            "s3 credentials", f"none; {place}", "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+        )
+    return ok("s3 credentials", f"found by {credentials.method}; {place}")
+
+
+def check_input(spec: LoadedSpec) -> Iterator[Finding]:
+    """Every input can be listed, and its format is known."""
+    listed = True
+    for entry in spec.settings.input.inputs:
+        try:
+            first = next(iter(islice(list_input(entry.uri), 1)), None)
+        except VisionBatchError as error:
+            listed = False
+            yield fail("input", _one_line(error), "check input.uri, and that the credentials may list and read it")
+        else:
+            yield ok("input", f"{first.uri} is there") if first else warn("input", f"{entry.uri} is empty", "fill it")
+    if not listed:
+        return
+    try:
+        yield ok("input format", detect_format(spec.settings.input))
+    except VisionBatchError as error:
+        yield fail("input format", _one_line(error), "check input.uri and input.format")
+
+
+def check_output(uri: str) -> Iterator[Finding]:
+    """The output can be written with `if absent`, on which exactly-once rests; nothing stays behind."""
+    if scheme(uri):
+        folder = LedgerPaths(uri).scratch
+    else:
+        place = _existing(Path(uri))
+        yield check_free_disk("output disk", place)
+        folder = str(place)
+    probe = join(folder, f".vision-batch-doctor-{uuid.uuid4().hex}")
+    try:
+        yield _try_writing(storage_for(uri), probe, uri)
+    except VisionBatchError as error:
+        yield fail("output", _one_line(error), "check output.uri, and that the credentials may write and delete there")
+
+
+def check_model(spec: LoadedSpec) -> Finding:
+    """The model's files and plug-ins are there; nothing is loaded."""
+    settings = spec.settings
+    try:
+        bundle = resolve_model(settings.model, spec.folder)
+        if settings.preprocess is not None and settings.preprocess.function is not None:
+            find_plugin(settings.preprocess.function, spec.folder, where="preprocess.function")
+    except VisionBatchError as error:
+        return fail("model", _one_line(error), "check the model section and the files beside the spec")
+    labels = f"{len(bundle.labels)} labels" if bundle.labels is not None else "no labels"
+    return ok("model", f"{settings.model.source}, {labels}")
+
+
+def _try_writing(storage: Storage, probe: str, output: str) -> Finding:
+    """Writes the probe twice: the second time must be refused."""
+    storage.put(probe, PROBE, if_absent=True)
+    try:
+        storage.put(probe, PROBE, if_absent=True)
+    except ExistsError:
+        return ok("output", f"{output} can be written, and refuses to overwrite what must be absent")
+    finally:
+        storage.delete(probe)
+    return fail(
+        "output",
+        f"{output}: the server overwrote an object although the request said If-None-Match: *",
+        "use a server or version that honours conditional PUT: without it two runs could write one part",
+    )
+
+
+def _uris(spec: LoadedSpec) -> list[str]:
+    return [spec.settings.output.uri, *(entry.uri for entry in spec.settings.input.inputs)]
+
+
+def _existing(folder: Path) -> Path:
+    return next(place for place in (folder, *folder.parents) if place.is_dir())
+
+
+def _endpoint() -> str:
+    """The host that S3 requests go to; what else an endpoint's URL may hold is not shown."""
+    url = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if not url:
+        return "Amazon's endpoint"
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
