@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -70,9 +71,7 @@ class S3Server:
     def new_bucket(self) -> str:
         """Creates a bucket; its name."""
         name = f"test-{uuid.uuid4().hex[:16]}"
-        client = self.client()
-        client.create_bucket(Bucket=name)
-        client.close()
+        _arranger(self).create_bucket(Bucket=name)
         return name
 
 
@@ -86,7 +85,9 @@ def moto_server() -> Iterator[S3Server]:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         try:
             _wait_for(port, process)
-            yield _with_user(f"http://127.0.0.1:{port}")
+            server = _with_user(f"http://127.0.0.1:{port}")
+            yield server
+            _arranger(server).close()
         finally:
             process.kill()
             process.wait()
@@ -105,9 +106,17 @@ def rgw_server() -> Iterator[S3Server]:
     try:
         subprocess.run([RGW_SCRIPT, "up", folder, str(port)], check=True, stdout=subprocess.DEVNULL, timeout=120)
         endpoint = f"http://127.0.0.1:{port}"
-        yield S3Server(name="rgw", endpoint=endpoint, access_key="TESTKEY", secret_key="TESTSECRET")
+        server = S3Server(name="rgw", endpoint=endpoint, access_key="TESTKEY", secret_key="TESTSECRET")
+        yield server
+        _arranger(server).close()
     finally:
         subprocess.run([RGW_SCRIPT, "down", folder], check=True, timeout=60)
+
+
+@cache
+def _arranger(server: S3Server) -> Any:
+    """One client for all of a server's buckets: making a client costs more than a bucket."""
+    return server.client()
 
 
 def free_port() -> int:

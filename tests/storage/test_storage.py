@@ -57,15 +57,18 @@ def test_what_was_put_is_read_back(place: Place) -> None:
     assert place.storage.read(info.uri, version=info.version) == b"\x00\xff" * 1000
 
 
-@pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
-def test_any_name_works_in_every_verb(place: Place, name: str) -> None:
-    info = place.put(f"folder of {name[:20]}/{name}")
-    assert place.storage.stat(info.uri) == info
-    assert place.storage.read(info.uri) == b"data"
-    assert place.storage.read_range(info.uri, 1, 3) == b"at"
-    assert place.storage.open(info).read() == b"data"
-    assert list(place.storage.list(place.root)) == [info]
-    place.storage.delete(info.uri)
+def test_any_name_works_in_every_verb(place: Place) -> None:
+    for name in NAMES:
+        folder = f"folder of {name[:20]}"
+        info = place.put(f"{folder}/{name}", name.encode())
+        assert place.storage.stat(info.uri) == info
+        assert place.storage.read(info.uri) == name.encode()
+        assert place.storage.read_range(info.uri, 1, 3) == name.encode()[1:3]
+        assert place.storage.open(info).read() == name.encode()
+        assert list(place.storage.list(join(place.root, folder))) == [info]
+    assert place.names() == sorted(f"folder of {name[:20]}/{name}" for name in NAMES)
+    for name in NAMES:
+        place.storage.delete(join(place.root, f"folder of {name[:20]}/{name}"))
     assert place.names() == []
 
 
@@ -132,15 +135,15 @@ def test_a_changed_object_is_not_read_as_the_planned_version(place: Place) -> No
 
 
 def test_an_object_that_changes_under_its_reader_is_noticed(place: Place) -> None:
-    info = place.put("x", bytes(30 << 20))
+    info = place.put("x", bytes(20 << 20))
     with place.storage.open(info) as file:
         assert file.read(10) == bytes(10)
-        place.put("x", b"1" * (30 << 20))
+        place.put("x", b"1" * (20 << 20))
         if place.root.startswith("s3://"):
             with pytest.raises(ChangedError):
                 file.read()
         else:  # a replaced file stays readable as the version that was opened
-            assert file.read() == bytes((30 << 20) - 10)
+            assert file.read() == bytes((20 << 20) - 10)
 
 
 def test_put_if_absent_keeps_what_is_there(place: Place) -> None:
@@ -160,7 +163,7 @@ def test_of_racing_writers_exactly_one_wins(place: Place) -> None:
             return False
         return True
 
-    for race in range(5):
+    for race in range(3):
         uri = join(place.root, f"race-{race}")
         with ThreadPoolExecutor(8) as pool:
             won = list(pool.map(write, range(8)))
@@ -184,25 +187,25 @@ def test_put_if_version_does_not_create(place: Place) -> None:
 
 
 def test_many_reads_keep_their_order_and_errors_their_place(place: Place) -> None:
-    infos = [place.put(f"{number:03d}", str(number).encode() * 50) for number in range(60)]
+    infos = [place.put(f"{number:03d}", str(number).encode() * 50) for number in range(40)]
     changed = place.storage.put(infos[7].uri, b"changed")
     requests = [ReadRequest(uri=info.uri, version=info.version, size_bytes=info.size_bytes) for info in infos]
     requests.insert(30, ReadRequest(uri=join(place.root, "absent")))
     bodies = list(place.storage.read_many(iter(requests)))
-    assert len(bodies) == 61
+    assert len(bodies) == 41
     assert isinstance(bodies[30], NotFoundError)
     assert isinstance(bodies[7], ChangedError)
     good = [body for body in bodies if not isinstance(body, StorageError)]
-    assert good == [str(number).encode() * 50 for number in range(60) if number != 7]
+    assert good == [str(number).encode() * 50 for number in range(40) if number != 7]
     assert changed.uri == infos[7].uri
 
 
 def test_many_reads_may_be_left_early_and_run_beside_each_other(place: Place) -> None:
-    requests = [ReadRequest(uri=place.put(f"{number:02d}", bytes([number])).uri) for number in range(40)]
+    requests = [ReadRequest(uri=place.put(f"{number:02d}", bytes([number])).uri) for number in range(20)]
     assert next(iter(place.storage.read_many(requests))) == b"\x00"
     with ThreadPoolExecutor(4) as pool:
         for bodies in pool.map(lambda _: list(place.storage.read_many(requests)), range(4)):
-            assert bodies == [bytes([number]) for number in range(40)]
+            assert bodies == [bytes([number]) for number in range(20)]
     assert list(place.storage.read_many([])) == []
 
 

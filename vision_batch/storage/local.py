@@ -17,7 +17,7 @@ from vision_batch.storage.retry import Retry
 from vision_batch.storage.storage import ReadRequest
 from vision_batch.storage.window import read_in_order
 
-BUFFER_BYTES = 1 << 20
+BUFFER_BYTES = 256 << 10
 
 
 class LocalStorage:
