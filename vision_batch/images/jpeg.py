@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from struct import unpack_from
 from typing import Final
 
 from vision_batch.images.exif import exif_orientation
-from vision_batch.images.header import Encoded, Header, unreadable, unsupported
+from vision_batch.images.header import Encoded, Header, truncated, unreadable, unsupported
 
-_SOS: Final = 0xDA
-_EOI: Final = 0xD9
-_APP1: Final = 0xE1
+MAX_SEGMENTS: Final = 1 << 16
+# Between segments decoders skip whatever does not look like a marker; so does this, at the speed of C.
+_MARKER: Final = re.compile(rb"\xff[^\x00\xff]", re.DOTALL)
+_SOS, _EOI, _APP0, _APP1 = 0xDA, 0xD9, 0xE0, 0xE1
 _STANDALONE: Final = frozenset([0x01, *range(0xD0, 0xD9)])  # TEM, RST0-7, SOI: markers without a length
 _FRAMES: Final = frozenset([0xC0, 0xC1, 0xC2])  # baseline, extended sequential, progressive; all Huffman
 _REFUSED: Final = {
@@ -22,35 +24,34 @@ _REFUSED: Final = {
 
 
 def read_header(data: Encoded) -> Header:
-    """Walks the markers to the first scan. IndexError or struct.error if the bytes end before."""
-    orientation = 1
+    """Walks the markers to the first scan. `truncated` if the bytes end before."""
+    orientation: int | None = None
     frame: tuple[int, int, int, int] | None = None
     at = 2
-    while True:
-        while data[at] != 0xFF:  # decoders skip what is between segments, too
-            at += 1
-        while data[at] == 0xFF:
-            at += 1
-        marker = data[at]
-        at += 1
+    for _ in range(MAX_SEGMENTS):
+        found = _MARKER.search(data, at)
+        if found is None:
+            raise truncated(f"JPEG ends after {len(data)} bytes, before its first scan")
+        at = found.end()
+        marker = data[at - 1]
         if marker in (_SOS, _EOI):
             break
-        if marker in _STANDALONE or marker == 0:
+        if marker in _STANDALONE:
             continue
         length = unpack_from(">H", data, at)[0]
         if marker in _FRAMES and frame is None:
             frame = unpack_from(">BHHB", data, at + 2)
+        elif marker == _APP1 and orientation is None and bytes(data[at + 2 : at + 8]) == b"Exif\0\0":
+            orientation = exif_orientation(data[at + 8 : at + length])
         elif marker in _REFUSED:
             raise unsupported(_REFUSED[marker])
-        elif marker == _APP1 and orientation == 1 and bytes(data[at + 2 : at + 8]) == b"Exif\0\0":
-            orientation = exif_orientation(data[at + 8 : at + length])
         at += max(length, 2)
+    return _header(frame, orientation or 1)
+
+
+def _header(frame: tuple[int, int, int, int] | None, orientation: int) -> Header:
     if frame is None:
         raise unreadable("JPEG without a frame header")
-    return _header(frame, orientation)
-
-
-def _header(frame: tuple[int, int, int, int], orientation: int) -> Header:
     bits, height, width, channels = frame
     if bits != 8:
         raise unsupported(f"JPEG with {bits} bits per sample")
@@ -63,3 +64,28 @@ def _header(frame: tuple[int, int, int, int], orientation: int) -> Header:
 
 def check_whole(data: Encoded, header: Header) -> None:
     """Nothing to do: only decoding tells, and the decoder is strict (see decode.py)."""
+
+
+def mended(data: Encoded) -> bytearray:
+    """A copy without two faults that change no pixel and that some cameras' files have.
+
+    A JFIF version other than 1, and scan parameters in a sequential JPEG's only scan that are not 0, 63, 0 as they must
+    be. The strict decoder refuses these files, and reports nothing of what comes behind such a fault.
+    """
+    copy = bytearray(data)
+    at, progressive = 2, False
+    while (found := _MARKER.search(copy, at)) is not None:
+        at = found.end()
+        marker = copy[at - 1]
+        if marker in _STANDALONE:
+            continue
+        length = unpack_from(">H", copy, at)[0]
+        progressive = progressive or marker == 0xC2
+        if marker == _APP0 and copy[at + 2 : at + 7] == b"JFIF\0":
+            copy[at + 7] = 1
+        elif marker == _SOS:
+            if not progressive:
+                copy[at + length - 3 : at + length] = b"\x00\x3f\x00"
+            break
+        at += max(length, 2)
+    return copy

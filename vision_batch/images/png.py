@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Iterator
 from struct import unpack_from
 from typing import Final
 
+from vision_batch.errors import ImageError
 from vision_batch.images.exif import exif_orientation
-from vision_batch.images.header import Encoded, Header, truncated, unreadable
+from vision_batch.images.header import Encoded, Header, truncated, unreadable, unsupported
 
-MAX_CHUNKS: Final = 1 << 20
+MAX_CHUNKS: Final = 1 << 16
+_BLOCK: Final = 1 << 20
 _CHANNELS: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 
 
@@ -25,17 +29,27 @@ def read_header(data: Encoded) -> Header:
     )
 
 
-def _orientation(data: Encoded) -> int:
+def _chunks(data: Encoded) -> Iterator[tuple[int, bytes, int]]:
+    """Start, name and payload bytes of the chunks from IHDR on; a chunk may claim more than there is."""
     at, end = 8, len(data)
     for _ in range(MAX_CHUNKS):
         if at + 12 > end:
-            return 1
+            raise truncated(f"PNG ends after {end} bytes, before IEND")
         length, kind = unpack_from(">I4s", data, at)
-        if kind == b"eXIf":
-            return exif_orientation(data[at + 8 : at + 8 + length])
+        yield at, kind, length
         if kind == b"IEND":
-            return 1
+            return
         at += length + 12
+    raise unsupported(f"PNG with more than {MAX_CHUNKS} chunks")
+
+
+def _orientation(data: Encoded) -> int:
+    try:
+        for at, kind, length in _chunks(data):
+            if kind == b"eXIf":
+                return exif_orientation(data[at + 8 : at + 8 + length])
+    except ImageError:  # whether the picture is whole is asked later, when its size is known
+        return 1
     return 1
 
 
@@ -44,17 +58,24 @@ def check_whole(data: Encoded, header: Header) -> None:
 
     Where all chunks are there and the compressed pixels end early nevertheless, or fail their CRC, the decoder refuses.
     """
-    at, end, pixels = 8, len(data), False
-    for _ in range(MAX_CHUNKS):
-        if at + 12 > end:
-            raise truncated(f"PNG ends after {end} bytes, before IEND")
-        length, kind = unpack_from(">I4s", data, at)
-        if at + 12 + length > end:
-            raise truncated(f"PNG chunk of {length} bytes at {at}, {end} bytes in all")
+    pixels = False
+    for at, kind, length in _chunks(data):
+        if at + 12 + length > len(data):
+            raise truncated(f"PNG chunk of {length} bytes at {at}, {len(data)} bytes in all")
         pixels = pixels or kind == b"IDAT"
-        if kind == b"IEND":
-            if not pixels:
-                raise truncated("PNG without IDAT")
-            return
-        at += length + 12
-    raise unreadable(f"PNG with more than {MAX_CHUNKS} chunks")
+    if not pixels:
+        raise truncated("PNG without IDAT")
+
+
+def ends_early(data: Encoded) -> bool:
+    """True if the compressed pixels of a PNG stop before their own end. Costs about a decoding."""
+    stream = zlib.decompressobj()
+    try:
+        for at, kind, length in _chunks(data):
+            rest = bytes(data[at + 8 : at + 8 + length]) if kind == b"IDAT" else b""
+            while rest and not stream.eof:
+                stream.decompress(rest, _BLOCK)
+                rest = stream.unconsumed_tail
+    except (zlib.error, ImageError):
+        return False
+    return not stream.eof

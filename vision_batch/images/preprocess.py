@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,15 +19,19 @@ from vision_batch.images.orientation import orient
 from vision_batch.images.resize import resize, window
 from vision_batch.images.settings import PreprocessSettings
 
-Pixels = npt.NDArray[np.uint8]
-PLACEMENTS_KEPT = 4096
+Pixels: TypeAlias = npt.NDArray[np.uint8]
+PLACEMENTS_KEPT: Final = 4096
+# The decoder scales down to no less than this many times the wanted size. Over real pictures the mean difference to
+# Pillow was at most 2.9 of 255 at 1.0, 1.3 at 1.25, 0.99 at 1.5, 0.66 at 1.75, 0.6 at 2.
+SCALED_MARGIN: Final = 1.6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preprocessed:
     """`pixels` is uint8 (H, W, 3) RGB, C-contiguous; `width` and `height` are of the full image, orientation applied.
 
-    `geometry` leads from coordinates of `pixels` back to the full image.
+    `geometry` leads from coordinates of `pixels` back to the full image; with a plug-in function, which may have moved
+    everything, to what the function gave.
     """
 
     pixels: Pixels
@@ -63,10 +67,10 @@ class Preprocessor:
         except MemoryError:
             raise
         except ImageError as error:
-            if header is not None and error.width is None:
-                error.width, error.height = header.shown_size
-            raise
+            raise _sized(error, header) from error.__cause__
         except Exception as error:
+            if _out_of_memory(error):
+                raise MemoryError(short(str(error))) from error
             raise _sized(refusal(error), header) from error
 
     def _prepare(self, data: Encoded, header: Header) -> Preprocessed:
@@ -77,8 +81,7 @@ class Preprocessor:
         if self._function is not None:
             return self._through_function(data, header, self._function)
         placement, geometry = self._placement(width, height)
-        pixels = decode(data, header, **_scaled(header, placement))
-        pixels = _resize_as_shown(pixels, header, placement)
+        pixels = _resized(data, header, placement)
         return Preprocessed(pixels=window(pixels, placement), width=width, height=height, geometry=geometry)
 
     def _through_function(self, data: Encoded, header: Header, function: Callable[..., Any]) -> Preprocessed:
@@ -113,23 +116,35 @@ def _placements(settings: PreprocessSettings) -> Callable[[int, int], tuple[Plac
     return placement_of
 
 
-def _scaled(header: Header, placement: Placement) -> dict[str, int]:
-    """The decoder's scaling, where the resized picture is at most half the stored one on both sides."""
+def _factor(header: Header, width: int, height: int) -> int:
+    """By what the decoder may scale a stored picture down that is then resized to `width` x `height`, as stored."""
+    if header.format == "jpeg":
+        for factor in (8, 4, 2):
+            if width * factor * SCALED_MARGIN <= header.width and height * factor * SCALED_MARGIN <= header.height:
+                return factor
+    return 1
+
+
+def _resized(data: Encoded, header: Header, placement: Placement) -> Pixels:
+    """The resized picture as shown, at least as far as the placement's window reaches.
+
+    It is oriented after resizing: turning the smaller picture costs less and gives the same.
+    """
     width, height = placement.resized_width, placement.resized_height
     if header.transposed:
         width, height = height, width
-    for factor in (8, 4, 2):
-        if width * factor <= header.width and height * factor <= header.height:
-            return {"min_width": -(-header.width // factor), "min_height": -(-header.height // factor)}
-    return {}
-
-
-def _resize_as_shown(pixels: Pixels, header: Header, placement: Placement) -> Pixels:
-    """Resized first and oriented then: turning the smaller picture costs less and gives the same."""
-    size = placement.resized_width, placement.resized_height
-    if header.transposed:
-        size = size[1], size[0]
-    return orient(resize(pixels, *size), header.orientation)
+    keep = None
+    if header.orientation == 1:
+        keep = min(width, placement.left + placement.out_width), min(height, placement.top + placement.out_height)
+    factor = _factor(header, width, height)
+    if factor == 1:
+        return orient(resize(decode(data, header), width, height, keep=keep), header.orientation)
+    least_width, least_height = -(-header.width // factor), -(-header.height // factor)
+    pixels = decode(data, header, min_width=least_width, min_height=least_height)
+    if pixels.shape[:2] != (least_height, least_width):
+        raise ValueError(f"scaled decoding gave {pixels.shape}")
+    span = header.width / factor, header.height / factor
+    return orient(resize(pixels, width, height, span=span, keep=keep), header.orientation)
 
 
 def _call(function: Callable[..., Any], pixels: Pixels) -> Pixels:
@@ -139,13 +154,20 @@ def _call(function: Callable[..., Any], pixels: Pixels) -> Pixels:
         raise
     except Exception as error:
         raise ImageError("model_error", short(f"preprocess.function: {type(error).__name__}: {error}")) from error
-    if not isinstance(result, np.ndarray) or result.dtype != np.uint8 or result.ndim != 3 or result.shape[2] != 3:
-        found = f"{result.dtype} {result.shape}" if isinstance(result, np.ndarray) else type(result).__name__
+    if not isinstance(result, np.ndarray):
+        raise ImageError("model_error", f"preprocess.function gave {type(result).__name__}, expected a numpy array")
+    if result.dtype != np.uint8 or result.ndim != 3 or result.shape[2] != 3 or result.size == 0:
+        found = f"{result.dtype} {result.shape}"
         raise ImageError("model_error", f"preprocess.function gave {found}, expected uint8 (H, W, 3)")
     return result
 
 
+def _out_of_memory(error: Exception) -> bool:
+    """True for what torch and OpenCV raise where Python raises MemoryError."""
+    return "allocate memory" in str(error) or "Insufficient memory" in str(error)
+
+
 def _sized(error: ImageError, header: Header | None) -> ImageError:
-    if header is not None:
+    if header is not None and error.width is None:
         error.width, error.height = header.shown_size
     return error

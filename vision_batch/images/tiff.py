@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
-from struct import calcsize
-from typing import Final
+from struct import calcsize, pack_into
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from vision_batch.images.exif import ORIENTATION, Directory, read_directory
 from vision_batch.images.header import Encoded, Header, truncated, unreadable, unsupported
 
-_WIDTH, _HEIGHT, _BITS, _COMPRESSION = 256, 257, 258, 259
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP, _STRIP_BYTES = 273, 277, 278, 279
 _PLANAR, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_BYTES = 284, 322, 323, 324, 325
-_SAMPLE_FORMAT: Final = 339
+_EXTRA_SAMPLES, _SAMPLE_FORMAT, _DNG_VERSION = 338, 339, 50706
+
 _UNCOMPRESSED: Final = 1
 _COMPRESSIONS: Final = {
-    2: "CCITT RLE",
-    6: "old-style JPEG",
-    34712: "JPEG 2000",
-    34887: "LERC",
-    34925: "LZMA",
-    50000: "Zstandard",
-    50001: "WebP",
-    50002: "JPEG XL",
+    2: "CCITT RLE compression",
+    6: "old-style JPEG compression",
+    34712: "JPEG 2000 compression",
+    34887: "LERC compression",
+    34925: "LZMA compression",
+    50000: "Zstandard compression",
+    50001: "WebP compression",
+    50002: "JPEG XL compression",
 }
+_WHITE_IS_ZERO, _YCBCR = 0, 6
+_COLOURS: Final = {
+    8: "CIELAB colours",
+    9: "ICCLAB colours",
+    10: "ITULAB colours",
+    32803: "sensor data",
+    34892: "raw data",
+}
+_UNSIGNED, _VOID = 1, 4
+
+Alpha: TypeAlias = Literal["none", "multiplied", "apart"]
 
 
 def read_header(data: Encoded) -> Header:
@@ -32,13 +45,11 @@ def read_header(data: Encoded) -> Header:
     directory = _directory(data)
     width, height = directory.value(data, _WIDTH, 0), directory.value(data, _HEIGHT, 0)
     bits, channels = directory.value(data, _BITS, 1), directory.value(data, _SAMPLES, 1)
-    if width == 0 or height == 0 or channels == 0:
-        raise unreadable(f"TIFF of {width} x {height} pixels with {channels} channels")
-    compression = directory.value(data, _COMPRESSION, _UNCOMPRESSED)
-    if compression in _COMPRESSIONS:
-        raise unsupported(f"TIFF with {_COMPRESSIONS[compression]} compression")
-    if directory.value(data, _SAMPLE_FORMAT, 1) != 1 or bits > 16:
-        raise unsupported(f"TIFF with {bits}-bit samples that are not unsigned integers of up to 16 bits")
+    if width == 0 or height == 0 or channels == 0 or bits == 0:
+        raise unreadable(f"TIFF of {width} x {height} pixels with {channels} channels of {bits} bits")
+    reason = _refusal(data, directory, bits, channels)
+    if reason:
+        raise unsupported(f"TIFF with {reason}")
     orientation = directory.value(data, ORIENTATION, 1)
     return Header(
         format="tiff",
@@ -50,6 +61,23 @@ def read_header(data: Encoded) -> Header:
     )
 
 
+def _refusal(data: Encoded, directory: Directory, bits: int, channels: int) -> str | None:
+    """What makes a page one that is not handled."""
+    compression = directory.value(data, _COMPRESSION, _UNCOMPRESSED)
+    colours = directory.value(data, _PHOTOMETRIC, _WHITE_IS_ZERO)
+    if _DNG_VERSION in directory.fields:
+        return "a camera's raw data (DNG)"
+    if compression in _COMPRESSIONS or colours in _COLOURS:
+        return _COMPRESSIONS.get(compression) or _COLOURS[colours]
+    if directory.value(data, _SAMPLE_FORMAT, _UNSIGNED) not in (_UNSIGNED, _VOID):
+        return "samples that are signed or floating-point numbers"
+    if bits not in (1, 2, 4, 8, 16) or channels > 4:
+        return f"{channels} channels of {bits} bits"
+    if bits == 16 and (colours > 2 or (channels > 1 and directory.value(data, _PLANAR, 1) == 2)):
+        return "16-bit samples that are not grey or interleaved RGB"
+    return None
+
+
 def _directory(data: Encoded) -> Directory:
     try:
         return read_directory(data)
@@ -57,27 +85,52 @@ def _directory(data: Encoded) -> Directory:
         raise unreadable(str(error)) from error
 
 
+def white_is_zero(data: Encoded) -> bool:
+    """True for grey pages that count from white to black."""
+    return _directory(data).value(data, _PHOTOMETRIC, _WHITE_IS_ZERO) == _WHITE_IS_ZERO
+
+
+def without_meaning(data: Encoded) -> tuple[Encoded, Alpha]:
+    """The page with orientation 1 and alpha declared unspecified, and what the alpha was.
+
+    OpenCV hands pages to libtiff's RGBA interface, which applies orientation whether asked or not (and within each tile
+    instead of the page) and multiplies colours by alpha that is stored apart. Without these two tags it does neither.
+    """
+    directory = _directory(data)
+    alpha = directory.value(data, _EXTRA_SAMPLES, 0)
+    if alpha == 0 and directory.value(data, ORIENTATION, 1) == 1:
+        return data, "none"
+    copy = bytearray(data)
+    for tag, value in ((ORIENTATION, 1), (_EXTRA_SAMPLES, 0)):
+        if tag in directory.fields:
+            field = directory.fields[tag]
+            pack_into(directory.order + field.code, copy, field.offset, value)
+    return memoryview(copy), "multiplied" if alpha == 1 else "apart" if alpha == 2 else "none"
+
+
 def check_whole(data: Encoded, header: Header) -> None:
     """There are as many strips or tiles as the picture needs and each lies within the bytes."""
     directory = _directory(data)
     tiled = _TILE_OFFSETS in directory.fields
-    starts = _array(data, directory, _TILE_OFFSETS if tiled else _STRIP_OFFSETS)
-    lengths = _array(data, directory, _TILE_BYTES if tiled else _STRIP_BYTES)
     needed = _segments(data, directory, header, tiled)
+    starts = _array(data, directory, _TILE_OFFSETS if tiled else _STRIP_OFFSETS)[:needed]
+    lengths = _array(data, directory, _TILE_BYTES if tiled else _STRIP_BYTES)[:needed]
     if len(starts) < needed:
         raise truncated(f"TIFF with {len(starts)} of {needed} strips or tiles")
-    both = min(len(starts), len(lengths), needed)
-    last = int(np.max(starts[:needed])) if both == 0 else int(np.max(starts[:both] + lengths[:both]))
-    if last > len(data):
-        raise truncated(f"TIFF of at least {last} bytes, {len(data)} are there")
-    if not tiled and directory.value(data, _COMPRESSION, _UNCOMPRESSED) == _UNCOMPRESSED:
-        _check_uncompressed(header, len(data), int(lengths[:needed].sum()) if both == needed else len(data))
+    if len(lengths) < needed:
+        lengths = np.ones(needed, np.uint64)  # some writers leave the lengths out; decoding tells the rest
+    if max(starts.max(), lengths.max(), (starts + lengths).max()) > len(data):
+        raise truncated(f"TIFF with strips or tiles beyond its {len(data)} bytes")
+    plain = directory.value(data, _COMPRESSION, _UNCOMPRESSED) == _UNCOMPRESSED
+    if plain and not tiled and directory.value(data, _PHOTOMETRIC, 0) != _YCBCR:
+        _check_uncompressed(header, len(data) - int(starts.min()))
 
 
-def _check_uncompressed(header: Header, there: int, claimed: int) -> None:
+def _check_uncompressed(header: Header, there: int) -> None:
+    """Strips may overlap, so this is no proof; short of it, however, pixels are missing for sure."""
     needed = (header.width * header.channels * header.bits + 7) // 8 * header.height
-    if min(there, claimed) < needed:
-        raise truncated(f"TIFF whose pixels need {needed} bytes, {min(there, claimed)} are there")
+    if there < needed:
+        raise truncated(f"TIFF whose pixels need {needed} bytes, {there} are there")
 
 
 def _segments(data: Encoded, directory: Directory, header: Header, tiled: bool) -> int:
@@ -91,12 +144,12 @@ def _segments(data: Encoded, directory: Directory, header: Header, tiled: bool) 
     return -(-header.height // rows) * planes
 
 
-def _array(data: Encoded, directory: Directory, tag: int) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
-    """All values of a tag as uint64; `truncated` if they are not all there."""
+def _array(data: Encoded, directory: Directory, tag: int) -> npt.NDArray[np.uint64]:
+    """All values of a tag; `truncated` if they are not all there."""
     field = directory.fields.get(tag)
     if field is None:
         return np.empty(0, np.uint64)
     if field.offset + field.count * calcsize(f"={field.code}") > len(data):
-        raise truncated(f"TIFF with {field.count} strips or tiles that are not all there")
+        raise truncated(f"TIFF with {field.count} strips or tiles whose list ends early")
     kind = np.dtype(f"{directory.order}{field.code}")
     return np.frombuffer(data, kind, field.count, field.offset).astype(np.uint64)
