@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from vision_batch.errors import ForbiddenError, ModelError, NotFoundError, Problem, SpecError
+from vision_batch.errors import ForbiddenError, ModelError, NotFoundError, Problem, SpecError, StorageError
 from vision_batch.storage.table import storage_for
 
 BLOCK_BYTES = 8 << 20
@@ -16,16 +16,11 @@ CONVERT = (
 
 
 def file_digest(uri: str, *, where: str) -> str:
-    """SHA-256 of one object, hexadecimal, read in blocks; SpecError, naming `where`, if it cannot be read."""
-    digest = hashlib.sha256()
+    """SHA-256 of one object, hexadecimal; SpecError, naming `where`, if it cannot be read."""
     try:
-        storage = storage_for(uri)
-        with storage.open(storage.stat(uri)) as reader:
-            while block := reader.read(BLOCK_BYTES):
-                digest.update(block)
+        return _digest(uri)
     except (NotFoundError, ForbiddenError) as error:
         raise SpecError(Problem(where, str(error), "a file that can be read")) from error
-    return digest.hexdigest()
 
 
 def weights_digest(uri: str) -> str:
@@ -38,15 +33,41 @@ def weights_digest(uri: str) -> str:
     return digest
 
 
+def check_digest(uri: str, sha256: str) -> None:
+    """ModelError if an object is not the one that was digested, or is not there."""
+    try:
+        _compare(uri, _digest(uri), sha256)
+    except (NotFoundError, ForbiddenError) as error:
+        raise _out_of_reach(error) from error
+
+
 def read_checked(uri: str, sha256: str) -> bytes:
     """A whole object; ModelError if it is not the one that was digested, or is not there."""
     try:
         data = storage_for(uri).read(uri)
     except (NotFoundError, ForbiddenError) as error:
-        raise ModelError(f"{error}; every worker must be able to read it") from error
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise ModelError(f"{uri} has changed since the run began; run again")
+        raise _out_of_reach(error) from error
+    _compare(uri, hashlib.sha256(data).hexdigest(), sha256)
     return data
+
+
+def _digest(uri: str) -> str:
+    """Read in blocks: weights may be larger than the memory of the driver."""
+    digest = hashlib.sha256()
+    storage = storage_for(uri)
+    with storage.open(storage.stat(uri)) as reader:
+        while block := reader.read(BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _compare(uri: str, found: str, wanted: str) -> None:
+    if found != wanted:
+        raise ModelError(f"{uri} has changed since the run began; run again")
+
+
+def _out_of_reach(error: StorageError) -> ModelError:
+    return ModelError(f"{error}; every worker must be able to read it")
 
 
 def not_safetensors(head: bytes) -> str | None:

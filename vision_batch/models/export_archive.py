@@ -42,6 +42,7 @@ PLAIN_GLOBALS = re.compile(
     r"|collections OrderedDict|torch\._export\.serde\.serialize _reconstruct_fake_tensor"
 )
 KEPT = ("archive_format", "archive_version")
+END_BYTES = 22
 
 
 def checked_members(data: bytes, name: str) -> dict[str, bytes]:
@@ -68,6 +69,8 @@ def checked_members(data: bytes, name: str) -> dict[str, bytes]:
 
 def _read_zip(data: bytes, name: str) -> dict[str, bytes]:
     """Members without the archive's own folder. torch stores them as they are, so what is compressed is not torch's."""
+    if data[-END_BYTES : 4 - END_BYTES] != b"PK\x05\x06":  # else a cut archive is taken for the last zip inside it
+        raise ModelError(f"{name} is not a whole .pt2 archive: a zip's last record is not at its end")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             infos = archive.infolist()

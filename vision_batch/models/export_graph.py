@@ -55,7 +55,7 @@ def checked_table(content: bytes, name: str, member: str) -> bytes:
 def _rewritten(content: bytes, name: str, member: str, special: Special) -> bytes:
     try:
         return json.dumps(_checked(json.loads(content), special)).encode()
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, SyntaxError, RecursionError) as error:
         raise ModelError(f"{name} is refused: its member {member} {error}") from error
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import safetensors
 import torch
 from transformers import AutoModelForImageClassification
+from transformers.utils import logging
 
 from vision_batch.errors import ModelError
 
@@ -27,6 +28,7 @@ class Classifier(torch.nn.Module):
 
 def load_classifier(folder: Path, name: str) -> Classifier:
     """The classifier in `folder`; ModelError, calling it `name`, if it cannot be loaded whole."""
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         model, info = AutoModelForImageClassification.from_pretrained(
             folder,

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vision_batch.errors import ForbiddenError, ModelError, NotFoundError, Problem, SpecError
-from vision_batch.models.digest import file_digest, read_checked
+from vision_batch.errors import ForbiddenError, NotFoundError, Problem, SpecError
+from vision_batch.models.digest import check_digest, file_digest, read_checked
 from vision_batch.models.processor_config import read_processor
 from vision_batch.models.settings import ModelSettings
 from vision_batch.models.source import Resolved, refuse_extras
@@ -140,8 +140,7 @@ def _on_disk(bundle: ModelBundle) -> Iterator[Path]:
     }
     if scheme(bundle.location) == "":
         for name, sha256 in digests.items():
-            if file_digest(join(bundle.location, name), where="model.source") != sha256:
-                raise ModelError(f"{join(bundle.location, name)} has changed since the run began; run again")
+            check_digest(join(bundle.location, name), sha256)
         yield Path(bundle.location)
         return
     with tempfile.TemporaryDirectory(prefix="vision-batch-model-") as folder:
