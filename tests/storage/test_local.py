@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,8 +14,6 @@ from vision_batch.storage.local import LocalStorage
 from vision_batch.storage.local_errors import translated
 from vision_batch.storage.object_info import ObjectInfo
 from vision_batch.storage.retry import Retry, TransientError
-
-as_user = pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 
 
 @pytest.fixture
@@ -73,16 +74,33 @@ def test_only_folders_are_listed(storage: LocalStorage, tmp_path: Path) -> None:
         storage.read(str(tmp_path))
 
 
-@as_user
-def test_what_may_not_be_read_is_forbidden(storage: LocalStorage, tmp_path: Path) -> None:
-    (tmp_path / "file").touch(mode=0o000)
-    (tmp_path / "folder").mkdir(mode=0o000)
-    with pytest.raises(ForbiddenError):
-        storage.read(str(tmp_path / "file"))
-    with pytest.raises(ForbiddenError):
-        list(storage.list(str(tmp_path)))
-    with pytest.raises(ForbiddenError):
-        storage.put(str(tmp_path / "folder" / "new"), b"")
+@contextmanager
+def without_privileges() -> Iterator[None]:
+    """Root may read everything: where the tests run as root, the block runs as nobody."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_what_may_not_be_read_is_forbidden(storage: LocalStorage) -> None:
+    with tempfile.TemporaryDirectory() as name:  # tmp_path lies in a folder that only its owner may enter
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "file").touch(mode=0o000)
+        (folder / "folder").mkdir(mode=0o000)
+        with without_privileges():
+            with pytest.raises(ForbiddenError, match="file"):
+                storage.read(str(folder / "file"))
+            with pytest.raises(ForbiddenError, match="folder"):
+                list(storage.list(str(folder)))
+            with pytest.raises(ForbiddenError, match="new"):
+                storage.put(str(folder / "folder" / "new"), b"")
+        (folder / "folder").chmod(0o755)
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,13 @@ def test_the_endpoint_for_s3_alone_comes_first(rgw_s3: S3Bucket, monkeypatch: py
     assert list(storage_for(rgw_s3.uri).list(rgw_s3.uri)) == []
 
 
+def test_no_region_is_needed(rgw_s3: S3Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name)
+    forget_s3()
+    assert list(storage_for(rgw_s3.uri).list(rgw_s3.uri)) == []
+
+
 def test_a_closed_storage_opens_again(rgw_s3: S3Bucket) -> None:
     storage = s3_storage()
     info = storage.put(join(rgw_s3.uri, "x"), b"data")

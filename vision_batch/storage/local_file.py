@@ -7,6 +7,7 @@ import io
 import os
 import secrets
 import stat
+from contextlib import suppress
 
 from vision_batch.errors import ChangedError, ExistsError, NotFoundError, UnavailableError
 from vision_batch.storage.local_errors import translated
@@ -17,7 +18,11 @@ NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EXDEV, errno.EMLINK}
 
 
 def info_of(path: str, status: os.stat_result) -> ObjectInfo:
-    """What a stat(2) of a regular file says; NotFoundError for anything else."""
+    """What a stat(2) of a regular file says; NotFoundError for anything else.
+
+    A file rewritten with the same size within one tick of the file system's clock (some ms) keeps its version: no
+    file system tells more without reading the file.
+    """
     if not stat.S_ISREG(status.st_mode):
         raise NotFoundError(path, "is not a file")
     return ObjectInfo(uri=path, size_bytes=status.st_size, version=f"{status.st_mtime_ns}-{status.st_size}")
@@ -59,14 +64,14 @@ def write_file(path: str, data: bytes, scratch: str, *, if_absent: bool, if_vers
             _sync_folder(os.path.dirname(path))
             return info
     finally:
-        with translated(temporary):
-            _unlink_quietly(temporary)
+        with suppress(OSError):  # what led here says more, and after a success a leftover in scratch does no harm
+            os.unlink(temporary)
 
 
 def delete_file(path: str) -> None:
     """Removes a file; one that is not there is no error."""
-    with translated(path):
-        _unlink_quietly(path)
+    with translated(path), suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 class VersionedFile(io.RawIOBase):
@@ -174,10 +179,3 @@ def _sync_folder(folder: str) -> None:
             raise
     finally:
         os.close(descriptor)
-
-
-def _unlink_quietly(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        return
