@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from vision_batch.datasets.format import Format
@@ -109,6 +109,7 @@ def _match(recorded: Recorded, settings: InputSettings, format: Format, cell_row
         matched = match_files(recorded, listing.files(), format, format_name, settings)
     if not listing.members or not (matched.shards or matched.unread):
         raise SpecError(_nothing(listing, format_name))
+    _demand_own_keys(matched.shards)
     recorded.add(matched.entries)
     plan = Plan(
         format=format_name,
@@ -123,6 +124,16 @@ def _match(recorded: Recorded, settings: InputSettings, format: Format, cell_row
         unread=tuple(matched.unread),
     )
     return plan, matched.entries
+
+
+def _demand_own_keys(shards: Sequence[Shard]) -> None:
+    """Keys are made of printable names, so that two odd file names could meet in one: no image may vanish by that."""
+    files: dict[str, str] = {}
+    for shard in shards:
+        other = files.setdefault(shard.key, shard.files[0].uri)
+        if other != shard.files[0].uri:
+            found = f"{other!r} and {shard.files[0].uri!r}, which both become {shard.key!r}"
+            raise SpecError(Problem("input.uri", found, "files whose names differ when printed"))
 
 
 def _nothing(listing: _Listing, format_name: str) -> Problem:

@@ -110,7 +110,7 @@ def write_manifest(paths: LedgerPaths, state: OutputState) -> None:
 
 def is_complete(parts: Mapping[int, StoredPart]) -> bool:
     """Whether the cells 0…last of a shard are all there."""
-    last = next((cell for cell, part in parts.items() if part.record.last), None)
+    last = min((cell for cell, part in parts.items() if part.record.last), default=None)
     return last is not None and all(cell in parts for cell in range(last + 1))
 
 

@@ -144,7 +144,7 @@ def _check_shards(
     incomplete, missing, is_known = 0, 0, True
     for shard in shards:
         parts = cells.get(shard.key, {})
-        last = max((cell for cell, part in parts.items() if part.record.last), default=None)
+        last = min((cell for cell, part in parts.items() if part.record.last), default=None)
         if last is not None and last < max(parts):
             findings.problem(
                 "cells after the last", f"{shard.key}: cell {last} says it is the last, {max(parts)} exists"
