@@ -39,7 +39,7 @@ def patient(proxy: FaultProxy) -> Iterator[S3Storage]:
 
 @pytest.fixture
 def impatient(proxy: FaultProxy) -> Iterator[S3Storage]:
-    storage = S3Storage(retry=IMPATIENT, connect_timeout_s=1, read_timeout_s=0.3)
+    storage = S3Storage(retry=IMPATIENT, connect_timeout_s=1, read_timeout_s=0.4)
     yield storage
     storage.close()
 
@@ -128,20 +128,20 @@ def test_a_server_that_is_not_there_is_unavailable(rgw_s3: S3Bucket, monkeypatch
     ids=lambda value: value.code if isinstance(value, Rule) else "",
 )
 def test_answers_that_will_not_change_are_not_asked_for_again(
-    proxy: FaultProxy, impatient: S3Storage, rgw_s3: S3Bucket, rule: Rule, error: type[Exception]
+    proxy: FaultProxy, patient: S3Storage, rgw_s3: S3Bucket, rule: Rule, error: type[Exception]
 ) -> None:
     proxy.rules = [rule]
     with pytest.raises(error, match=rule.code):
-        impatient.read(join(rgw_s3.uri, "x"))
+        patient.read(join(rgw_s3.uri, "x"))
     assert len(proxy.requests) == 1
 
 
 @pytest.mark.parametrize("code", ["SlowDown", "ConditionalRequestConflict", "RequestTimeout"])
-def test_some_refusals_mean_try_again(proxy: FaultProxy, impatient: S3Storage, rgw_s3: S3Bucket, code: str) -> None:
+def test_some_refusals_mean_try_again(proxy: FaultProxy, patient: S3Storage, rgw_s3: S3Bucket, code: str) -> None:
     proxy.rules = [Rule(kind="status", status=409 if "Conflict" in code else 400, code=code, n=2)]
     uri = join(rgw_s3.uri, "x")
-    impatient.put(uri, b"data", if_absent=True)
-    assert impatient.read(uri) == b"data"
+    patient.put(uri, b"data", if_absent=True)
+    assert patient.read(uri) == b"data"
     assert proxy.hits()["status"] == 2
 
 

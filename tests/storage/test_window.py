@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Thread
@@ -22,6 +23,10 @@ class Reads:
     def submit(self, request: ReadRequest) -> Future[bytes]:
         self.futures[request.uri] = Future()
         return self.futures[request.uri]
+
+    def wait_for(self, count: int) -> None:
+        while len(self.futures) < count:
+            time.sleep(0.001)
 
     def end(self, *uris: int, data: bytes = b"") -> None:
         for uri in uris:
@@ -52,8 +57,7 @@ def test_requests_are_taken_only_as_far_as_the_window_reaches() -> None:
     bodies = read_in_order(requests(1000), reads.submit, most_requests=4, most_bytes=1000)
     thread = Thread(target=next, args=(bodies,))
     thread.start()
-    while len(reads.futures) < 4:
-        pass
+    reads.wait_for(4)
     reads.end(1, 2, 3)
     assert thread.is_alive()
     reads.end(0, data=b"x")
@@ -66,8 +70,7 @@ def test_bytes_on_their_way_and_bytes_that_wait_share_the_budget() -> None:
     bodies = read_in_order(requests(1000, size_bytes=10), reads.submit, most_requests=100, most_bytes=35)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(next, bodies)
-        while len(reads.futures) < 3:
-            pass
+        reads.wait_for(3)
         reads.end(1, 2, data=bytes(10))
         reads.end(0, data=bytes(10))
         assert first.result() == bytes(10)
