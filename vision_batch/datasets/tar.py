@@ -28,6 +28,7 @@ SPARSE = ord("S")
 LONG_NAME, LONG_LINK, PAX_GLOBAL = ord("L"), ord("K"), ord("g")
 PAX = frozenset(b"xX")
 EXTENSIONS = PAX | {LONG_NAME, LONG_LINK, PAX_GLOBAL}
+COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ")
 
 
 class TarDamage(Exception):
@@ -195,33 +196,35 @@ def _shown(name: bytes) -> str:
 
 def _demand_checksum(header: bytes, at: int) -> None:
     """The sum of the header's bytes, its own field as spaces; some writers summed signed bytes."""
-    field_sum = sum(header[148:156])
-    total = sum(header) - field_sum + 8 * ord(" ")
-    stored = _number(header[148:156], at)
-    if stored != total:
-        rest = header[:148] + header[156:]
-        if stored != total - 256 * sum(byte >> 7 for byte in rest):
-            packed = "; it looks compressed, and only plain tar is read" if at == 0 and _is_compressed(header) else ""
-            raise TarDamage("unreadable", at, f"there is no tar header with a right checksum here{packed}")
-
-
-def _is_compressed(header: bytes) -> bool:
-    return header.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ"))
+    stored = _number_or_none(header[148:156])
+    total = sum(header) - sum(header[148:156]) + 8 * ord(" ")
+    if stored == total:
+        return
+    high_bytes = sum(byte >> 7 for byte in header[:148] + header[156:])
+    if stored != total - 256 * high_bytes:
+        packed = at == 0 and header.startswith(COMPRESSED)
+        reason = "it looks compressed; only plain tar is read" if packed else "no tar header is there"
+        raise TarDamage("unreadable", at, reason)
 
 
 def _number(digits: bytes, at: int) -> int:
-    """A numeric field: octal text, or GNU's base 256 with the highest bit set."""
+    number = _number_or_none(digits)
+    if number is None:
+        raise TarDamage("unreadable", at, "no tar header is there: its size is not a number")
+    return number
+
+
+def _number_or_none(digits: bytes) -> int | None:
+    """A numeric field: octal text, or GNU's base 256 with the highest bit set; None for anything else."""
     if digits[0] == 0x80:
         return int.from_bytes(digits[1:], "big")
     text = digits.partition(b"\0")[0].strip(b" ")
     if not text:
         return 0
     try:
-        if text.isdigit():
-            return int(text, 8)
+        return int(text, 8) if text.isdigit() else None
     except ValueError:
-        pass
-    raise TarDamage("unreadable", at, "there is no tar header here: a number in it is not one")
+        return None
 
 
 def _pax_size(digits: bytes, at: int) -> int:

@@ -1,0 +1,118 @@
+"""Where the names in a Parquet file may lead."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.datasets.reading import settings_of
+from vision_batch.datasets.references import Scope
+from vision_batch.datasets.shard import Shard
+from vision_batch.errors import ImageError
+from vision_batch.storage.object_info import ObjectInfo
+
+
+def scope(file: str, root: str, *allow: str) -> Scope:
+    info = ObjectInfo(uri=file, size_bytes=1, version="1")
+    shard = Shard(key="k", input_name="", root=root, format="parquet", files=(info,))
+    return Scope.of(shard, settings_of(root, allow=list(allow)))
+
+
+def resolved(of: Scope, reference: str) -> str:
+    """The URI, or the error's code."""
+    try:
+        return of.resolve(reference)
+    except ImageError as error:
+        return error.code
+
+
+LOCAL = scope("/data/set/parts/x.parquet", "/data/set")
+S3 = scope("s3://bucket/set/parts/x.parquet", "s3://bucket/set")
+
+
+@pytest.mark.parametrize(
+    ("reference", "expected"),
+    [
+        ("a.jpg", "/data/set/parts/a.jpg"),
+        ("a b ü%20.jpg", "/data/set/parts/a b ü%20.jpg"),
+        ("./i//a.jpg", "/data/set/parts/i/a.jpg"),
+        ("../i/a.jpg", "/data/set/i/a.jpg"),
+        ("/data/set/i/a.jpg", "/data/set/i/a.jpg"),
+        ("file:///data/set/a.jpg", "/data/set/a.jpg"),
+        ("FILE:/data/set/a.jpg", "/data/set/a.jpg"),
+        ("file://localhost/data/set/a.jpg", "/data/set/a.jpg"),
+        ("file://a.jpg", "/data/set/parts/a.jpg"),
+        ("../../set/a.jpg", "/data/set/a.jpg"),
+        ("~/a.jpg", "/data/set/parts/~/a.jpg"),
+        ("x/../../../../etc/passwd", "forbidden"),
+        ("../../a.jpg", "forbidden"),
+        ("../../settled/a.jpg", "forbidden"),
+        ("/data/settled/a.jpg", "forbidden"),
+        ("/data/set/../a.jpg", "forbidden"),
+        ("//etc/passwd", "forbidden"),
+        ("/etc/passwd", "forbidden"),
+        ("file:///etc/passwd", "forbidden"),
+        ("file:///data/set/../../etc/passwd", "forbidden"),
+        ("s3://bucket/data/set/a.jpg", "forbidden"),
+        ("http://169.254.169.254/latest/meta-data", "forbidden"),
+        ("https://example.com/a.jpg?signature=secret", "forbidden"),
+        ("gs://b/a.jpg", "forbidden"),
+        ("", "missing"),
+        (".", "missing"),
+        ("..", "missing"),
+        ("a\0.jpg", "missing"),
+    ],
+)
+def test_names_in_a_local_file(reference: str, expected: str) -> None:
+    assert resolved(LOCAL, reference) == expected
+
+
+@pytest.mark.parametrize(
+    ("reference", "expected"),
+    [
+        ("a.jpg", "s3://bucket/set/parts/a.jpg"),
+        ("../i/a.jpg", "s3://bucket/set/i/a.jpg"),
+        ("s3://bucket/set/a.jpg", "s3://bucket/set/a.jpg"),
+        ("S3://bucket/set/a.jpg", "s3://bucket/set/a.jpg"),
+        ("s3://bucket/set//a.jpg", "s3://bucket/set//a.jpg"),
+        ("s3://bucket/set/../a.jpg", "forbidden"),
+        ("../../../../../set/a.jpg", "s3://bucket/set/a.jpg"),
+        ("../../../other/a.jpg", "forbidden"),
+        ("s3://bucket/settled/a.jpg", "forbidden"),
+        ("s3://buckets/set/a.jpg", "forbidden"),
+        ("s3://bucket", "forbidden"),
+        ("/etc/passwd", "forbidden"),
+        ("file:///etc/passwd", "forbidden"),
+    ],
+)
+def test_names_in_a_file_on_s3(reference: str, expected: str) -> None:
+    assert resolved(S3, reference) == expected
+
+
+def test_input_allow_permits_more() -> None:
+    wide = scope("/d/x.parquet", "/d", "s3://bucket/images/", "file:///pictures", "https://example.com/")
+    assert resolved(wide, "s3://bucket/images/a.jpg") == "s3://bucket/images/a.jpg"
+    assert resolved(wide, "/pictures/a.jpg") == "/pictures/a.jpg"
+    assert resolved(wide, "a.jpg") == "/d/a.jpg"
+    assert resolved(wide, "s3://bucket/images2/a.jpg") == "forbidden"
+    assert resolved(wide, "/pictures/../a.jpg") == "forbidden"
+
+
+def test_what_is_permitted_but_not_read_here_is_unsupported() -> None:
+    assert resolved(scope("/d/x.parquet", "/d", "https://example.com/"), "https://example.com/a.jpg") == "unsupported"
+
+
+def test_messages_hold_no_signatures() -> None:
+    with pytest.raises(ImageError) as caught:
+        LOCAL.resolve("https://example.com/a.jpg?X-Amz-Signature=abcdef")
+    assert "abcdef" not in caught.value.message
+
+
+@given(st.lists(st.sampled_from(["..", ".", "", "a", "set", "etc", "file:", "s3:", "/", "data", "~"]), max_size=10))
+def test_no_name_leads_out(parts: list[str]) -> None:
+    for of, root in ((LOCAL, "/data/set/"), (S3, "s3://bucket/set/")):
+        uri = resolved(of, "/".join(parts))
+        assert uri in ("forbidden", "missing", "unsupported") or (
+            uri.startswith(root) and not {".", ".."} & set(uri.split("/"))
+        )
