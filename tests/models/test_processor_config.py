@@ -92,4 +92,4 @@ def test_what_is_refused_says_what_to_do(config: dict[str, Any], words: str) -> 
     with pytest.raises(SpecError, match=words) as caught:
         read(**kind, **config)
     assert str(caught.value).startswith("preprocessor_config.json: ")
-    assert "write the steps under `preprocess:`" in str(caught.value)
+    assert "otherwise write the steps of this model's processor under `preprocess:`" in str(caught.value)

@@ -143,6 +143,15 @@ class TestWhatAFolderSays:
         (folder / "preprocessor_config.json").unlink()
         assert resolved(folder).preprocess is None
 
+    def test_a_spec_with_steps_of_its_own_needs_no_known_processor(self, folder: Path) -> None:
+        (folder / "preprocessor_config.json").write_text('{"image_processor_type": "LevitImageProcessor"}')
+        settings = ModelSettings(source="transformers:model")
+        with pytest.raises(SpecError, match="LevitImageProcessor"):
+            resolve_model(settings, folder.parent)
+        bundle = resolve_model(settings, folder.parent, read_preprocess=False)
+        assert bundle.preprocess is None
+        assert "preprocessor_config.json_sha256" not in bundle.facts
+
     def test_it_travels(self, folder: Path) -> None:
         bundle = pickle.loads(pickle.dumps(resolved(folder)))
         assert bundle.load()(torch.zeros(2, 3, 64, 64)).shape == (2, 4)

@@ -97,7 +97,7 @@ def check_model(spec: LoadedSpec) -> Finding:
     """The model's files and plug-ins are there; nothing is loaded."""
     settings = spec.settings
     try:
-        bundle = resolve_model(settings.model, spec.folder)
+        bundle = resolve_model(settings.model, spec.folder, read_preprocess=settings.preprocess is None)
         if settings.preprocess is not None and settings.preprocess.function is not None:
             find_plugin(settings.preprocess.function, spec.folder, where="preprocess.function")
     except VisionBatchError as error:

@@ -56,7 +56,7 @@ def prepare(spec: LoadedSpec, *, limit: int | None = None) -> Prepared:
     problems = format.problems(input)
     if problems:
         raise SpecError(problems)
-    model = resolve_model(settings.model, spec.folder)
+    model = resolve_model(settings.model, spec.folder, read_preprocess=settings.preprocess is None)
     preprocess = settings.preprocess or model.preprocess
     if preprocess is None:
         raise SpecError(

@@ -48,8 +48,10 @@ class ModelBundle:
         return SOURCES[self.kind].load(self)
 
 
-def resolve_model(settings: ModelSettings, folder: Path) -> ModelBundle:
+def resolve_model(settings: ModelSettings, folder: Path, *, read_preprocess: bool = True) -> ModelBundle:
     """Finds the model of a spec that lies in `folder`, and digests its code and weights; loads nothing.
+
+    `read_preprocess=False` says that the spec has steps of its own: then the model's are neither read nor a fact.
 
     SpecError for an unknown kind of source, files that are not there, and options that do not fit.
     """
@@ -57,7 +59,7 @@ def resolve_model(settings: ModelSettings, folder: Path) -> ModelBundle:
     if kind not in SOURCES or not address:
         raise SpecError(_unknown_source(settings.source, kind))
     weights = None if settings.weights is None else normalise(settings.weights, folder)
-    found = SOURCES[kind].resolve(address, settings, folder)
+    found = SOURCES[kind].resolve(address, settings, folder, read_preprocess=read_preprocess)
     labels = read_labels(settings.labels, folder) or found.labels
     facts = {"source": kind, **found.facts}
     if weights is not None:

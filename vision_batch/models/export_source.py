@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class ExportSource:
     """Loads the program from what `export_archive` has checked, and nothing else."""
 
-    def resolve(self, address: str, settings: ModelSettings, folder: Path) -> Resolved:
+    def resolve(self, address: str, settings: ModelSettings, folder: Path, *, read_preprocess: bool) -> Resolved:
         refuse_extras(settings)
         location = normalise(address, folder)
         return Resolved(location=location, facts={"program_sha256": file_digest(location, where="model.source")})

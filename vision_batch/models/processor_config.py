@@ -116,5 +116,5 @@ def _square(size: Any, where: str) -> int:
 
 
 def _unknown(where: str, found: str, expected: str) -> SpecError:
-    more = "; for another processor wrap the model in a python: plug-in and write the steps under `preprocess:`"
+    more = "; otherwise write the steps of this model's processor under `preprocess:`"
     return SpecError(Problem(where, found, expected + more))

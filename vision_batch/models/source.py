@@ -35,8 +35,11 @@ class Resolved:
 class Source(Protocol):
     """One kind of `model.source`. Its name is the part before the first colon, its address what follows."""
 
-    def resolve(self, address: str, settings: ModelSettings, folder: Path) -> Resolved:
-        """Finds and digests the model; SpecError for what the spec has wrong. Runs on the driver, without torch."""
+    def resolve(self, address: str, settings: ModelSettings, folder: Path, *, read_preprocess: bool) -> Resolved:
+        """Finds and digests the model; SpecError for what the spec has wrong. Runs on the driver, without torch.
+
+        Without `read_preprocess` the spec has steps of its own, and the model's are not looked at.
+        """
 
     def load(self, bundle: ModelBundle) -> torch.nn.Module:
         """The module, in the mode for inference, on the CPU; ModelError if it cannot be loaded."""

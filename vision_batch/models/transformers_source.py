@@ -38,10 +38,10 @@ INSTALL = "pip install 'vision-batch[transformers]'"
 class TransformersSource:
     """Safetensors only and no code from the folder, which also says the labels and the preprocessing."""
 
-    def resolve(self, address: str, settings: ModelSettings, folder: Path) -> Resolved:
+    def resolve(self, address: str, settings: ModelSettings, folder: Path, *, read_preprocess: bool) -> Resolved:
         refuse_extras(settings)
         location = _locate(address, folder)
-        names = _names(location)
+        names = [name for name in _names(location) if read_preprocess or name != PROCESSOR]
         config = _read_json(location, CONFIG)
         processor = _read_json(location, PROCESSOR) if PROCESSOR in names else None
         where = f"model.source, {PROCESSOR}"
