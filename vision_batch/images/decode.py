@@ -20,9 +20,9 @@ What becomes of each kind of picture:
 | bytes behind a whole picture | ignored |
 | colour profiles (ICC) | ignored |
 
-A picture that ends early is `truncated`, never half a picture. Two cuts cannot be seen: a progressive JPEG that was cut
-exactly between two scans and closed by an end marker is a whole JPEG of less detail, and within entropy-coded data a
-JPEG has no checksum.
+A picture that ends early is `truncated`, never half a picture. One cut cannot be seen: a progressive JPEG cut exactly
+between two scans and closed by an end marker is a whole JPEG of less detail. Damage that changes no length is seen
+where the format has checksums (PNG) or the decoder stumbles; JPEG and TIFF have none for their pixels.
 """
 
 from __future__ import annotations
@@ -79,14 +79,17 @@ def _decode_jpeg(data: Encoded | bytearray, header: Header, min_width: int, min_
     except ValueError as error:
         if not isinstance(data, bytearray) and any(fault in str(error) for fault in _HARMLESS):
             return _decode_jpeg(jpeg.mended(data), header, min_width, min_height)
-        _refuse(error)
+        _refuse(error, data)
     return _rgb_from_cmyk(cast(Pixels, pixels)) if cmyk else cast(Pixels, pixels)
 
 
-def _refuse(error: ValueError) -> NoReturn:
-    """libjpeg's words for a stream that ends early are "Premature end of JPEG file" and "... of data segment"."""
+def _refuse(error: ValueError, data: Encoded | bytearray) -> NoReturn:
+    """libjpeg's words for a stream that ends early are "Premature end of JPEG file" and "... of data segment".
+
+    Where it ends within the header of a later scan other words come first.
+    """
     message = short(str(error))
-    if "premature end" in message.lower():
+    if "premature end" in message.lower() or jpeg.ends_early(data):
         raise truncated(message) from error
     raise unreadable(message) from error
 
@@ -116,9 +119,9 @@ def _decode_tiff(data: Encoded, header: Header) -> Pixels | None:
 
 
 def _divided(colours: Pixels, alpha: Pixels) -> Pixels:
-    """Colours that were multiplied by alpha as they were before; where alpha is 0 as they are."""
+    """Colours that were multiplied by alpha as they were before; black where alpha is 0."""
     wide = colours.astype(np.uint32) * 255 // np.maximum(alpha, 1)[..., None]
-    return np.where(alpha[..., None] == 0, colours, np.minimum(wide, 255)).astype(np.uint8)
+    return np.where(alpha[..., None] == 0, 0, np.minimum(wide, 255)).astype(np.uint8)
 
 
 def short(message: str) -> str:

@@ -15,7 +15,7 @@ from vision_batch.images.header import Encoded
 
 ORIENTATION: Final = 0x0112
 MAX_ENTRIES: Final = 65_535
-_CODES: Final = {1: "B", 3: "H", 4: "I", 16: "Q"}
+_CODES: Final = {1: "B", 3: "H", 4: "I", 7: "B", 16: "Q"}  # 7 is bytes of no stated meaning
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

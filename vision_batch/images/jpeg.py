@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from struct import unpack_from
 from typing import Final
 
@@ -12,9 +13,11 @@ from vision_batch.images.header import Encoded, Header, truncated, unreadable, u
 MAX_SEGMENTS: Final = 1 << 16
 # Between segments decoders skip whatever does not look like a marker; so does this, at the speed of C.
 _MARKER: Final = re.compile(rb"\xff[^\x00\xff]", re.DOTALL)
+_END: Final = re.compile(rb"\xff\xd9")
 _SOS, _EOI, _APP0, _APP1 = 0xDA, 0xD9, 0xE0, 0xE1
 _STANDALONE: Final = frozenset([0x01, *range(0xD0, 0xD9)])  # TEM, RST0-7, SOI: markers without a length
-_FRAMES: Final = frozenset([0xC0, 0xC1, 0xC2])  # baseline, extended sequential, progressive; all Huffman
+_PROGRESSIVE: Final = 0xC2
+_FRAMES: Final = frozenset([0xC0, 0xC1, _PROGRESSIVE])  # the others: baseline, extended sequential; all Huffman
 _REFUSED: Final = {
     0xC3: "lossless JPEG",
     **dict.fromkeys((0xC5, 0xC6, 0xC7), "hierarchical JPEG"),
@@ -23,29 +26,41 @@ _REFUSED: Final = {
 }
 
 
-def read_header(data: Encoded) -> Header:
-    """Walks the markers to the first scan. `truncated` if the bytes end before."""
-    orientation: int | None = None
-    frame: tuple[int, int, int, int] | None = None
+def _segments(data: Encoded | bytearray) -> Iterator[tuple[int, int, int]]:
+    """Marker, start and length of every segment up to and with the first scan's header.
+
+    ImageError `truncated` where the bytes end before that; an end marker ends the walk, too.
+    """
     at = 2
     for _ in range(MAX_SEGMENTS):
         found = _MARKER.search(data, at)
-        if found is None:
+        if found is None or found.end() + 2 > len(data):
             raise truncated(f"JPEG ends after {len(data)} bytes, before its first scan")
         at = found.end()
         marker = data[at - 1]
-        if marker in (_SOS, _EOI):
-            break
         if marker in _STANDALONE:
             continue
+        if marker == _EOI:
+            return
         length = unpack_from(">H", data, at)[0]
+        yield marker, at, length
+        if marker == _SOS:
+            return
+        at += max(length, 2)
+    raise unsupported(f"JPEG with more than {MAX_SEGMENTS} segments")
+
+
+def read_header(data: Encoded) -> Header:
+    """Reads the frame header, and EXIF's orientation, from the segments before the first scan."""
+    orientation: int | None = None
+    frame: tuple[int, int, int, int] | None = None
+    for marker, at, length in _segments(data):
         if marker in _FRAMES and frame is None:
             frame = unpack_from(">BHHB", data, at + 2)
         elif marker == _APP1 and orientation is None and bytes(data[at + 2 : at + 8]) == b"Exif\0\0":
             orientation = exif_orientation(data[at + 8 : at + length])
         elif marker in _REFUSED:
             raise unsupported(_REFUSED[marker])
-        at += max(length, 2)
     return _header(frame, orientation or 1)
 
 
@@ -63,7 +78,15 @@ def _header(frame: tuple[int, int, int, int] | None, orientation: int) -> Header
 
 
 def check_whole(data: Encoded, header: Header) -> None:
-    """Nothing to do: only decoding tells, and the decoder is strict (see decode.py)."""
+    """The first scan's header lies within the bytes. For what follows the strict decoder is asked (see decode.py)."""
+    for marker, at, length in _segments(data):
+        if marker == _SOS and at + length > len(data):
+            raise truncated(f"JPEG ends after {len(data)} bytes, within the header of its first scan")
+
+
+def ends_early(data: Encoded | bytearray) -> bool:
+    """True if no end marker follows the first scan's header. Entropy-coded data cannot hold one by chance."""
+    return not any(marker == _SOS and _END.search(data, at) for marker, at, _ in _segments(data))
 
 
 def mended(data: Encoded) -> bytearray:
@@ -73,19 +96,11 @@ def mended(data: Encoded) -> bytearray:
     be. The strict decoder refuses these files, and reports nothing of what comes behind such a fault.
     """
     copy = bytearray(data)
-    at, progressive = 2, False
-    while (found := _MARKER.search(copy, at)) is not None:
-        at = found.end()
-        marker = copy[at - 1]
-        if marker in _STANDALONE:
-            continue
-        length = unpack_from(">H", copy, at)[0]
-        progressive = progressive or marker == 0xC2
+    progressive = False
+    for marker, at, length in _segments(copy):
+        progressive = progressive or marker == _PROGRESSIVE
         if marker == _APP0 and copy[at + 2 : at + 7] == b"JFIF\0":
             copy[at + 7] = 1
-        elif marker == _SOS:
-            if not progressive:
-                copy[at + length - 3 : at + length] = b"\x00\x3f\x00"
-            break
-        at += max(length, 2)
+        elif marker == _SOS and not progressive:
+            copy[at + length - 3 : at + length] = b"\x00\x3f\x00"
     return copy

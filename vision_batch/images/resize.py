@@ -64,7 +64,7 @@ def window(pixels: Pixels, placement: Placement) -> Pixels:
     if top >= 0 and left >= 0 and bottom <= height and right <= width:
         return np.ascontiguousarray(pixels[top:bottom, left:right])
     out = np.full((placement.out_height, placement.out_width, 3), placement.fill, np.uint8)
-    inside = pixels[max(top, 0) : bottom, max(left, 0) : right]
+    inside = pixels[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
     y, x = max(-top, 0), max(-left, 0)
     out[y : y + inside.shape[0], x : x + inside.shape[1]] = inside
     return out

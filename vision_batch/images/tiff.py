@@ -16,6 +16,11 @@ _STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP, _STRIP_BYTES = 273, 277, 278, 279
 _PLANAR, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_BYTES = 284, 322, 323, 324, 325
 _EXTRA_SAMPLES, _SAMPLE_FORMAT, _DNG_VERSION = 338, 339, 50706
 
+_COLOUR_MAP, _JPEG_TABLES = 320, 347
+_NEEDED: Final = frozenset(
+    (_BITS, _STRIP_OFFSETS, _STRIP_BYTES, _COLOUR_MAP, _TILE_OFFSETS, _TILE_BYTES, _SAMPLE_FORMAT, _JPEG_TABLES)
+)
+
 _UNCOMPRESSED: Final = 1
 _COMPRESSIONS: Final = {
     2: "CCITT RLE compression",
@@ -111,6 +116,8 @@ def without_meaning(data: Encoded) -> tuple[Encoded, Alpha]:
 def check_whole(data: Encoded, header: Header) -> None:
     """There are as many strips or tiles as the picture needs and each lies within the bytes."""
     directory = _directory(data)
+    for tag in _NEEDED & directory.fields.keys():
+        _check_listed(data, directory, tag)
     tiled = _TILE_OFFSETS in directory.fields
     needed = _segments(data, directory, header, tiled)
     starts = _array(data, directory, _TILE_OFFSETS if tiled else _STRIP_OFFSETS)[:needed]
@@ -133,6 +140,12 @@ def _check_uncompressed(header: Header, there: int) -> None:
         raise truncated(f"TIFF whose pixels need {needed} bytes, {there} are there")
 
 
+def _check_listed(data: Encoded, directory: Directory, tag: int) -> None:
+    field = directory.fields[tag]
+    if field.offset + field.count * calcsize(f"={field.code}") > len(data):
+        raise truncated(f"TIFF whose tag {tag} has {field.count} values that are not all there")
+
+
 def _segments(data: Encoded, directory: Directory, header: Header, tiled: bool) -> int:
     planes = header.channels if directory.value(data, _PLANAR, 1) == 2 else 1
     if tiled:
@@ -145,11 +158,9 @@ def _segments(data: Encoded, directory: Directory, header: Header, tiled: bool) 
 
 
 def _array(data: Encoded, directory: Directory, tag: int) -> npt.NDArray[np.uint64]:
-    """All values of a tag; `truncated` if they are not all there."""
+    """All values of a tag."""
     field = directory.fields.get(tag)
     if field is None:
         return np.empty(0, np.uint64)
-    if field.offset + field.count * calcsize(f"={field.code}") > len(data):
-        raise truncated(f"TIFF with {field.count} strips or tiles whose list ends early")
     kind = np.dtype(f"{directory.order}{field.code}")
     return np.frombuffer(data, kind, field.count, field.offset).astype(np.uint64)

@@ -1,0 +1,209 @@
+"""The whole way of one image: its pixels agree with Pillow's and torchvision's rules, its failures are ImageErrors."""
+
+from __future__ import annotations
+
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.images.pictures import as_pillow, difference, encoded, oriented, photo, photos
+from vision_batch.errors import ImageError
+from vision_batch.images import preprocess as preprocess_module
+from vision_batch.images.preprocess import Preprocessor
+from vision_batch.images.resize import limit_threads
+from vision_batch.images.settings import PreprocessSettings
+
+MAX_PIXELS = 178_956_970
+
+
+def preprocessor(**settings: Any) -> Preprocessor:
+    return Preprocessor(PreprocessSettings(**settings), max_pixels=MAX_PIXELS)
+
+
+def scaled_up(image: Image.Image, shorter: int) -> Image.Image:
+    factor = shorter / min(image.size)
+    return image.resize((round(image.width * factor), round(image.height * factor)), Image.Resampling.LANCZOS)
+
+
+def shorter_and_crop(data: bytes, side: int, crop: int) -> np.ndarray:
+    """torchvision's Resize(side) and CenterCrop(crop), with Pillow."""
+    image = Image.fromarray(as_pillow(data).astype(np.uint8))
+    width, height = image.size
+    size = (side, int(side * height / width)) if width <= height else (int(side * width / height), side)
+    left, top = round((size[0] - crop) / 2.0), round((size[1] - crop) / 2.0)
+    resized = image.resize(size, Image.Resampling.BILINEAR)
+    return np.asarray(resized.crop((left, top, left + crop, top + crop))).astype(np.int64)
+
+
+class TestAgreesWithPillow:
+    """Within a mean of 1 of 255, scaled decoding included."""
+
+    @pytest.mark.parametrize("shorter", [180, 375, 512, 960])
+    @pytest.mark.parametrize("which", range(6))
+    def test_shorter_and_crop(self, which: int, shorter: int) -> None:
+        data = encoded(scaled_up(photos()[which], shorter), "JPEG", quality=90)
+        ours = preprocessor(resize_shorter_px=256, crop_px=224)(data)
+        assert difference(ours.pixels, shorter_and_crop(data, 256, 224)) < 1
+
+    @pytest.mark.parametrize("factor", [1.9, 3.75, 4.9, 5.1, 10.1, 20.1])
+    def test_around_the_limits_of_scaled_decoding(self, factor: float) -> None:
+        for image in photos():
+            data = encoded(scaled_up(image, round(64 * factor)), "JPEG", quality=90)
+            ours = preprocessor(resize_shorter_px=64, crop_px=56)(data)
+            assert difference(ours.pixels, shorter_and_crop(data, 64, 56)) < 1
+
+    @pytest.mark.parametrize("size", [(224, 224), (100, 300), (513, 31)])
+    @pytest.mark.parametrize("format", ["JPEG", "PNG"])
+    def test_resize(self, format: str, size: tuple[int, int]) -> None:
+        for image in photos():
+            data = encoded(image, format)
+            theirs = Image.fromarray(as_pillow(data).astype(np.uint8)).resize(size[::-1], Image.Resampling.BILINEAR)
+            ours = preprocessor(resize_px=size)(data)
+            assert difference(ours.pixels, np.asarray(theirs).astype(int)) < 1
+
+    @pytest.mark.parametrize("side", [64, 300, 641])
+    def test_letterbox(self, side: int) -> None:
+        for image in photos():
+            data = encoded(image, "JPEG", quality=90)
+            scale = side / max(image.size)
+            size = round(image.width * scale), round(image.height * scale)
+            theirs = Image.new("RGB", (side, side), (114, 114, 114))
+            resized = Image.fromarray(as_pillow(data).astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
+            theirs.paste(resized, ((side - size[0]) // 2, (side - size[1]) // 2))
+            ours = preprocessor(letterbox_px=side)(data)
+            assert difference(ours.pixels, np.asarray(theirs).astype(int)) < 1
+
+    def test_a_crop_larger_than_the_picture_is_padded_with_black(self) -> None:
+        ours = preprocessor(crop_px=300)(encoded(photo(200, 150), "PNG")).pixels
+        assert np.array_equal(ours[75:225, 50:250], np.asarray(photo(200, 150)))
+        assert ours.sum() == np.asarray(photo(200, 150)).sum()
+
+
+class TestResult:
+    def test_no_steps_give_the_picture_as_it_is(self) -> None:
+        ours = preprocessor()(oriented(photo(200, 150), "PNG", 6))
+        assert ours.pixels.shape == (200, 150, 3)
+        assert (ours.width, ours.height) == (150, 200)
+
+    @pytest.mark.parametrize("orientation", [1, 2, 6])
+    @pytest.mark.parametrize(
+        "steps",
+        [{}, {"crop_px": 31}, {"resize_shorter_px": 50}, {"resize_px": (40, 60)}, {"letterbox_px": 96, "crop_px": 90}],
+        ids=str,
+    )
+    def test_is_contiguous_uint8_with_the_promised_shape(self, steps: dict[str, Any], orientation: int) -> None:
+        for width, height in ((200, 150), (150, 1000), (1, 1)):
+            ours = preprocessor(**steps)(oriented(photo(width, height), "JPEG", orientation))
+            assert ours.pixels.dtype == np.uint8
+            assert ours.pixels.flags.c_contiguous
+            assert ours.pixels.flags.writeable
+            promised = PreprocessSettings(**steps).output_px
+            assert promised is None or ours.pixels.shape == (*promised, 3)
+
+    def test_size_is_the_full_image_also_where_the_decoder_scales(self) -> None:
+        ours = preprocessor(resize_shorter_px=32)(oriented(photo(1001, 601), "JPEG", 8))
+        assert (ours.width, ours.height) == (601, 1001)
+        assert ours.geometry.scale_x == pytest.approx(601 / 32)
+
+    def test_a_point_is_found_again_in_the_full_image(self) -> None:
+        """A white square on black, seen by the model at its centre of mass, lies where it was drawn."""
+        canvas = np.zeros((600, 900, 3), np.uint8)
+        canvas[200:240, 500:540] = 255
+        for steps in ({"letterbox_px": 300}, {"resize_shorter_px": 200, "crop_px": 180}, {"resize_px": (100, 100)}):
+            ours = preprocessor(**steps)(encoded(Image.fromarray(canvas), "JPEG", quality=95))
+            weights = np.where(ours.pixels[..., 0] > 120, ours.pixels[..., 0], 0).astype(float)
+            y, x = (np.indices(weights.shape) * weights).sum((1, 2)) / weights.sum() + 0.5
+            assert ours.geometry.to_full(x, y) == pytest.approx((520, 220), abs=2)
+
+    def test_an_extended_plan_is_forgotten_not_hoarded(self) -> None:
+        assert preprocess_module.PLACEMENTS_KEPT < 100_000
+
+
+class TestFunction:
+    """A plug-in sees the full picture, orientation applied, and its failures are the image's."""
+
+    def build(self, function: Any, **steps: Any) -> Preprocessor:
+        settings = PreprocessSettings(function="module:name", **steps)
+        return Preprocessor(settings, max_pixels=MAX_PIXELS, function=function)
+
+    def test_sees_the_whole_picture_and_is_resized_afterwards(self) -> None:
+        seen: list[tuple[int, ...]] = []
+
+        def left_half(pixels: np.ndarray) -> np.ndarray:
+            seen.append(pixels.shape)
+            return pixels[:, : pixels.shape[1] // 2]
+
+        ours = self.build(left_half, resize_px=(20, 30))(oriented(photo(1000, 800), "JPEG", 6))
+        assert seen == [(1000, 800, 3)]
+        assert (ours.pixels.shape, ours.width, ours.height) == ((20, 30, 3), 800, 1000)
+
+    @pytest.mark.parametrize("result", [None, np.zeros((2, 2)), np.zeros((2, 2, 3)), np.zeros((0, 2, 3), np.uint8)])
+    def test_must_give_a_picture(self, result: Any) -> None:
+        with pytest.raises(ImageError, match=r"preprocess\.function") as caught:
+            self.build(lambda _: result)(encoded(photo(), "PNG"))
+        assert caught.value.code == "model_error"
+        assert (caught.value.width, caught.value.height) == (200, 150)
+
+    def test_must_not_raise(self) -> None:
+        def fails(_: np.ndarray) -> np.ndarray:
+            raise KeyError("nothing\nthere")
+
+        with pytest.raises(ImageError, match="KeyError") as caught:
+            self.build(fails)(encoded(photo(), "PNG"))
+        assert caught.value.code == "model_error"
+        assert "\n" not in caught.value.message
+
+
+class TestFailures:
+    def test_too_large_is_told_with_the_size_before_decoding(self) -> None:
+        small = Preprocessor(PreprocessSettings(), max_pixels=200 * 150 - 1)
+        with pytest.raises(ImageError) as caught:
+            small(oriented(photo(200, 150), "JPEG", 6))
+        assert (caught.value.code, caught.value.width, caught.value.height) == ("too_large", 150, 200)
+        assert Preprocessor(PreprocessSettings(), max_pixels=200 * 150)(encoded(photo(200, 150), "JPEG")).width == 200
+
+    def test_a_sliver_is_not_resized_beyond_the_limit(self) -> None:
+        narrow = Preprocessor(PreprocessSettings(resize_shorter_px=256), max_pixels=1_000_000)
+        with pytest.raises(ImageError) as caught:
+            narrow(encoded(Image.new("RGB", (65_000, 1)), "PNG"))
+        assert caught.value.code == "too_large"
+
+    def test_memory_errors_are_not_the_images_fault(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for error in (MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")):
+
+            def fails(*_: Any, error: Exception = error, **__: Any) -> None:
+                raise error
+
+            monkeypatch.setattr(preprocess_module, "decode", fails)
+            with pytest.raises(MemoryError):
+                preprocessor()(encoded(photo(), "PNG"))
+
+    def test_whatever_a_decoder_raises_is_unreadable(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fails(*_: Any, **__: Any) -> None:
+            raise RuntimeError("line\n" * 200)
+
+        monkeypatch.setattr(preprocess_module, "decode", fails)
+        with pytest.raises(ImageError) as caught:
+            preprocessor()(encoded(photo(), "PNG"))
+        assert (caught.value.code, caught.value.width, caught.value.height) == ("unreadable", 200, 150)
+        assert len(caught.value.message) <= 200
+
+    def test_errors_cross_processes(self) -> None:
+        with pytest.raises(ImageError) as caught:
+            preprocessor()(encoded(photo(), "JPEG")[:-100])
+        again = pickle.loads(pickle.dumps(caught.value))
+        assert (again.code, again.width, again.height) == ("truncated", 200, 150)
+
+
+def test_many_threads_get_what_one_gets() -> None:
+    preprocess = preprocessor(resize_shorter_px=64, crop_px=56)
+    formats = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+    files = [encoded(photo(150 + n, 100 + 7 * n, n % 6), formats[n % 5]) for n in range(20)]
+    alone = [preprocess(data).pixels for data in files]
+    with ThreadPoolExecutor(4, initializer=limit_threads) as pool:
+        for together in (list(pool.map(preprocess, files)) for _ in range(3)):
+            assert all(np.array_equal(a, b.pixels) for a, b in zip(alone, together, strict=True))
