@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 import shutil
@@ -17,6 +18,7 @@ from PIL import Image
 from skimage import data as pictures
 
 from vision_batch.errors import ModelError, SpecError
+from vision_batch.images.preprocess import Preprocessor
 from vision_batch.images.settings import PreprocessSettings
 from vision_batch.models.bundle import ModelBundle, resolve_model
 from vision_batch.models.predictor import Predictor
@@ -119,6 +121,21 @@ def test_logits_are_those_of_the_librarys_own_processor_and_model(
     with torch.inference_mode():
         wanted = model(**processor(Image.fromarray(PICTURES[picture]), return_tensors="pt")).logits.numpy()
     np.testing.assert_allclose(got, wanted, atol=2e-5)
+
+
+@pytest.mark.parametrize("picture", PICTURES)
+def test_with_our_own_decoding_and_resizing_they_differ_by_little(originals: dict[str, Path], picture: str) -> None:
+    bundle = resolved(originals["vit"])
+    assert bundle.preprocess is not None
+    settings = bundle.preprocess
+    encoded = io.BytesIO()
+    Image.fromarray(PICTURES[picture]).save(encoded, "PNG")
+    ours = Preprocessor(settings, max_pixels=10**7)(encoded.getvalue()).pixels
+    predict = Predictor(
+        bundle.load(), mean=settings.mean, std=settings.std, precision="fp32", device=torch.device("cpu")
+    )
+    wanted = predict(pixels(PICTURES[picture], settings)[None])
+    np.testing.assert_allclose(predict(ours[None]), wanted, atol=0.01 * np.ptp(wanted))
 
 
 class TestWhatAFolderSays:
