@@ -39,7 +39,14 @@ def cell_table(shard: str, first_row: int, rows: int, errors: Sequence[int] = ()
 
 
 def sealed(
-    table: pa.Table, *, shard: str, cell: int = 0, last: bool = True, version: str = "v1", run: str = "run-1"
+    table: pa.Table,
+    *,
+    shard: str,
+    cell: int = 0,
+    last: bool = True,
+    version: str = "v1",
+    definition: Definition = DEFINITION,
+    run: str = "run-1",
 ) -> PartRecord:
     return record_for(
         table,
@@ -48,7 +55,7 @@ def sealed(
         cell=cell,
         cell_rows=CELL_ROWS,
         last=last,
-        definition=DEFINITION.digest,
+        definition=definition.digest,
         run=run,
     )
 
@@ -60,16 +67,17 @@ class Output:
     paths: LedgerPaths
     input: InputSettings
     format: str = "folder"
+    definition: Definition = DEFINITION
 
     def plan(self, *, write: bool = True) -> Plan:
         return make_plan(self.paths, self.input, format_named(self.format), cell_rows=CELL_ROWS, write=write)
 
     def look(self) -> OutputState:
-        return look(self.paths, self.plan(), DEFINITION.digest)
+        return look(self.paths, self.plan(), self.definition.digest)
 
     def todo(self) -> list[Work]:
         plan = self.plan()
-        return todo(plan, look(self.paths, plan, DEFINITION.digest))
+        return todo(plan, look(self.paths, plan, self.definition.digest))
 
     def commit(self, work: Work, rows: int, cells: Sequence[int] | None = None) -> None:
         """Commits the wanted cells of a shard of `rows` rows, or only `cells`."""
@@ -78,7 +86,14 @@ class Output:
             if cell not in work.done_cells:
                 first = cell * CELL_ROWS
                 table = cell_table(work.shard.key, first, min(CELL_ROWS, rows - first))
-                record = sealed(table, shard=work.shard.key, cell=cell, last=cell == last, version=work.shard.version)
+                record = sealed(
+                    table,
+                    shard=work.shard.key,
+                    cell=cell,
+                    last=cell == last,
+                    version=work.shard.version,
+                    definition=self.definition,
+                )
                 commit_part(self.paths, table, record)
 
     def run(self) -> None:
@@ -88,14 +103,18 @@ class Output:
             self.commit(work, work.shard.rows)
 
 
-def new_output(folder: Path, images: int = 10, *, uri: str | None = None) -> Output:
+def new_output(
+    folder: Path, images: int = 10, *, uri: str | None = None, definition: Definition = DEFINITION
+) -> Output:
     """A claimed output at `uri` (`folder`/out) over `images` files in `folder`/in."""
     source = folder / "in"
     source.mkdir(parents=True, exist_ok=True)
     for index in range(images):
         (source / f"{index:05d}.jpg").write_bytes(b"x" * (index + 1))
-    output = Output(paths=LedgerPaths(uri or str(folder / "out")), input=InputSettings(uri=str(source)))
-    claim_definition(output.paths, DEFINITION, cell_rows=CELL_ROWS)
+    output = Output(
+        paths=LedgerPaths(uri or str(folder / "out")), input=InputSettings(uri=str(source)), definition=definition
+    )
+    claim_definition(output.paths, definition, cell_rows=CELL_ROWS)
     return output
 
 

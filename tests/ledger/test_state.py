@@ -69,6 +69,13 @@ def test_the_total_is_known_once_every_last_cell_is_there(tmp_path: Path) -> Non
     assert output.look().images_total == 17
 
 
+def test_a_shard_without_rows_is_complete_with_one_empty_part(tmp_path: Path) -> None:
+    output = tars(tmp_path, {"empty": 1000})
+    output.commit(output.todo()[0], rows=0)
+    state = output.look()
+    assert (state.complete, state.images_total, output.todo()) == ({"empty.tar"}, 0, [])
+
+
 def test_parts_of_an_earlier_version_are_stale_and_not_done(tmp_path: Path) -> None:
     output = new_output(tmp_path)
     output.run()

@@ -13,6 +13,7 @@ import pytest
 from tests.conftest import S3Bucket
 from tests.ledger.outputs import CELL_ROWS, Output, cell_table, new_output, sealed
 from vision_batch.errors import SpecError
+from vision_batch.ledger.definition import Definition
 from vision_batch.ledger.part import commit_part
 from vision_batch.ledger.state import write_manifest
 from vision_batch.ledger.verify import VerifyReport, verify
@@ -178,6 +179,17 @@ def test_a_lost_ledger_is_a_problem_and_no_output_at_all_a_wrong_argument(output
     assert "the ledger has no plan" in problems
     with pytest.raises(SpecError, match="nothing at"):
         verify(str(tmp_path / "elsewhere"))
+
+
+def test_a_trial_is_expected_to_have_its_first_images_only(tmp_path: Path) -> None:
+    output = new_output(tmp_path, images=10, definition=Definition({"limit": 6}))
+    output.commit(output.todo()[0], rows=4)
+    report = audit(output)
+    assert (report.ok, report.complete, report.images, report.missing) == (False, False, 4, 2)
+    output.commit(output.todo()[0], rows=2)
+    report = audit(output, deep=True)
+    assert (report.ok, report.complete, report.images, report.missing) == (True, True, 6, 0)
+    assert report.warnings == ["a trial of the first 6 images: the others of the plan are not looked for"]
 
 
 def test_many_problems_of_a_kind_are_counted(tmp_path: Path) -> None:

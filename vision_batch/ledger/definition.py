@@ -17,6 +17,9 @@ FORMAT = 1
 CELL_ROWS = 4096
 """Rows per cell of a new output: small enough to lose little, large enough that parts are not dust."""
 
+LIMIT = "limit"
+"""The fact of a trial's definition that says how many images it takes; absent for a whole run."""
+
 Fact = Any
 """A JSON value: str, int, float, bool, None, or a list or dict of such."""
 

@@ -77,7 +77,8 @@ def look(
     for part in found.current:
         cells.setdefault(part.record.shard, {})[part.record.cell] = part
         errors.update(part.record.errors)
-    rows = {shard.key: _rows(shard, cells.get(shard.key, {})) for shard in plan.shards}
+    rows = {shard.key: shard.rows for shard in plan.shards}
+    rows |= {key: counted for key, parts in cells.items() if (counted := rows_of(parts)) is not None}
     total, estimate = _totals(plan.shards, rows)
     return OutputState(
         parts=(*found.current, *found.kept),
@@ -114,11 +115,10 @@ def is_complete(parts: Mapping[int, StoredPart]) -> bool:
     return last is not None and all(cell in parts for cell in range(last + 1))
 
 
-def _rows(shard: Shard, parts: Mapping[int, StoredPart]) -> int | None:
-    for part in parts.values():
-        if part.record.last:
-            return part.record.first_row + part.record.rows
-    return shard.rows
+def rows_of(parts: Mapping[int, StoredPart]) -> int | None:
+    """How many rows a shard has, by its last cell; None before that is there."""
+    ends = [part.record.first_row + part.record.rows for part in parts.values() if part.record.last]
+    return min(ends, default=None)
 
 
 def _totals(shards: Iterable[Shard], rows: Mapping[str, int | None]) -> tuple[int | None, int]:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vision_batch.datasets.shard import Shard
 from vision_batch.errors import LedgerError, Problem, SpecError
 from vision_batch.ledger.audit import audit_parts
-from vision_batch.ledger.definition import ClaimedOutput, read_definition
+from vision_batch.ledger.coverage import check_coverage
+from vision_batch.ledger.definition import LIMIT, ClaimedOutput, read_definition
 from vision_batch.ledger.findings import Findings
 from vision_batch.ledger.inspect import Expected, Inspection, inspect, list_parts
 from vision_batch.ledger.manifest import StoredPart, read_manifest
 from vision_batch.ledger.part import PartRecord
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.ledger.recorded import Recorded, read_recorded
-from vision_batch.ledger.state import is_complete
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,16 +56,16 @@ def verify(output: str, *, deep: bool = False) -> VerifyReport:
     _check_ledger(claimed, recorded, findings)
     _check_files(found, claimed, findings)
     _check_manifest(found, manifest, findings)
-    incomplete, missing = _check_shards(shards, found, manifest, findings)
+    coverage = check_coverage(shards, found.current, manifest.values(), _limit(claimed), findings)
     if deep:
         audit_parts([*found.current, *found.kept, *found.stale], findings)
     rows, images = _count(found)
     return VerifyReport(
         ok=not findings.problems,
-        complete=not incomplete,
+        complete=coverage.complete,
         images=images,
         rows=rows,
-        missing=missing,
+        missing=coverage.missing,
         duplicated=rows - images,
         parts=len(files),
         problems=findings.problems,
@@ -135,58 +133,6 @@ def _check_manifest(found: Inspection, manifest: Mapping[str, StoredPart], findi
             findings.warn("differences to the manifest", f"{uri}: the manifest remembers another record of this file")
 
 
-def _check_shards(
-    shards: Iterable[Shard], found: Inspection, manifest: Mapping[str, StoredPart], findings: Findings
-) -> tuple[int, int | None]:
-    """How many shards are not complete, and how many images have no row: None when that is not known."""
-    cells = _by_shard(found.current)
-    remembered = _by_shard(manifest.values())
-    incomplete, missing, is_known = 0, 0, True
-    for shard in shards:
-        parts = cells.get(shard.key, {})
-        last = min((cell for cell, part in parts.items() if part.record.last), default=None)
-        if last is not None and last < max(parts):
-            findings.problem(
-                "cells after the last", f"{shard.key}: cell {last} says it is the last, {max(parts)} exists"
-            )
-        total = _total_rows(shard, parts, remembered.get(shard.key, {}))
-        present = sum(part.record.rows for part in parts.values())
-        if is_complete(parts):
-            if total is not None and present != total:
-                findings.problem("wrong row counts", f"{shard.key}: {present} rows, planned were {total}")
-            continue
-        incomplete += 1
-        is_known = is_known and total is not None
-        missing += 0 if total is None else total - present
-        findings.problem("incomplete shards", f"{shard.key}: {_gap(parts, last)}; run again to complete it")
-    return incomplete, missing if is_known else None
-
-
-def _total_rows(shard: Shard, parts: Mapping[int, StoredPart], remembered: Mapping[int, StoredPart]) -> int | None:
-    if shard.rows is not None:
-        return shard.rows
-    for part in (*parts.values(), *remembered.values()):
-        if part.record.last:
-            return part.record.first_row + part.record.rows
-    return None
-
-
-def _gap(parts: Mapping[int, StoredPart], last: int | None) -> str:
-    if not parts:
-        return "none of its cells is there"
-    absent = [str(cell) for cell in range(max(parts)) if cell not in parts]
-    if last is None:
-        absent.append(f"those after {max(parts)}")
-    return f"incomplete, cells {', '.join(absent[:10])}{', …' if len(absent) > 10 else ''} are missing"
-
-
-def _by_shard(parts: Iterable[StoredPart]) -> dict[str, dict[int, StoredPart]]:
-    cells: dict[str, dict[int, StoredPart]] = defaultdict(dict)
-    for part in parts:
-        cells[part.record.shard][part.record.cell] = part
-    return cells
-
-
 def _current_of(manifest: Mapping[str, StoredPart], expected: Expected) -> dict[str, StoredPart]:
     """Without what the manifest remembers of earlier versions: that is gone rightly."""
     return {
@@ -195,6 +141,11 @@ def _current_of(manifest: Mapping[str, StoredPart], expected: Expected) -> dict[
         if expected.versions.get(part.record.shard) == part.record.version
         and part.record.definition == expected.definition
     }
+
+
+def _limit(claimed: ClaimedOutput | None) -> int | None:
+    limit = claimed.definition.facts.get(LIMIT) if claimed else None
+    return limit if isinstance(limit, int) else None
 
 
 def _count(found: Inspection) -> tuple[int, int]:
