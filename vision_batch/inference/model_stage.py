@@ -51,7 +51,7 @@ class ModelStage:
         good = list(chunk.good)
         columns = self._no_columns
         if good:
-            sizes = [(chunk.rows[i].height or 0, chunk.rows[i].width or 0) for i in good]
+            sizes = [(chunk.rows[i].width or 0, chunk.rows[i].height or 0) for i in good]
             with self._lock:
                 columns, failures = self._span(chunk.pixels, sizes, watch)
             self._judge(len(failures) == len(good), failures)
