@@ -42,7 +42,7 @@ def execute(arguments: argparse.Namespace) -> int:
         )
     spec = load_spec(arguments.spec, arguments.overrides, output=arguments.output)
     progress = Progress()
-    with _terminated_like_interrupted():
+    with terminated_like_interrupted():
         summary = run_predict(
             spec, address=arguments.address, limit=arguments.limit, reporter=progress, verbose=arguments.verbose
         )
@@ -87,7 +87,7 @@ def _pace(summary: RunSummary) -> str:
 
 
 @contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
+def terminated_like_interrupted() -> Iterator[None]:
     """SIGTERM raises KeyboardInterrupt, as SIGINT does: one way to stop in order."""
 
     def stop(number: int, frame: FrameType | None) -> None:

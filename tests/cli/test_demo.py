@@ -1,0 +1,141 @@
+"""The demo: from nothing to labelled digits with one command, and what it says afterwards is true."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from vision_batch.cli.main import main
+from vision_batch.jobs.demo.demo import DemoSummary
+from vision_batch.jobs.demo.example import CHECKOUT, read_example
+from vision_batch.jobs.demo.score import Score
+from vision_batch.jobs.spec import load_spec
+from vision_batch.jobs.summary import RunSummary
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demo:
+    """A demo that has been run with --json: what it said to programs and to people, and where."""
+
+    result: dict[str, Any]
+    told: str
+    folder: Path
+    around: Path
+
+    def commands(self) -> dict[str, str]:
+        """The lines after `try next:`, by what they are for."""
+        lines = self.told.partition("try next:\n")[2].splitlines()
+        return dict(line.split(None, 1) for line in lines if line.startswith("  "))
+
+
+def run_demo(around: Path) -> Demo:
+    """In a folder whose name wants quoting."""
+    done = subprocess.run(
+        [sys.executable, "-m", "vision_batch", "demo", "it's a demo", "--json"],
+        cwd=around,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    return Demo(result=result, told=done.stderr, folder=around / "it's a demo", around=around)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    return run_demo(tmp_path_factory.mktemp("around"))
+
+
+@pytest.mark.ray
+class TestFromNothing:
+    def test_every_image_has_its_row(self, demo: Demo) -> None:
+        table = pq.read_table(sorted((demo.folder / "labels").glob("*.parquet")))
+        assert table.num_rows == len(set(table["image_id"].to_pylist())) == 1802
+        assert demo.result["status"] == "done"
+        assert demo.result["images_total"] == 1802
+        assert demo.result["images_ok"] == 1797
+
+    def test_digits_that_training_never_saw_are_read_well(self, demo: Demo) -> None:
+        assert demo.result["accuracy"] >= 0.95
+        assert demo.result["held_out"] == 360
+        assert f"held-out accuracy {demo.result['accuracy']:.3f}" in demo.told
+
+    def test_each_broken_file_is_one_failure_with_its_code(self, demo: Demo) -> None:
+        assert demo.result["failures"] == dict.fromkeys(["empty", "missing", "too_large", "truncated", "unreadable"], 1)
+        assert "train-01/broken-truncated" in demo.told
+
+    def test_the_query_that_it_prints_shows_the_result(self, demo: Demo) -> None:
+        shown = shell(demo.commands()["query"], demo.around)
+        assert all(heading in shown for heading in ("truth", "images", "correct", "failed"))
+
+    def test_the_audit_that_it_prints_finds_nothing(self, demo: Demo) -> None:
+        shell(demo.commands()["audit"], demo.around)
+
+    def test_the_run_that_it_prints_has_nothing_to_do(self, demo: Demo) -> None:
+        assert json.loads(shell(f"{demo.commands()['resume']} --json", demo.around))["images_resumed"] == 1802
+
+    def test_a_second_demo_resumes(self, demo: Demo) -> None:
+        again = run_demo(demo.around)
+        assert again.result["images_resumed"] == 1802
+        assert again.result["first_batch_seconds"] is None
+        assert again.result["accuracy"] == demo.result["accuracy"]
+
+
+def shell(command: str, folder: Path) -> str:
+    done = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_folder_that_cannot_be_made_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(["demo", str(tmp_path / "file" / "demo")]) == 2
+    assert "error: DIR: found" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("correct", "code"), [(95, 0), (94, 1)])
+def test_labels_that_are_too_often_wrong_are_a_failure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], correct: int, code: int
+) -> None:
+    summary = DemoSummary(
+        spec=load_spec(REPOSITORY / "jobs" / "digits.yaml"),
+        run=RunSummary(
+            run_id="r",
+            status="done",
+            images_total=100,
+            images_ok=100,
+            images_failed=0,
+            images_resumed=0,
+            failures={},
+            shards_total=1,
+            shards_done=1,
+            seconds=1.0,
+            first_batch_seconds=None,
+            images_per_second=None,
+            bottleneck=None,
+            output="/labels",
+        ),
+        score=Score(held_out=100, correct=correct, failures=()),
+    )
+    monkeypatch.setattr("vision_batch.cli.demo.run_demo", lambda *arguments, **options: summary)
+    assert main(["demo", "--json"]) == code
+    assert json.loads(capsys.readouterr().out)["accuracy"] == correct / 100
+
+
+def test_the_wheel_takes_the_examples_from_jobs() -> None:
+    build = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+    for name in ("digits.yaml", "digits_model.py"):
+        assert build["targets"]["wheel"]["force-include"][f"jobs/{name}"] == f"vision_batch/jobs/demo/{name}"
+        assert read_example(name) == (CHECKOUT / name).read_bytes() == (REPOSITORY / "jobs" / name).read_bytes()
