@@ -162,9 +162,9 @@ class TestBombs:
     def test_costs_nothing(self, format: str) -> None:
         data = self.cases()[format]
         tracemalloc.start()
-        began = time.perf_counter()
+        began = time.thread_time()
         error = refusal(data)
-        seconds, (_, peak_bytes) = time.perf_counter() - began, tracemalloc.get_traced_memory()
+        seconds, (_, peak_bytes) = time.thread_time() - began, tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert (error.code, error.width, error.height) == ("too_large", self.SIDE, self.SIDE)
         assert seconds < 0.05
@@ -190,9 +190,9 @@ class TestBombs:
         ids=["segments", "fill", "junk", "png chunks", "webp chunks", "tiff entries", "bigtiff"],
     )
     def test_long_headers_end(self, data: bytes) -> None:
-        began = time.perf_counter()
+        began = time.thread_time()
         refusal(data)
-        assert time.perf_counter() - began < 1
+        assert time.thread_time() - began < 1
 
 
 class TestAnythingAtAll:

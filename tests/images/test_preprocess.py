@@ -57,7 +57,7 @@ class TestAgreesWithPillow:
             assert difference(ours.pixels, shorter_and_crop(data, 64, 56)) < 1
 
     @pytest.mark.parametrize("size", [(224, 224), (100, 300), (513, 31)])
-    @pytest.mark.parametrize("format", ["JPEG", "PNG"])
+    @pytest.mark.parametrize("format", ["JPEG", "BMP"])
     def test_resize(self, format: str, size: tuple[int, int]) -> None:
         for image in photos():
             data = encoded(image, format)
@@ -118,9 +118,6 @@ class TestResult:
             weights = np.where(ours.pixels[..., 0] > 120, ours.pixels[..., 0], 0).astype(float)
             y, x = (np.indices(weights.shape) * weights).sum((1, 2)) / weights.sum() + 0.5
             assert ours.geometry.to_full(x, y) == pytest.approx((520, 220), abs=2)
-
-    def test_an_extended_plan_is_forgotten_not_hoarded(self) -> None:
-        assert preprocess_module.PLACEMENTS_KEPT < 100_000
 
 
 class TestFunction:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+LETTERBOX_GREY: Final = 114
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,9 +90,6 @@ def place(
         out_height=out[1],
         fill=fill,
     )
-
-
-LETTERBOX_GREY = 114
 
 
 def _shorter(width: int, height: int, side: int) -> tuple[int, int]:

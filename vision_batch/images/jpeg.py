@@ -31,18 +31,21 @@ def _segments(data: Encoded | bytearray) -> Iterator[tuple[int, int, int]]:
 
     ImageError `truncated` where the bytes end before that; an end marker ends the walk, too.
     """
-    at = 2
+    at, last = 2, len(data) - 4
     for _ in range(MAX_SEGMENTS):
-        found = _MARKER.search(data, at)
-        if found is None or found.end() + 2 > len(data):
-            raise truncated(f"JPEG ends after {len(data)} bytes, before its first scan")
-        at = found.end()
+        if at <= last and data[at] == 0xFF and 0 < data[at + 1] < 0xFF:  # nearly always: the next one begins here
+            at += 2
+        else:
+            found = _MARKER.search(data, at)
+            if found is None or found.start() > last:
+                raise truncated(f"JPEG ends after {len(data)} bytes, before its first scan")
+            at = found.end()
         marker = data[at - 1]
         if marker in _STANDALONE:
             continue
         if marker == _EOI:
             return
-        length = unpack_from(">H", data, at)[0]
+        length = data[at] << 8 | data[at + 1]
         yield marker, at, length
         if marker == _SOS:
             return
@@ -78,10 +81,7 @@ def _header(frame: tuple[int, int, int, int] | None, orientation: int) -> Header
 
 
 def check_whole(data: Encoded, header: Header) -> None:
-    """The first scan's header lies within the bytes. For what follows the strict decoder is asked (see decode.py)."""
-    for marker, at, length in _segments(data):
-        if marker == _SOS and at + length > len(data):
-            raise truncated(f"JPEG ends after {len(data)} bytes, within the header of its first scan")
+    """Nothing: only decoding tells, and the decoder is strict (see decode.py)."""
 
 
 def ends_early(data: Encoded | bytearray) -> bool:
