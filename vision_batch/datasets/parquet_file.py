@@ -15,7 +15,7 @@ from vision_batch.storage.object_info import ObjectInfo
 from vision_batch.storage.table import storage_for
 
 WHOLE_BYTES = 64 << 20
-"""Row groups whose needed columns are at most this large, as stored, are read column by column, others in pieces."""
+"""Row groups that are at most this large, uncompressed, are read column by column, others in pieces."""
 PIECE_BYTES = 4 << 20
 BATCH_BYTES = 4 << 20
 BATCH_ROWS = 256
@@ -33,6 +33,8 @@ class Footer:
     schema: pa.Schema
     group_rows: tuple[int, ...]
     """Rows of each row group."""
+    group_bytes: tuple[int, ...]
+    """Bytes of each row group, uncompressed."""
 
 
 @lru_cache(maxsize=16)
@@ -41,11 +43,14 @@ def read_footer(file: ObjectInfo) -> Footer:
     with storage_for(file.uri).open(file) as stream, _arrow_reads(file):
         parquet = pq.ParquetFile(stream, pre_buffer=False)
         metadata, schema = parquet.metadata, parquet.schema_arrow
-        group_rows = tuple(metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
+        groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
         [str(field) for field in schema]  # a name that is not UTF-8 fails here
+    # Nothing asks for a group's columns: pyarrow ends the process where a footer's column chunk contradicts its schema.
+    group_rows = tuple(group.num_rows for group in groups)
     if any(rows < 0 for rows in group_rows) or sum(group_rows) != metadata.num_rows:
         raise ParquetDamage(f"row groups of {group_rows[:10]} rows in a file of {metadata.num_rows}")
-    return Footer(metadata=metadata, schema=schema, group_rows=group_rows)
+    group_bytes = tuple(group.total_byte_size for group in groups)
+    return Footer(metadata=metadata, schema=schema, group_rows=group_rows, group_bytes=group_bytes)
 
 
 class ParquetReader:
@@ -64,8 +69,8 @@ class ParquetReader:
     def batches(self, group: int) -> Iterator[pa.RecordBatch]:
         """A row group from its start, always cut alike; ParquetDamage where it is unreadable or ends early."""
         missing = self.rows(group)
-        size_bytes = self._footer.metadata.row_group(group).total_byte_size
-        batch_rows = min(max(BATCH_BYTES * missing // max(size_bytes, 1), 1), BATCH_ROWS)
+        fitting = BATCH_BYTES * missing // max(self._footer.group_bytes[group], 1)
+        batch_rows = min(max(fitting, 1), BATCH_ROWS)
         with _arrow_reads(self._file):
             batches = self._parquet.iter_batches(batch_rows, [group], self._columns, use_threads=False)
         while missing:
@@ -73,6 +78,7 @@ class ParquetReader:
                 batch = next(batches, None)
                 if batch is None:
                     raise ParquetDamage(f"{missing} rows fewer than the footer promises")
+                _demand_valid_dictionaries(batch)
             yield batch[:missing]
             missing -= min(missing, len(batch))
 
@@ -82,7 +88,7 @@ def open_parquet(
     file: ObjectInfo, footer: Footer, groups: tuple[int, int], columns: list[str]
 ) -> Iterator[ParquetReader]:
     """A reader of the top-level `columns` of the row groups [start, stop) of a file."""
-    whole = max((_stored_bytes(footer, group, columns) for group in range(*groups)), default=0) <= WHOLE_BYTES
+    whole = max(footer.group_bytes[slice(*groups)], default=0) <= WHOLE_BYTES
     with storage_for(file.uri).open(file) as stream:
         parquet = pq.ParquetFile(
             stream, metadata=footer.metadata, pre_buffer=False, buffer_size=0 if whole else PIECE_BYTES
@@ -90,13 +96,16 @@ def open_parquet(
         yield ParquetReader(parquet, file, footer, columns)
 
 
-def _stored_bytes(footer: Footer, group: int, columns: list[str]) -> int:
-    chunks = footer.metadata.row_group(group)
-    return sum(
-        chunk.total_compressed_size
-        for chunk in map(chunks.column, range(chunks.num_columns))
-        if any(chunk.path_in_schema == name or chunk.path_in_schema.startswith(f"{name}.") for name in columns)
-    )
+def _demand_valid_dictionaries(batch: pa.RecordBatch) -> None:
+    """Arrow reads indices that lead out of their dictionary without a word."""
+    for column in batch.columns:
+        if _has_dictionary(column.type):
+            column.validate(full=True)
+
+
+def _has_dictionary(data_type: pa.DataType) -> bool:
+    children = (data_type.field(index).type for index in range(data_type.num_fields))
+    return bool(pa.types.is_dictionary(data_type)) or any(map(_has_dictionary, children))
 
 
 @contextmanager

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, Literal
+from io import BufferedIOBase
+from typing import BinaryIO, Literal, cast
 
 BLOCK = 512
 ZEROS = bytes(BLOCK)
-READ_BYTES = 1 << 20
+READ_BYTES = 512 << 10
 SEEK_BYTES = 256 << 10
 """Shorter gaps are read through: a seek may throw away what the storage has read ahead."""
 MAX_HEADER_BYTES = 1 << 20
@@ -72,11 +73,11 @@ class TarReader:
     """
 
     def __init__(self, file: BinaryIO, size_bytes: int) -> None:
-        self._file = file
+        self._file = cast(BufferedIOBase, file)
         self._size = size_bytes
-        self._start = 0
-        """Where `_buffer` begins in the file; the file's own position is where it ends."""
-        self._buffer = b""
+        self._buffer = memoryview(bytearray(READ_BYTES))  # the window: one buffer, since fresh memory costs page faults
+        self._start = 0  # of the window in the file
+        self._filled = 0  # bytes of the window; the file stands behind them
 
     def __iter__(self) -> Iterator[TarMember]:
         at, extended = 0, _Extended()
@@ -120,7 +121,7 @@ class TarReader:
 
     def _demand_zeros(self, at: int) -> None:
         while at < self._size:
-            block = self._bytes(at, min(READ_BYTES, self._size - at))
+            block = self._bytes(at, min(READ_BYTES // 2, self._size - at))
             if rest := block.lstrip(b"\0"):
                 at += len(block) - len(rest)
                 raise TarDamage("unreadable", at, "there is data after the block of zeros that ends an archive")
@@ -151,33 +152,47 @@ class TarReader:
         return at
 
     def _bytes(self, offset: int, count: int) -> bytes:
+        """Bytes of the file, which are asked for in ascending order."""
         begin = offset - self._start
-        if begin + count > len(self._buffer):
-            self._fill(offset, count)
+        if begin + count > self._filled:
+            if count > READ_BYTES // 2:
+                return self._large(begin, count)
+            self._fill(begin, count)
             begin = 0
-        return self._buffer[begin : begin + count]
+        return bytes(self._buffer[begin : begin + count])
 
-    def _fill(self, offset: int, count: int) -> None:
-        """Makes the buffer begin at `offset`, which is never before it, with at least `count` bytes."""
-        head = self._buffer[offset - self._start :]
-        gap = offset - self._start - len(self._buffer)
-        self._buffer = b""
-        if gap > SEEK_BYTES:
-            self._file.seek(offset)
-        elif gap > 0:
-            self._read(gap)
-        ahead = min(max(count - len(head), READ_BYTES), self._size - offset - len(head))
-        self._buffer, self._start = head + self._read(ahead), offset
+    def _fill(self, begin: int, count: int) -> None:
+        """Moves the window to `begin`, counted from its start, and reads at least `count` bytes into it."""
+        kept = max(self._filled - begin, 0)
+        self._buffer[:kept] = self._buffer[self._filled - kept : self._filled]
+        self._pass_over(begin - self._filled)
+        self._start, self._filled = self._start + begin, kept
+        while self._filled < count:
+            read = self._file.readinto(self._buffer[self._filled :])
+            if not read:
+                raise ShortFileError(f"it ends at byte {self._start + self._filled} of {self._size}")
+            self._filled += read
 
-    def _read(self, count: int) -> bytes:
-        parts = [part := self._file.read(count)]
-        missing = count - len(part)
+    def _large(self, begin: int, count: int) -> bytes:
+        """Reads past the window, and leaves it empty behind what was read."""
+        kept = max(self._filled - begin, 0)
+        parts = [bytes(self._buffer[self._filled - kept : self._filled])]
+        self._pass_over(begin - self._filled)
+        self._start, self._filled = self._start + begin + count, 0
+        missing = count - kept
         while missing:
-            if not part:
-                raise ShortFileError(f"{missing} bytes before the end")
             parts.append(part := self._file.read(missing))
+            if not part:
+                raise ShortFileError(f"it ends at byte {self._start - missing} of {self._size}")
             missing -= len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return b"".join(parts)
+
+    def _pass_over(self, gap: int) -> None:
+        """Goes on by `gap` bytes from the window's end, which is where the file stands."""
+        if gap > SEEK_BYTES:
+            self._file.seek(self._start + self._filled + gap)
+        elif gap > 0:
+            self._file.read(gap)
 
 
 def _padded(size: int) -> int:
