@@ -73,9 +73,9 @@ class TestImages:
         (tmp_path / "i").mkdir()
         (tmp_path / "i/ü 1.jpg").write_bytes(b"A")
         (tmp_path / "i/2.jpg").write_bytes(b"")
-        names = ["i/ü 1.jpg", f"{tmp_path}/i/2.jpg", "i/none.jpg", None, "../x.jpg", "i", "https://x.org/a.jpg"]
+        names = ["i/ü 1.jpg", f"{tmp_path}/i/2.jpg", "i/none.jpg", None, "../x.jpg", "i", ".", "https://x.org/a.jpg"]
         samples = read(tmp_path, {"image": pa.array(names, pa.string()).cast(type)})
-        assert outcomes(samples) == [b"A", b"", "missing", "missing", "forbidden", "missing", "forbidden"]
+        assert outcomes(samples) == [b"A", b"", "missing", "missing", "forbidden", "missing", "missing", "forbidden"]
 
     @pytest.mark.parametrize("swapped", [False, True])
     @pytest.mark.parametrize("large", [False, True])

@@ -59,8 +59,7 @@ S3 = scope("s3://bucket/set/parts/x.parquet", "s3://bucket/set")
         ("https://example.com/a.jpg?signature=secret", "forbidden"),
         ("gs://b/a.jpg", "forbidden"),
         ("", "missing"),
-        (".", "missing"),
-        ("..", "missing"),
+        ("..", "/data/set"),  # a folder: the storage finds no file there
         ("a\0.jpg", "missing"),
     ],
 )
@@ -99,6 +98,14 @@ def test_input_allow_permits_more() -> None:
     assert resolved(wide, "/pictures/../a.jpg") == "forbidden"
 
 
+def test_a_single_file_may_be_permitted() -> None:
+    assert resolved(scope("/d/x.parquet", "/d", "/e/a.jpg"), "/e/a.jpg") == "/e/a.jpg"
+
+
+def test_a_bucket_is_no_file() -> None:
+    assert resolved(scope("/d/x.parquet", "/d", "s3://bucket/"), "s3://bucket") == "missing"
+
+
 def test_what_is_permitted_but_not_read_here_is_unsupported() -> None:
     assert resolved(scope("/d/x.parquet", "/d", "https://example.com/"), "https://example.com/a.jpg") == "unsupported"
 
@@ -114,5 +121,5 @@ def test_no_name_leads_out(parts: list[str]) -> None:
     for of, root in ((LOCAL, "/data/set/"), (S3, "s3://bucket/set/")):
         uri = resolved(of, "/".join(parts))
         assert uri in ("forbidden", "missing", "unsupported") or (
-            uri.startswith(root) and not {".", ".."} & set(uri.split("/"))
+            f"{uri}/".startswith(root) and not {".", ".."} & set(uri.split("/"))
         )

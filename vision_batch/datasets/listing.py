@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -12,8 +11,6 @@ from vision_batch.errors import NotFoundError
 from vision_batch.storage.object_info import ObjectInfo
 from vision_batch.storage.table import storage_for
 from vision_batch.storage.uri import is_inside, parent
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +56,7 @@ class InputListing:
     """One input of a spec without what an input before it holds too.
 
     Names decide, so that nothing is kept in memory: two links to one file are two files. `repeated` counts what the
-    latest iteration left out; a complete one warns about it.
+    latest iteration has left out, for whoever warns of it.
     """
 
     name: str
@@ -79,10 +76,6 @@ class InputListing:
                 self.repeated += 1
             else:
                 yield info
-        if self.repeated:
-            log.warning(
-                "%s: %d files are in an input before it too; they are read once", self.listing.uri, self.repeated
-            )
 
 
 def list_input(uri: str) -> Listing:

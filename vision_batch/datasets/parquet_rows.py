@@ -58,33 +58,23 @@ class ParquetRows:
 
     def _batch(self, batch: pa.RecordBatch, chosen: list[int], begin: int) -> Iterator[PendingSample]:
         columns = self._columns
-        images = _image_columns(batch.column(columns.image.name))
-        ids = batch.column(columns.id.name) if columns.id is not None else None
-        truths = batch.column(columns.label.name) if columns.label is not None else None
-        kept = [batch.column(field.name) for field in columns.kept]
+        content, references = _image_columns(batch.column(columns.image.name))
+        ids = _column(batch, columns.id)
+        extras = [_column(batch, field) for field in (columns.label, *columns.kept)]
         for index in chosen:
-            data, uri, error = self._image(*(part[index] if part is not None else None for part in images))
-            extras: list[Any] = []
-            try:
-                extras = [python_value(column[index]) if column is not None else None for column in (truths, *kept)]
-            except UnicodeDecodeError as fault:
-                extras = [None] * (1 + len(kept))
-                data, uri, error = (
-                    None,
-                    None,
-                    error or ImageError("invalid_label", f"text that is not UTF-8: {fault.reason}"),
-                )
-            yield (
-                Sample(
-                    row=begin + index,
-                    image_id=self._image_id(begin + index, ids[index] if ids is not None else None),
-                    data=data,
-                    error=error,
-                    truth=extras[0],
-                    kept=tuple(extras[1:]),
-                ),
-                uri,
+            data, uri, error = self._image(_at(content, index), _at(references, index))
+            values, fault = _values(extras, index)
+            if fault is not None:
+                data, uri, error = None, None, error or fault
+            sample = Sample(
+                row=begin + index,
+                image_id=self._image_id(begin + index, _at(ids, index)),
+                data=data,
+                error=error,
+                truth=values[0],
+                kept=tuple(values[1:]),
             )
+            yield sample, uri
 
     def _image(
         self, content: pa.Scalar | None, reference: pa.Scalar | None
@@ -114,6 +104,22 @@ def _image_columns(column: pa.Array) -> tuple[pa.Array | None, pa.Array | None]:
         parts = dict(zip((field.name for field in column.type), column.flatten(), strict=True))
         return parts["bytes"], parts["path"]
     return (column, None) if is_bytes(column.type) else (None, column)
+
+
+def _column(batch: pa.RecordBatch, field: pa.Field | None) -> pa.Array | None:
+    return batch.column(field.name) if field is not None else None
+
+
+def _at(column: pa.Array | None, index: int) -> pa.Scalar | None:
+    return column[index] if column is not None else None
+
+
+def _values(columns: list[pa.Array | None], index: int) -> tuple[list[Any], ImageError | None]:
+    """One row's values, null for a column that nobody asked for; all null, with the reason, if one is no text."""
+    try:
+        return [python_value(column[index]) if column is not None else None for column in columns], None
+    except UnicodeDecodeError as fault:
+        return [None] * len(columns), ImageError("invalid_label", f"text that is not UTF-8: {fault.reason}")
 
 
 def python_value(scalar: pa.Scalar) -> Any:

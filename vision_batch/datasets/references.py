@@ -15,9 +15,10 @@ from vision_batch.datasets.shard import Shard
 from vision_batch.errors import ImageError, NotFoundError, StorageError
 from vision_batch.storage.storage import ReadRequest
 from vision_batch.storage.table import STORAGES, storage_for
-from vision_batch.storage.uri import is_inside, parent, scheme
+from vision_batch.storage.uri import is_inside, name, parent, scheme
 
 RUN_ROWS = 4096
+"""How many rows may wait for the images before them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +44,7 @@ class Scope:
             raise ImageError("forbidden", f"{_shown(reference)} leads out of the input; input.allow permits more")
         if scheme(uri) not in STORAGES:
             raise ImageError("unsupported", f"{_shown(reference)}: nothing reads {scheme(uri)}:// here")
-        if not reference or uri in (self.folder, *self.allowed) or "\0" in uri:
+        if not reference or not name(uri) or "\0" in uri:
             raise ImageError("missing", f"{_shown(reference)!r} names no file")
         return uri
 

@@ -16,7 +16,7 @@ class Sample:
     """One row of a shard. Exactly one of `data` (the encoded image) and `error` is set.
 
     `truth` and `kept` (one value for each of `input.keep_columns`) are Python values of the types that the format's
-    `extra_fields` promises.
+    `extra_fields` promises, or pyarrow scalars where Python has no such type: all that pa.array(values, type) takes.
     """
 
     row: int
