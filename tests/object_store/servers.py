@@ -101,16 +101,30 @@ def missing_rgw_packages() -> list[str]:
 @contextmanager
 def rgw_server() -> Iterator[S3Server]:
     """Ceph's RADOS Gateway with its data in memory; the packages must be installed."""
-    folder = tempfile.mkdtemp(prefix="rgw-", dir="/tmp")  # short: names of sockets are limited
-    port = _free_block(RGW_PORTS)
+    folder, port = _start_gateway()
     try:
-        subprocess.run([RGW_SCRIPT, "up", folder, str(port)], check=True, stdout=subprocess.DEVNULL, timeout=120)
         endpoint = f"http://127.0.0.1:{port}"
         server = S3Server(name="rgw", endpoint=endpoint, access_key="TESTKEY", secret_key="TESTSECRET")
         yield server
         _arranger(server).close()
     finally:
         subprocess.run([RGW_SCRIPT, "down", folder], check=True, timeout=60)
+
+
+def _start_gateway() -> tuple[str, int]:
+    """Its folder and port. A busy machine's monitor was seen to refuse its first command (EPERM): three attempts."""
+    for attempts_left in (2, 1, 0):
+        folder = tempfile.mkdtemp(prefix="rgw-", dir="/tmp")  # short: names of sockets are limited
+        port = _free_block(RGW_PORTS)
+        try:
+            subprocess.run([RGW_SCRIPT, "up", folder, str(port)], check=True, stdout=subprocess.DEVNULL, timeout=60)
+        except subprocess.SubprocessError:
+            subprocess.run([RGW_SCRIPT, "down", folder], check=True, timeout=60)
+            if not attempts_left:
+                raise
+        else:
+            return folder, port
+    raise AssertionError("the last attempt returns or raises")
 
 
 @cache
