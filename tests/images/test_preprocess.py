@@ -18,6 +18,7 @@ from vision_batch.images.resize import limit_threads
 from vision_batch.images.settings import PreprocessSettings
 
 MAX_PIXELS = 178_956_970
+INTERPOLATIONS = ["bilinear", "bicubic"]
 
 
 def preprocessor(**settings: Any) -> Preprocessor:
@@ -29,41 +30,54 @@ def scaled_up(image: Image.Image, shorter: int) -> Image.Image:
     return image.resize((round(image.width * factor), round(image.height * factor)), Image.Resampling.LANCZOS)
 
 
-def shorter_and_crop(data: bytes, side: int, crop: int) -> np.ndarray:
+def shorter_and_crop(data: bytes, side: int, crop: int, interpolation: str = "bilinear") -> np.ndarray:
     """torchvision's Resize(side) and CenterCrop(crop), with Pillow."""
     image = Image.fromarray(as_pillow(data).astype(np.uint8))
     width, height = image.size
     size = (side, int(side * height / width)) if width <= height else (int(side * width / height), side)
     left, top = round((size[0] - crop) / 2.0), round((size[1] - crop) / 2.0)
-    resized = image.resize(size, Image.Resampling.BILINEAR)
+    resized = image.resize(size, Image.Resampling[interpolation.upper()])
     return np.asarray(resized.crop((left, top, left + crop, top + crop))).astype(np.int64)
 
 
 class TestAgreesWithPillow:
     """Within a mean of 1 of 255, scaled decoding included."""
 
-    @pytest.mark.parametrize("shorter", [180, 375, 512, 960])
+    @pytest.mark.parametrize("shorter", [180, 375, 512, 960, 1040])
     @pytest.mark.parametrize("which", range(6))
     def test_shorter_and_crop(self, which: int, shorter: int) -> None:
         data = encoded(scaled_up(photos()[which], shorter), "JPEG", quality=90)
-        ours = preprocessor(resize_shorter_px=256, crop_px=224)(data)
-        assert difference(ours.pixels, shorter_and_crop(data, 256, 224)) < 1
+        for interpolation in INTERPOLATIONS:
+            ours = preprocessor(resize_shorter_px=256, crop_px=224, interpolation=interpolation)(data)
+            assert difference(ours.pixels, shorter_and_crop(data, 256, 224, interpolation)) < 1
 
-    @pytest.mark.parametrize("factor", [1.9, 3.75, 4.9, 5.1, 10.1, 20.1])
-    def test_around_the_limits_of_scaled_decoding(self, factor: float) -> None:
+    @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+    @pytest.mark.parametrize("factor", [1.9, 3.75, 4.1, 4.9, 5.1, 10.1, 20.1])
+    def test_around_the_limits_of_scaled_decoding(self, factor: float, interpolation: str) -> None:
         for image in photos():
             data = encoded(scaled_up(image, round(64 * factor)), "JPEG", quality=90)
-            ours = preprocessor(resize_shorter_px=64, crop_px=56)(data)
-            assert difference(ours.pixels, shorter_and_crop(data, 64, 56)) < 1
+            ours = preprocessor(resize_shorter_px=64, crop_px=56, interpolation=interpolation)(data)
+            assert difference(ours.pixels, shorter_and_crop(data, 64, 56, interpolation)) < 1
 
+    @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
     @pytest.mark.parametrize("size", [(224, 224), (100, 300), (513, 31)])
     @pytest.mark.parametrize("format", ["JPEG", "BMP"])
-    def test_resize(self, format: str, size: tuple[int, int]) -> None:
+    def test_resize(self, format: str, size: tuple[int, int], interpolation: str) -> None:
         for image in photos():
             data = encoded(image, format)
-            theirs = Image.fromarray(as_pillow(data).astype(np.uint8)).resize(size[::-1], Image.Resampling.BILINEAR)
-            ours = preprocessor(resize_px=size)(data)
+            shown = Image.fromarray(as_pillow(data).astype(np.uint8))
+            theirs = shown.resize(size[::-1], Image.Resampling[interpolation.upper()])
+            ours = preprocessor(resize_px=size, interpolation=interpolation)(data)
             assert difference(ours.pixels, np.asarray(theirs).astype(int)) < 1
+
+    @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+    @pytest.mark.parametrize("format", ["JPEG", "PNG"])
+    def test_a_crop_that_ends_at_the_pictures_own_width_or_height(self, format: str, interpolation: str) -> None:
+        """Then as many columns (of 58 x 68) or rows (of 54 x 64) are computed as there are."""
+        for size in ((58, 68), (54, 64), (68, 58), (64, 54)):
+            data = encoded(photo(*size), format, **({"quality": 95} if format == "JPEG" else {}))
+            ours = preprocessor(resize_shorter_px=60, crop_px=56, interpolation=interpolation)(data)
+            assert difference(ours.pixels, shorter_and_crop(data, 60, 56, interpolation)) < 1
 
     @pytest.mark.parametrize("side", [64, 300, 641])
     def test_letterbox(self, side: int) -> None:
@@ -126,6 +140,12 @@ class TestFunction:
     def build(self, function: Any, **steps: Any) -> Preprocessor:
         settings = PreprocessSettings(function="module:name", **steps)
         return Preprocessor(settings, max_pixels=MAX_PIXELS, function=function)
+
+    def test_what_it_gives_is_resized_as_the_settings_say(self) -> None:
+        data = encoded(photo(), "PNG")
+        for interpolation in INTERPOLATIONS:
+            ours = self.build(np.ascontiguousarray, resize_px=(60, 80), interpolation=interpolation)(data).pixels
+            assert np.array_equal(ours, preprocessor(resize_px=(60, 80), interpolation=interpolation)(data).pixels)
 
     def test_sees_the_whole_picture_and_is_resized_afterwards(self) -> None:
         seen: list[tuple[int, ...]] = []

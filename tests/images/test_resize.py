@@ -1,4 +1,4 @@
-"""Resizing is Pillow's BILINEAR to the last rounding; windows never read or write outside."""
+"""Resizing is Pillow's BILINEAR and BICUBIC to the last rounding; windows never read or write outside."""
 
 from __future__ import annotations
 
@@ -15,10 +15,14 @@ from PIL import Image
 from tests.images.pictures import difference, photo, photos
 from vision_batch.images.geometry import Placement
 from vision_batch.images.resize import limit_threads, resize, window
+from vision_batch.images.settings import Interpolation
+
+INTERPOLATIONS: list[Interpolation] = ["bilinear", "bicubic"]
+sides = st.integers(1, 40)
 
 
-def by_pillow(image: Image.Image, width: int, height: int) -> np.ndarray:
-    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+def by_pillow(image: Image.Image, width: int, height: int, interpolation: Interpolation = "bilinear") -> np.ndarray:
+    return np.asarray(image.resize((width, height), Image.Resampling[interpolation.upper()]))
 
 
 @pytest.mark.parametrize("size", [(341, 256), (64, 64), (17, 200), (700, 650), (1, 1)])
@@ -30,7 +34,14 @@ def test_equals_pillow(which: int, size: tuple[int, int]) -> None:
     assert np.abs(ours.astype(int) - by_pillow(image, *size)).max() <= 2
 
 
-@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 40), st.integers(1, 40))
+@pytest.mark.parametrize("size", [(341, 256), (64, 64), (17, 200), (700, 650), (1, 1)])
+@pytest.mark.parametrize("which", range(6))
+def test_bicubic_equals_pillow(which: int, size: tuple[int, int]) -> None:
+    image = photos()[which]
+    assert difference(resize(np.array(image), *size, interpolation="bicubic"), by_pillow(image, *size, "bicubic")) < 0.2
+
+
+@given(sides, sides, sides, sides)
 @settings(max_examples=150, deadline=None)
 def test_equals_pillow_at_any_size(width: int, height: int, to_width: int, to_height: int) -> None:
     image = photo(40, 40).crop((0, 0, width, height))
@@ -38,13 +49,38 @@ def test_equals_pillow_at_any_size(width: int, height: int, to_width: int, to_he
     assert np.abs(ours - by_pillow(image, to_width, to_height)).max() <= 1
 
 
-@given(st.integers(1, 120), st.integers(1, 90), st.data())
+@given(sides, sides, sides, sides)
+@settings(max_examples=150, deadline=None)
+def test_bicubic_equals_pillows_first_across_then_down_at_any_size(
+    width: int, height: int, to_width: int, to_height: int
+) -> None:
+    image = photo(40, 40).crop((0, 0, width, height))
+    ours = resize(np.array(image), to_width, to_height, interpolation="bicubic").astype(int)
+    across = Image.fromarray(by_pillow(image, to_width, height, "bicubic"))
+    assert np.abs(ours - by_pillow(across, to_width, to_height, "bicubic")).max() <= 2
+
+
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+@given(sides, sides, sides, sides, st.data())
 @settings(max_examples=100, deadline=None)
-def test_what_is_kept_equals_the_same_part_of_all(width: int, height: int, data: st.DataObject) -> None:
-    pixels = np.array(photo())
-    keep = data.draw(st.integers(1, width)), data.draw(st.integers(1, height))
-    part = resize(pixels, width, height, keep=keep).astype(int)
-    assert np.abs(part - resize(pixels, width, height)[: keep[1], : keep[0]]).max() <= 1
+def test_what_is_kept_equals_the_same_part_of_all(
+    interpolation: Interpolation, width: int, height: int, to_width: int, to_height: int, data: st.DataObject
+) -> None:
+    pixels = np.array(photo(40, 40).crop((0, 0, width, height)))
+    keep = data.draw(st.integers(1, to_width)), data.draw(st.integers(1, to_height))
+    part = resize(pixels, to_width, to_height, interpolation=interpolation, keep=keep).astype(int)
+    assert part.shape == (keep[1], keep[0], 3)
+    everything = resize(pixels, to_width, to_height, interpolation=interpolation)
+    assert np.abs(part - everything[: keep[1], : keep[0]]).max() <= 1
+
+
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+def test_keeping_as_many_as_there_are_still_resizes(interpolation: Interpolation) -> None:
+    pixels = np.array(photo(32, 30))
+    for size, keep in (((40, 44), (32, 44)), ((40, 44), (40, 30)), ((40, 44), (32, 30)), ((40, 30), (32, 30))):
+        everything = resize(pixels, *size, interpolation=interpolation).astype(int)
+        part = resize(pixels, *size, interpolation=interpolation, keep=keep)
+        assert np.abs(part - everything[: keep[1], : keep[0]]).max() <= 1
 
 
 def test_a_span_is_where_the_picture_ends() -> None:
@@ -52,6 +88,7 @@ def test_a_span_is_where_the_picture_ends() -> None:
     pixels = np.array([[[0, 0, 0], [90, 90, 90]]], np.uint8)
     assert resize(pixels, 1, 1)[0, 0, 0] == 45
     assert resize(pixels, 1, 1, span=(1.5, 1))[0, 0, 0] < 45
+    assert resize(pixels, 2, 1, span=(1.5, 1))[0, 1, 0] < 90
 
 
 def test_the_right_size_is_not_touched() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
@@ -10,6 +10,7 @@ from vision_batch.settings import Settings
 
 Side = Annotated[int, Field(ge=1, le=16384)]
 Channels = tuple[float, float, float]
+Interpolation: TypeAlias = Literal["bilinear", "bicubic"]
 
 
 class PreprocessSettings(Settings):
@@ -24,7 +25,7 @@ class PreprocessSettings(Settings):
     resize_px: tuple[Side, Side] | None = None
     letterbox_px: Side | None = None
     crop_px: Side | None = None
-    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    interpolation: Interpolation = "bilinear"
     mean: Channels = (0.485, 0.456, 0.406)
     std: Channels = (0.229, 0.224, 0.225)
 
