@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from pydantic import ValidationError
 
 from vision_batch.errors import ModelError
 from vision_batch.tasks.settings import TaskSettings
@@ -22,8 +23,8 @@ LABELS = ("cat", "dog", "bird")
 LOGITS = np.array([[1, 3, 2], [5, 0, -5]], np.float32)
 
 
-def task(labels: tuple[str, ...] | None = LABELS, top_k: int = 5) -> Task:
-    return task_for(TaskSettings(type="classification", top_k=top_k), labels)
+def task(labels: tuple[str, ...] | None = LABELS, top_k: int = 5, score_threshold: float = 0) -> Task:
+    return task_for(TaskSettings(type="classification", top_k=top_k, score_threshold=score_threshold), labels)
 
 
 def rows(outputs: np.ndarray, of: Task) -> list[dict[str, Any]]:
@@ -49,6 +50,30 @@ def test_a_row_has_the_best_class_and_the_best_k() -> None:
     assert (second["label"], second["label_index"], second["top_labels"]) == ("cat", 0, ["cat", "dog"])
     assert first["top_scores"] == pytest.approx([0.665241, 0.244728], abs=1e-6)
     assert first["score"] == first["top_scores"][0]
+
+
+def test_below_the_threshold_classes_are_not_listed_and_the_best_is_still_told() -> None:
+    assert [row["top_labels"] for row in rows(LOGITS, task(score_threshold=0.2))] == [["dog", "bird"], ["cat"]]
+    first, second = rows(LOGITS, task(score_threshold=0.9))
+    assert (first["label"], first["label_index"], first["top_labels"], first["top_scores"]) == ("dog", 1, [], [])
+    assert first["score"] == pytest.approx(0.665241, abs=1e-6)
+    assert (second["top_labels"], second["top_scores"]) == (["cat"], [second["score"]])
+
+
+def test_a_score_at_the_threshold_is_listed() -> None:
+    tenths = np.log(np.array([[0.7, 0.2, 0.1]], np.float32))
+    for threshold in (0.7, 0.2, 0.1):
+        score = rows(tenths, task())[0]["top_scores"][(0.7, 0.2, 0.1).index(threshold)]
+        assert score in rows(tenths, task(score_threshold=score))[0]["top_scores"]
+    certain = np.array([[1e3, 0, 0]], np.float32)
+    assert rows(certain, task(score_threshold=1))[0]["top_labels"] == ["cat"]
+    assert rows(certain, task(score_threshold=0))[0]["top_labels"] == ["cat", "dog", "bird"]
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan"), "half"])
+def test_thresholds_that_are_no_scores(threshold: Any) -> None:
+    with pytest.raises(ValidationError, match="score_threshold"):
+        task(score_threshold=threshold)
 
 
 def test_fewer_classes_than_k_gives_all_of_them() -> None:
@@ -97,6 +122,17 @@ def test_the_best_k_are_those_of_a_stable_sort_of_the_softmax(outputs: np.ndarra
         assert row["top_labels"] == [str(index) for index in best]
         assert row["label_index"] == best[0]
         np.testing.assert_allclose(row["top_scores"], scores[best], rtol=1e-5, atol=1e-12)
+
+
+@given(outputs=logits, top_k=st.integers(1, 60), threshold=st.floats(0, 1))
+def test_a_threshold_cuts_the_end_of_each_list_and_nothing_else(
+    outputs: np.ndarray, top_k: int, threshold: float
+) -> None:
+    least = np.float32(threshold)
+    for row, whole in zip(rows(outputs, task(None, top_k, threshold)), rows(outputs, task(None, top_k)), strict=True):
+        kept = sum(np.float32(score) >= least for score in whole["top_scores"])
+        cut = {"top_labels": whole["top_labels"][:kept], "top_scores": whole["top_scores"][:kept]}
+        assert row == whole | cut
 
 
 @given(outputs=logits)

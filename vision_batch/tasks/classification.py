@@ -19,10 +19,13 @@ SELECT_UP_TO = 32
 class Classification:
     """Softmax over C classes: the best class in `label`, the best `top_k` in `top_labels`.
 
+    `top_labels` and `top_scores` leave out what scores less than `score_threshold`, and may thus be empty; `label`,
+    `label_index` and `score` are the best class, whatever it scores. Scores and threshold are compared as float32.
     Without `labels` a class is called by its index. Classes with equal scores come in the order of their indices.
     """
 
     top_k: int
+    score_threshold: float = 0.0
     labels: tuple[str, ...] | None
 
     def fields(self) -> list[pa.Field]:
@@ -63,13 +66,15 @@ class Classification:
         best = _largest(outputs, min(self.top_k, classes))
         scores = _softmax_at(outputs, best)
         names = pa.array(self.labels or [str(index) for index in range(classes)], pa.string())
-        offsets = pa.array(np.arange(count + 1, dtype=np.int32) * best.shape[1])
+        listed = scores >= np.float32(self.score_threshold)
+        offsets = np.zeros(count + 1, np.int32)
+        listed.sum(axis=1).cumsum(out=offsets[1:])
         return [
             names.take(pa.array(best[:, 0])),
             pa.array(best[:, 0].astype(np.int32)),
             pa.array(scores[:, 0]),
-            pa.ListArray.from_arrays(offsets, names.take(pa.array(best.ravel()))),
-            pa.ListArray.from_arrays(offsets, pa.array(scores.ravel())),
+            pa.ListArray.from_arrays(offsets, names.take(pa.array(best[listed]))),
+            pa.ListArray.from_arrays(offsets, pa.array(scores[listed])),
         ]
 
 

@@ -11,4 +11,4 @@ TASKS = {"classification": Classification}
 
 def task_for(settings: TaskSettings, labels: tuple[str, ...] | None) -> Task:
     """The task of a spec; `labels` are the model's, class index to name."""
-    return TASKS[settings.type](top_k=settings.top_k, labels=labels)
+    return TASKS[settings.type](top_k=settings.top_k, score_threshold=settings.score_threshold, labels=labels)
