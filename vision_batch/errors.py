@@ -13,6 +13,7 @@ VisionBatchError
 ├── LedgerError            a file of the ledger cannot be understood, or says what cannot be: the run fails, exit 1
 │   ├── PartError          a Parquet file of the output is not a readable part
 │   └── PartConflictError  a cell's part is there already and belongs to something else
+├── ShardError             a shard does not fit its output: it stays undone, the run ends incomplete
 ├── ModelError             the model cannot be loaded, or does not answer as its task needs: the run fails, exit 1
 ├── DeviceError            the accelerator failed (not an image's fault): the actor starts anew
 ├── EngineError            Ray gave up on a pass; what was committed stays, the run loop looks and tries again
@@ -138,6 +139,18 @@ class PartError(LedgerError):
 
 class PartConflictError(LedgerError):
     """A cell's part is there already and is of another version or definition."""
+
+
+class ShardError(VisionBatchError):
+    """A shard cannot become rows of this output; `uri` names its file."""
+
+    def __init__(self, uri: str, message: str) -> None:
+        super().__init__(f"{uri}: {message}")
+        self.uri = uri
+        self.message = message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.uri, self.message)
 
 
 class ModelError(VisionBatchError):

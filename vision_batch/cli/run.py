@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from vision_batch.cli.exit_code import ExitCode
-from vision_batch.cli.output import emit_json
+from vision_batch.cli.output import emit_json, warn
 from vision_batch.cli.progress import Progress
 from vision_batch.errors import Problem, SpecError
 from vision_batch.jobs.predict import run_predict
@@ -49,7 +50,10 @@ def execute(arguments: argparse.Namespace) -> int:
     print_summary(summary)
     if arguments.json:
         emit_json(summary.as_dict())
-    return exit_code(summary, spec.settings.limits.max_error_fraction)
+    code = exit_code(summary, spec.settings.limits.max_error_fraction)
+    if code is ExitCode.TOO_MANY_ERRORS:
+        warn(f"more images failed than limits.max_error_fraction = {spec.settings.limits.max_error_fraction} allows")
+    return code
 
 
 def exit_code(summary: RunSummary, max_error_fraction: float) -> ExitCode:
@@ -76,7 +80,14 @@ def print_summary(summary: RunSummary) -> None:
     for warning in summary.warnings:
         print(f"  warning     {warning}")
     print(f"  output      {summary.output}")
-    print(f"  query       duckdb -c \"SELECT * FROM '{summary.output.rstrip('/')}/*.parquet' LIMIT 10\"")
+    print(f"  query       {query_command(summary.output)}")
+
+
+def query_command(output: str) -> str:
+    """A line for the shell that shows the table."""
+    table = f"{output.rstrip('/')}/*.parquet".replace("'", "''")
+    query = f"SELECT * FROM '{table}' LIMIT 10"
+    return f"python -c {shlex.quote(f'import duckdb; print(duckdb.sql({query!r}))')}"
 
 
 def _pace(summary: RunSummary) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,6 +22,8 @@ def connected(address: str | None, *, verbose: bool = False) -> Iterator[Resourc
     """
     level = logging.INFO if verbose else logging.ERROR
     logging.getLogger("ray").setLevel(level)
+    if not verbose:  # Ray's core prints an error line for every actor pool of Ray Data, which is none
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         if address is None:
             ray.init(address="local", include_dashboard=False, log_to_driver=verbose, logging_level=level)

@@ -71,7 +71,7 @@ class ParquetFormat:
 
     def extra_fields(self, shard: Shard, settings: InputSettings) -> list[pa.Field]:
         """As the file has them, nullable; of type null where its footer cannot be read."""
-        names = (["truth"] if settings.label_column else []) + [f"input_{name}" for name in settings.keep_columns]
+        names = settings.extra_names
         if shard.row_groups is None or not names:
             return [pa.field(name, pa.null()) for name in names]
         columns = find_columns(read_footer(shard.files[0]).schema, settings, shard.files[0].uri)

@@ -54,3 +54,8 @@ class InputSettings(Settings):
             NamedUri(uri=entry, name=str(index)) if isinstance(entry, str) else entry
             for index, entry in enumerate(self.uri)
         ]
+
+    @property
+    def extra_names(self) -> list[str]:
+        """The output's columns that come from the input, in order: `truth` and `input_<name>`, as far as asked for."""
+        return (["truth"] if self.label_column else []) + [f"input_{name}" for name in self.keep_columns]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import pickle
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+import warnings
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import ray
@@ -22,20 +25,31 @@ if TYPE_CHECKING:
     from vision_batch.ledger.state import Work
 
 
-def execute(job: PredictJob, layout: Layout, works: Sequence[Work]) -> Iterator[Event]:
+def execute(job: PredictJob, layout: Layout, works: Sequence[Work]) -> Generator[Event, None, None]:
     """Runs `works` on the Ray that this process is connected to and yields events as they come.
 
     Raises EngineError when Ray gives up, an actor's device fails, or an actor raises what it should not.
     """
     _configure()
+    reason = None
+    try:
+        yield from _stream(job, layout.for_shards(len(works)), works)
+    except ray.exceptions.RayError as error:
+        reason = _reason(error)
+    finally:
+        gc.collect()  # actors live as long as something refers to them, and they hold what the next pass needs
+    if reason is not None:  # not raised from Ray's error, whose traceback refers to the actors
+        raise EngineError(reason)
+
+
+def _stream(job: PredictJob, layout: Layout, works: Sequence[Work]) -> Generator[Event, None, None]:
     blocks = [pa.table({"work": pa.array([pickle.dumps(work)], pa.large_binary())}) for work in works]
     place = _joined if layout.name == "joined" else _split
     dataset = place(ray.data.from_arrow(blocks), job, layout)
-    try:
-        for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+    stream: Any = iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
+    with closing(stream):  # ends the pass and its actors also when nobody wants more events
+        for batch in stream:
             yield from events_of(batch)
-    except ray.exceptions.RayError as error:
-        raise EngineError(_reason(error)) from error
 
 
 def _configure() -> None:
@@ -43,7 +57,8 @@ def _configure() -> None:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.target_max_block_size = 1  # bytes: every row that an actor yields leaves it at once
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what fails is told once, in our own words
+    warnings.filterwarnings("ignore", message="The minimum number of concurrent actors")  # few chunks are no mistake
 
 
 def _joined(dataset: ray.data.Dataset, job: PredictJob, layout: Layout) -> ray.data.Dataset:
@@ -91,7 +106,11 @@ def _split(dataset: ray.data.Dataset, job: PredictJob, layout: Layout) -> ray.da
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost cause in one line: what Ray wraps around it says nothing to a user."""
-    while (cause := getattr(error, "cause", None) or error.__cause__) is not None and cause is not error:
-        error = cause
-    return f"{type(error).__name__}: {' '.join(str(error).split())[-600:]}"
+    """The innermost cause that says something, in one line: what Ray wraps around it helps no user."""
+    said: BaseException | None = error
+    text = type(error).__name__
+    while said is not None:
+        if str(said).strip():
+            text = f"{type(said).__name__}: {' '.join(str(said).split())[:600]}"
+        said = getattr(said, "cause", None) or said.__cause__
+    return text

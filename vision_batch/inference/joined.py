@@ -8,11 +8,18 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from vision_batch.errors import ModelError, StorageError
+from vision_batch.errors import ModelError
 from vision_batch.inference.cell_gatherer import CellGatherer, WholeCell, commit_cell, error_counts
 from vision_batch.inference.event import Event
 from vision_batch.inference.stopwatch import Stopwatch
-from vision_batch.inference.worker import decoded_chunks, describe_worker, make_decoder, make_model_stage
+from vision_batch.inference.worker import (
+    BROKEN,
+    UNDONE,
+    decoded_chunks,
+    describe_worker,
+    make_decoder,
+    make_model_stage,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,10 +40,15 @@ class JoinedActor:
 
     def __init__(self, job: PredictJob, layout: Layout) -> None:
         self._job = job
-        self._model = make_model_stage(job, layout.decode_threads)
-        self._decoder = make_decoder(job, layout.decode_threads)
-        self._worker = describe_worker(self._model.device)
         self._writer = ThreadPoolExecutor(1, "write")
+        self._worker = describe_worker()
+        self._broken: str | None = None
+        try:
+            self._decoder = make_decoder(job, layout.decode_threads)
+            self._model = make_model_stage(job, layout.decode_threads)
+            self._worker = describe_worker(self._model.device)
+        except BROKEN as error:  # told by the first call: an actor that dies at its birth is only born again
+            self._broken = str(error)
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         """`batch` has the column `work`: pickled Work. Yields tables of events."""
@@ -45,10 +57,11 @@ class JoinedActor:
                 yield event.to_table()
 
     def _shard(self, work: Work) -> Iterator[Event]:
-        watch = Stopwatch()
         try:
-            yield from self._predict(work, watch)
-        except StorageError as error:
+            if self._broken is not None:
+                raise ModelError(self._broken)
+            yield from self._predict(work, Stopwatch())
+        except UNDONE as error:
             yield Event(kind="shard_failed", shard=work.shard.key, message=str(error), worker=self._worker)
         except ModelError as error:
             yield Event(kind="fatal", shard=work.shard.key, message=str(error), worker=self._worker)

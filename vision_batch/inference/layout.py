@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from vision_batch.errors import Problem, SpecError
@@ -42,6 +42,12 @@ class Layout:
     cpus_per_preprocessor: int
     decode_threads: int
     batch_rows: int
+
+    def for_shards(self, shards: int) -> Layout:
+        """The same with no more reading actors than there are shards to read."""
+        if self.name == "joined":
+            return replace(self, predictors=min(self.predictors, shards))
+        return replace(self, preprocessors=min(self.preprocessors, shards))
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -28,8 +28,9 @@ class ModelStage:
     `suspect` is true while every image so far has failed: what was computed should not be committed yet.
     """
 
-    def __init__(self, predictor: Predictor, task: Task, schema: pa.Schema) -> None:
+    def __init__(self, predictor: Predictor, task: Task, schema: pa.Schema, threads: int) -> None:
         self._predictor = predictor
+        self._threads = threads
         self._task = task
         self._schema = schema
         self._no_columns = [pa.array([], field.type) for field in task.fields()]
@@ -53,6 +54,7 @@ class ModelStage:
         if good:
             sizes = [(chunk.rows[i].width or 0, chunk.rows[i].height or 0) for i in good]
             with self._lock:
+                self._limit_threads()
                 columns, failures = self._span(chunk.pixels, sizes, watch)
             self._judge(len(failures) == len(good), failures)
             for position, error in failures.items():
@@ -61,6 +63,13 @@ class ModelStage:
         with watch.time("postprocess"):
             table = _table(chunk.place.shard, chunk.rows, good, columns, self._schema)
         return PredictedChunk(place=chunk.place, table=table)
+
+    def _limit_threads(self) -> None:
+        """torch counts its CPU threads for each calling thread, and a new one inherits the decoders' single thread."""
+        import torch
+
+        if torch.get_num_threads() != self._threads:
+            torch.set_num_threads(self._threads)
 
     def _span(
         self, pixels: NDArray[np.uint8], sizes: Sequence[tuple[int, int]], watch: Stopwatch

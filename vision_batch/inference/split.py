@@ -15,12 +15,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from vision_batch.errors import ModelError, StorageError
+from vision_batch.errors import ModelError
 from vision_batch.inference.cell_gatherer import CellGatherer, commit_cell, error_counts
 from vision_batch.inference.chunk import DecodedChunk, PredictedChunk
 from vision_batch.inference.event import Event
 from vision_batch.inference.stopwatch import Stopwatch
-from vision_batch.inference.worker import decoded_chunks, describe_worker, make_decoder, make_model_stage
+from vision_batch.inference.worker import (
+    BROKEN,
+    UNDONE,
+    decoded_chunks,
+    describe_worker,
+    make_decoder,
+    make_model_stage,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,8 +44,12 @@ class PreprocessActor:
 
     def __init__(self, job: PredictJob, layout: Layout) -> None:
         self._job = job
-        self._decoder = make_decoder(job, layout.decode_threads)
         self._worker = describe_worker()
+        self._broken: str | None = None
+        try:
+            self._decoder = make_decoder(job, layout.decode_threads)
+        except BROKEN as error:  # told by the first call: an actor that dies at its birth is only born again
+            self._broken = str(error)
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         """`batch` has the column `work`: pickled Work. Yields rows as the module describes."""
@@ -48,10 +59,12 @@ class PreprocessActor:
     def _shard(self, work: Work) -> Iterator[pa.Table]:
         watch = Stopwatch()
         try:
+            if self._broken is not None:
+                raise ModelError(self._broken)
             for chunk in decoded_chunks(self._job, work, self._decoder, watch):
                 facts = (chunk.place, chunk.rows, chunk.good, chunk.pixels.shape, watch.take())
                 yield _row(facts, pa.py_buffer(np.ascontiguousarray(chunk.pixels)))
-        except StorageError as error:
+        except UNDONE as error:
             yield _event(Event(kind="shard_failed", shard=work.shard.key, message=str(error), worker=self._worker))
         except ModelError as error:
             yield _event(Event(kind="fatal", shard=work.shard.key, message=str(error), worker=self._worker))
@@ -61,8 +74,13 @@ class PredictActor:
     """Decoded chunks in, predicted chunks out."""
 
     def __init__(self, job: PredictJob, layout: Layout) -> None:
-        self._model = make_model_stage(job, layout.cpus_per_predictor)
-        self._worker = describe_worker(self._model.device)
+        self._worker = describe_worker()
+        self._broken: str | None = None
+        try:
+            self._model = make_model_stage(job, layout.cpus_per_predictor)
+            self._worker = describe_worker(self._model.device)
+        except BROKEN as error:
+            self._broken = str(error)
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         """Rows as the module describes, in and out."""
@@ -75,6 +93,8 @@ class PredictActor:
         pixels: NDArray[np.uint8] = np.frombuffer(row["payload"][0].as_buffer(), np.uint8).reshape(shape)
         watch = Stopwatch()
         try:
+            if self._broken is not None:
+                raise ModelError(self._broken)
             predicted = self._model(DecodedChunk(place=place, rows=rows, good=good, pixels=pixels), watch)
         except ModelError as error:
             return _event(Event(kind="fatal", shard=place.shard, message=str(error), worker=self._worker))
@@ -115,7 +135,7 @@ class GatherActor:
             if cell is not None:
                 record = commit_cell(self._job, cell, watch)
                 yield Event(kind="part", shard=cell.shard, cell=cell.cell, images=record.rows, worker=worker)
-        except StorageError as error:
+        except UNDONE as error:
             yield Event(kind="shard_failed", shard=place.shard, message=str(error), worker=worker)
         yield Event(
             kind="progress",

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
 from vision_batch.datasets.table import format_named
+from vision_batch.errors import LedgerError, ModelError, ShardError, SpecError, StorageError
 from vision_batch.images.preprocess import Preprocessor
 from vision_batch.inference.chunk import DecodedChunk
 from vision_batch.inference.decode_stage import Decoder
@@ -21,7 +24,14 @@ from vision_batch.ledger.state import Work
 from vision_batch.tasks.table import task_for
 
 if TYPE_CHECKING:
-    from vision_batch.tasks.task import Task
+    from vision_batch.datasets.shard import Shard
+
+
+UNDONE = (StorageError, LedgerError, ShardError)
+"""What leaves a shard undone and is no image's fault; the run goes on with the other shards."""
+
+BROKEN = (ModelError, SpecError)
+"""What ends the run: every shard would fail of it."""
 
 
 def make_decoder(job: PredictJob, threads: int) -> Decoder:
@@ -33,12 +43,9 @@ def make_decoder(job: PredictJob, threads: int) -> Decoder:
 
 def make_model_stage(job: PredictJob, threads: int) -> ModelStage:
     """The model on this actor's device. `threads` is how many CPU threads one operator of the model may use."""
-    import torch
-
     from vision_batch.models.device import choose_device
     from vision_batch.models.predictor import Predictor
 
-    torch.set_num_threads(threads)
     predictor = Predictor(
         job.model.load(),
         mean=job.preprocess.mean,
@@ -46,23 +53,30 @@ def make_model_stage(job: PredictJob, threads: int) -> ModelStage:
         precision=job.precision,
         device=choose_device(),
     )
-    task = make_task(job)
-    return ModelStage(predictor, task, output_schema(task.fields(), job.extra_fields))
-
-
-def make_task(job: PredictJob) -> Task:
-    return task_for(job.task, job.model.labels)
+    task = task_for(job.task, job.model.labels)
+    return ModelStage(predictor, task, output_schema(task.fields(), job.extra_fields), threads)
 
 
 def decoded_chunks(job: PredictJob, work: Work, decoder: Decoder, watch: Stopwatch) -> Iterator[DecodedChunk]:
-    """Reads and decodes one shard's missing cells. The same work gives the same chunks, always: Ray replays calls."""
-    wanted = wanted_rows(job.cell_rows, work.done_cells)
-    samples = format_named(job.format).read(work.shard, job.input, wanted)
+    """Reads and decodes one shard's missing cells. The same work gives the same chunks, always: Ray replays calls.
+
+    ShardError when its extra columns are not those of the output.
+    """
+    format = format_named(job.format)
+    _check_fields(job, work.shard, format.extra_fields(work.shard, job.input))
+    samples = format.read(work.shard, job.input, wanted_rows(job.cell_rows, work.done_cells))
     if job.row_limits is not None:
         limit = job.row_limits[work.shard.key]
         samples = takewhile(lambda sample: sample.row < limit, samples)
     cut = chunks(samples, job.cell_rows, job.batch_rows, work.done_cells)
     return decoder(work.shard.key, work.shard.version, cut, watch)
+
+
+def _check_fields(job: PredictJob, shard: Shard, fields: Sequence[pa.Field]) -> None:
+    for ours, theirs in zip(job.extra_fields, fields, strict=True):
+        if theirs.type not in (ours.type, pa.null()):
+            message = f"its {ours.name} is {theirs.type}, in the output it is {ours.type}"
+            raise ShardError(shard.files[0].uri, message)
 
 
 def describe_worker(device: str = "cpu") -> dict[str, str]:

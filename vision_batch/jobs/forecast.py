@@ -6,9 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from vision_batch.cluster.machine import machine_resources
-from vision_batch.errors import Problem, SpecError, StorageError
 from vision_batch.inference.layout import Layout, Resources, choose_layout
-from vision_batch.jobs.prepare import Prepared, prepare
+from vision_batch.jobs.prepare import Prepared, prepare, reading_input
 from vision_batch.jobs.spec import LoadedSpec
 from vision_batch.ledger.definition import CELL_ROWS, check_definition
 from vision_batch.ledger.plan import Plan, make_plan
@@ -67,10 +66,8 @@ def forecast_predict(spec: LoadedSpec, *, address: str | None = None) -> Forecas
 
 def plan_input(prepared: Prepared, *, cell_rows: int, write: bool = False) -> Plan:
     """The plan of the input; SpecError, naming input.uri, when it cannot be listed or read."""
-    try:
+    with reading_input():
         return make_plan(prepared.paths, prepared.input, prepared.format, cell_rows=cell_rows, write=write)
-    except StorageError as error:
-        raise SpecError(Problem("input.uri", str(error), "an input that can be listed and read")) from error
 
 
 def _resources(address: str | None) -> Resources:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from vision_batch import __version__
 from vision_batch.errors import EngineError, ModelError, Problem, SpecError, StorageError
 from vision_batch.inference.bottleneck import find_bottleneck
+from vision_batch.inference.metrics import Metrics
 from vision_batch.jobs.forecast import plan_input
 from vision_batch.jobs.prepare import Prepared, prepare
 from vision_batch.jobs.reporter import Reporter, Silent
@@ -21,11 +22,14 @@ from vision_batch.jobs.tally import Tally
 from vision_batch.jobs.trial import row_limits
 from vision_batch.ledger.definition import ClaimedOutput, claim_definition
 from vision_batch.ledger.manifest import StoredPart
+from vision_batch.ledger.part import read_part_schema
 from vision_batch.ledger.run_record import RunRecord, RunStatus, new_run_id, write_run
 from vision_batch.ledger.state import Work, look, todo, write_manifest
 from vision_batch.storage.table import storage_for
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from vision_batch.inference.job import PredictJob
     from vision_batch.inference.layout import Layout
 
@@ -68,6 +72,7 @@ class PredictRun:
         self._started_at = datetime.now(UTC).isoformat(timespec="seconds")
         self._run_id = new_run_id()
         self._tally = Tally()
+        self._metrics = Metrics(started)
         self._layout: Layout | None = None
         self._cell_rows = _claim(prepared).cell_rows
         self._known: tuple[StoredPart, ...] | None = None
@@ -121,12 +126,12 @@ class PredictRun:
             try:
                 self._pass(works)
             except EngineError as error:
-                trouble = error
+                trouble = str(error)  # not the error: its traceback would keep the pass's actors alive
             still = still + 1 if self._tally.parts == parts else 0
             works = self.look()
             if works and still >= STILL_PASSES:
                 if trouble is not None:
-                    raise trouble
+                    raise EngineError(trouble)
                 return "incomplete"
             if works:
                 self._reporter.note(f"{len(works)} shards remain{_because(trouble, self._tally)}; trying again")
@@ -137,12 +142,14 @@ class PredictRun:
 
         assert self._layout is not None
         self._tally.troubles.clear()
-        for event in execute(self._job(works, self._layout), self._layout, works):
-            self._tally.add(event)
-            if event.kind == "fatal":
-                raise ModelError(event.message)
-            if event.kind == "progress":
-                self._reporter.advance(event.images, sum(event.errors.values()))
+        with closing(execute(self._job(works, self._layout), self._layout, works)) as events:
+            for event in events:
+                self._tally.add(event)
+                self._metrics.add(event)
+                if event.kind == "fatal":
+                    raise ModelError(event.message)
+                if event.kind == "progress":
+                    self._reporter.advance(event.images, sum(event.errors.values()))
 
     def _job(self, works: Sequence[Work], layout: Layout) -> PredictJob:
         from vision_batch.inference.job import PredictJob
@@ -162,9 +169,24 @@ class PredictRun:
             precision=prepared.precision,
             cell_rows=self._cell_rows,
             batch_rows=layout.batch_rows,
-            extra_fields=tuple(prepared.format.extra_fields(works[0].shard, prepared.input)),
+            extra_fields=self._extra_fields(works),
             row_limits=self._row_limits,
         )
+
+    def _extra_fields(self, works: Sequence[Work]) -> tuple[pa.Field, ...]:
+        """The types of `truth` and `input_<name>`: an earlier part's, else those of the first shard that knows them."""
+        names = self._prepared.input.extra_names
+        if not names:
+            return ()
+        if self._state.parts:
+            schema = read_part_schema(storage_for(self._prepared.paths.output), self._state.parts[0].info)
+            return tuple(schema.field(name) for name in names)
+        fields: tuple[pa.Field, ...] = ()
+        for work in works:
+            fields = tuple(self._prepared.format.extra_fields(work.shard, self._prepared.input))
+            if not any(field.type == "null" for field in fields):
+                break
+        return fields
 
     def _opening(self, works: Sequence[Work]) -> str:
         count = f"{len(works):,} of {len(self._plan.shards):,} shards to do ({self._prepared.input.format})"
@@ -178,6 +200,7 @@ class PredictRun:
         if status == "done" and self._plan.unread:
             status = "incomplete"
         write_manifest(self._prepared.paths, self._state)
+        self._metrics.write(self._prepared.paths.metrics(self._run_id))
         summary = self._summary(status)
         if self._tally.images or status != "done":
             self._record(status, summary)
@@ -234,6 +257,6 @@ def _claim(prepared: Prepared) -> ClaimedOutput:
         raise SpecError(Problem("output.uri", str(error), "a folder that can be read and written")) from error
 
 
-def _because(trouble: EngineError | None, tally: Tally) -> str:
-    reasons = [str(trouble)] if trouble is not None else list(tally.troubles.values())
+def _because(trouble: str | None, tally: Tally) -> str:
+    reasons = [trouble] if trouble is not None else list(tally.troubles.values())
     return f" ({reasons[0]})" if reasons else ""

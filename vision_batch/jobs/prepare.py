@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +11,7 @@ from vision_batch.datasets.detect import detect_format
 from vision_batch.datasets.format import Format
 from vision_batch.datasets.settings import InputSettings
 from vision_batch.datasets.table import format_named
-from vision_batch.errors import Problem, SpecError
+from vision_batch.errors import Problem, SpecError, StorageError
 from vision_batch.images.settings import PreprocessSettings
 from vision_batch.jobs.settings import PredictSettings
 from vision_batch.jobs.spec import LoadedSpec
@@ -50,7 +52,8 @@ def prepare(spec: LoadedSpec, *, limit: int | None = None) -> Prepared:
     paths = LedgerPaths(settings.output.uri)
     claimed = read_definition(paths)
     recorded = claimed.definition.facts if claimed is not None else {}
-    format_name = _resolve(settings.input.format, recorded.get("input.format")) or detect_format(settings.input)
+    with reading_input():
+        format_name = _resolve(settings.input.format, recorded.get("input.format")) or detect_format(settings.input)
     input = settings.input.model_copy(update={"format": format_name})
     format = format_named(format_name)
     problems = format.problems(input)
@@ -89,6 +92,15 @@ def prepare(spec: LoadedSpec, *, limit: int | None = None) -> Prepared:
         definition=Definition(facts),
         claimed=claimed,
     )
+
+
+@contextmanager
+def reading_input() -> Iterator[None]:
+    """Turns what the storage says of the input into a problem of input.uri: nothing has been started yet."""
+    try:
+        yield
+    except StorageError as error:
+        raise SpecError(Problem("input.uri", str(error), "an input that can be listed and read")) from error
 
 
 def _resolve(asked: str, recorded: object) -> str | None:

@@ -141,6 +141,15 @@ def encode_part(table: pa.Table, record: PartRecord) -> bytes:
 
 def read_part_record(storage: Storage, info: ObjectInfo) -> PartRecord:
     """The record in a part's footer, read without its pages; PartError for a foreign or damaged file."""
+    return _record(info.uri, _read_footer(storage, info))
+
+
+def read_part_schema(storage: Storage, info: ObjectInfo) -> pa.Schema:
+    """The columns of a part, from its footer; PartError for a damaged file."""
+    return _read_footer(storage, info).schema.to_arrow_schema()
+
+
+def _read_footer(storage: Storage, info: ObjectInfo) -> pq.FileMetaData:
     tail = storage.read_range(info.uri, max(0, info.size_bytes - TAIL_BYTES), info.size_bytes, version=info.version)
     footer_bytes = int.from_bytes(tail[-8:-4], "little") + 8
     if tail[-4:] != b"PAR1" or footer_bytes > info.size_bytes:
@@ -148,10 +157,9 @@ def read_part_record(storage: Storage, info: ObjectInfo) -> PartRecord:
     if footer_bytes > len(tail):
         tail = storage.read_range(info.uri, info.size_bytes - footer_bytes, info.size_bytes, version=info.version)
     try:
-        metadata = pq.read_metadata(pa.BufferReader(tail))
+        return pq.read_metadata(pa.BufferReader(tail))
     except DAMAGE as error:
         raise PartError(info.uri, f"its Parquet footer is damaged: {error}") from error
-    return _record(info.uri, metadata)
 
 
 def read_part(uri: str, data: bytes) -> tuple[PartRecord, pa.Table]:

@@ -1,0 +1,41 @@
+"""OUTPUT-metrics/<run_id>/*.parquet."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from vision_batch.inference.event import Event, events_of
+from vision_batch.inference.metrics import Metrics
+
+WORKER = {"host": "a", "pid": "1"}
+
+
+def test_events_are_added_up_by_period_worker_and_stage(tmp_path: Path, monkeypatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("vision_batch.inference.metrics.time.monotonic", lambda: clock[0])
+    metrics = Metrics(started=100.0)
+    for now, images in ((101, 10), (104, 5), (115, 7)):
+        clock[0] = now
+        errors = {"empty": 1} if images == 5 else {}
+        metrics.add(Event(kind="progress", images=images, errors=errors, seconds={"decode": 2.0}, worker=WORKER))
+    metrics.write(str(tmp_path / "m"))
+    assert pq.read_table(tmp_path / "m/throughput.parquet").to_pylist() == [
+        {"seconds": 10.0, "images": 15, "failed": 1},
+        {"seconds": 20.0, "images": 7, "failed": 0},
+    ]
+    assert pq.read_table(tmp_path / "m/stages.parquet").to_pylist() == [
+        {"worker": "host=a pid=1", "stage": "decode", "busy_seconds": 6.0}
+    ]
+    assert pq.read_table(tmp_path / "m/failures.parquet").to_pylist() == [
+        {"seconds": 10.0, "error_code": "empty", "images": 1}
+    ]
+
+
+def test_a_run_that_did_nothing_leaves_nothing(tmp_path: Path) -> None:
+    Metrics(started=0.0).write(str(tmp_path / "m"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_events_survive_their_way_through_the_dataset() -> None:
+    event = Event(kind="part", shard="s", cell=3, images=2, errors={"empty": 1}, seconds={"read": 0.5}, worker=WORKER)
+    assert events_of(event.to_table()) == [event]

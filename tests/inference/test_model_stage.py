@@ -1,0 +1,145 @@
+"""The model stage: one row per image, and blame only where it belongs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vision_batch.errors import DeviceError, ModelError
+from vision_batch.inference.chunk import DecodedChunk, Place, Row
+from vision_batch.inference.model_stage import FATAL_BATCHES, ModelStage
+from vision_batch.inference.stopwatch import Stopwatch
+from vision_batch.ledger.schema import output_schema
+from vision_batch.tasks.classification import Classification
+
+TASK = Classification(top_k=2, labels=("even", "odd"))
+SCHEMA = output_schema(TASK.fields(), [pa.field("truth", pa.int64()), pa.field("input_site", pa.string())])
+POISON, NAN = 255, 254
+
+
+class Model:
+    """Stands in for a Predictor: an image of value 255 makes its batch fail, one of 254 gives NaN."""
+
+    device = "cpu"
+
+    def __init__(self, most: int | None = None) -> None:
+        self.most = most
+        self.batches: list[int] = []
+
+    def __call__(self, pixels: np.ndarray) -> Any:
+        import torch
+
+        self.batches.append(len(pixels))
+        if self.most is not None and len(pixels) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        values = pixels[:, 0, 0, 0].astype(np.float32)
+        if (values == POISON).any():
+            raise ValueError("poison")
+        return np.where(values == NAN, np.nan, np.stack([1 - values % 2, values % 2])).T.astype(np.float32)
+
+
+def stage(model: Any) -> ModelStage:
+    return ModelStage(model, TASK, SCHEMA, threads=1)
+
+
+def decoded(values: list[int | None]) -> DecodedChunk:
+    """One image per value, None for one that could not be decoded."""
+    rows = [
+        Row(
+            row=i,
+            image_id=f"i{i}",
+            width=4,
+            height=3,
+            truth=i,
+            kept=("here",),
+            error_code=None if v is not None else "empty",
+        )
+        for i, v in enumerate(values)
+    ]
+    good = [i for i, v in enumerate(values) if v is not None]
+    pixels = np.array([v for v in values if v is not None], np.uint8)[:, None, None, None] * np.ones(
+        (1, 2, 2, 3), np.uint8
+    )
+    place = Place(shard="s", version="v", cell=0, index=0, ends_cell=True, last_cell=True)
+    return DecodedChunk(place=place, rows=rows, good=good, pixels=pixels)
+
+
+def predict(model: Any, values: list[int | None]) -> list[dict[str, Any]]:
+    return stage(model)(decoded(values), Stopwatch()).table.to_pylist()
+
+
+def test_rows_keep_their_order_and_their_facts() -> None:
+    rows = predict(Model(), [3, None, 4])
+    assert [row["label"] for row in rows] == ["odd", None, "even"]
+    assert [row["error_code"] for row in rows] == [None, "empty", None]
+    assert [(row["shard"], row["row"], row["truth"], row["input_site"]) for row in rows][2] == ("s", 2, 2, "here")
+
+
+@given(st.lists(st.sampled_from([1, 2, 3, POISON, NAN, None]), max_size=40))
+def test_an_image_that_fails_costs_its_row_and_no_other(values: list[int | None]) -> None:
+    model = Model()
+    it = stage(model)
+    it._proven = True
+    rows = it(decoded(values), Stopwatch()).table.to_pylist()
+    codes = {POISON: "model_error", NAN: "model_error", None: "empty"}
+    assert [row["error_code"] for row in rows] == [codes.get(value) for value in values]
+    expected = [None if value in codes else ("odd" if value % 2 else "even") for value in values]
+    assert [row["label"] for row in rows] == expected
+
+
+def test_the_reason_is_told_in_one_line() -> None:
+    rows = predict(Model(), [1, POISON])
+    assert rows[1]["error"] == "ValueError: poison"
+    assert rows[1]["width"] == 4
+
+
+def test_out_of_memory_halves_the_batch_and_loses_nothing() -> None:
+    model = Model(most=3)
+    rows = predict(model, list(range(10)))
+    assert [row["label"] for row in rows] == ["even", "odd"] * 5
+    assert max(model.batches[1:]) < 10
+
+
+def test_one_image_that_needs_too_much_memory_is_the_models_fault() -> None:
+    with pytest.raises(ModelError, match="not enough memory"):
+        predict(Model(most=0), [1])
+
+
+def test_a_model_that_fails_on_every_image_at_first_is_broken() -> None:
+    it = stage(Model())
+    for _ in range(FATAL_BATCHES - 1):
+        it(decoded([POISON, POISON]), Stopwatch())
+        assert it.suspect
+    with pytest.raises(ModelError, match="the model and not the images"):
+        it(decoded([POISON, NAN]), Stopwatch())
+
+
+def test_a_model_that_has_worked_once_is_not_suspected() -> None:
+    it = stage(Model())
+    it(decoded([POISON, 1]), Stopwatch())
+    for _ in range(2 * FATAL_BATCHES):
+        it(decoded([POISON]), Stopwatch())
+    assert not it.suspect
+
+
+def test_a_batch_of_nothing_but_error_rows_does_not_ask_the_model() -> None:
+    model = Model()
+    rows = predict(model, [None, None])
+    assert [row["error_code"] for row in rows] == ["empty", "empty"]
+    assert model.batches == []
+
+
+def test_wrong_answers_and_failed_devices_are_not_blamed_on_images() -> None:
+    with pytest.raises(ModelError, match="3 classes"):
+        predict(lambda pixels: np.zeros((len(pixels), 3), np.float32), [1, 2])
+
+    def broken(pixels: np.ndarray) -> Any:
+        raise DeviceError("CUDA error")
+
+    with pytest.raises(DeviceError):
+        predict(broken, [1, 2])

@@ -1,0 +1,38 @@
+"""A Ray cluster for the session, and small jobs on real digits."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.job import Job
+
+
+@pytest.fixture(scope="session")
+def ray_address() -> Iterator[str]:
+    """A cluster of one node with two CPUs and two logical GPUs, in a folder of its own."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    with tempfile.TemporaryDirectory(prefix="vb-") as folder:
+        cluster = Cluster(
+            initialize_head=True,
+            head_node_args={"num_cpus": 4, "num_gpus": 2, "temp_dir": folder, "include_dashboard": False},
+        )
+        yield cluster.address
+        ray.shutdown()
+        cluster.shutdown()
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Callable[..., Job]:
+    """Makes a job in the test's own folder; keyword arguments are merged into its spec."""
+
+    def make(**settings: Any) -> Job:
+        return Job(tmp_path, settings)
+
+    return make

@@ -1,0 +1,169 @@
+"""The `run` command as a process: exit codes, JSON, interrupts, and what a finished job costs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.integration.job import MODEL, Job, digits, write_folder, write_tar
+
+MakeJob = Callable[..., Job]
+
+
+def command(job: Job, *arguments: str, **options: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "vision_batch", "run", str(job.spec), "--json", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=job.folder,
+    )
+
+
+def finish(process: subprocess.Popen[str], timeout: float = 120) -> tuple[int, dict[str, object], str]:
+    with process:
+        out, err = process.communicate(timeout=timeout)
+    assert out, err
+    return process.returncode, json.loads(out.splitlines()[-1]), err
+
+
+@pytest.mark.ray
+def test_a_run_on_a_fresh_local_ray(job: MakeJob) -> None:
+    it = job(limits={"max_error_fraction": 0.0})
+    write_folder(it.data, digits(30))
+    (it.data / "bad.jpg").write_bytes(b"no picture")
+    code, summary, err = finish(command(it))
+    assert code == 3, err
+    assert (summary["images_ok"], summary["images_failed"], summary["status"]) == (30, 1, "done")
+    assert summary["first_batch_seconds"] is not None
+    assert "max_error_fraction" in err
+    assert "core_worker" not in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.ray
+def test_a_finished_job_starts_no_ray_and_loads_no_torch(job: MakeJob, ray_address: str) -> None:
+    it = job()
+    write_folder(it.data, digits(30))
+    it.run(ray_address)
+    script = (
+        "import sys; from vision_batch.cli.main import main; "
+        f"code = main(['run', {str(it.spec)!r}]); "
+        "loaded = {'ray', 'torch', 'cv2', 's3fs'} & set(sys.modules); assert not loaded, loaded; sys.exit(code)"
+    )
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL, timeout=60)
+    assert time.perf_counter() - start < 20  # seconds on an idle machine: well under 2
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_run_keeps_what_is_whole_and_resumes(job: MakeJob, ray_address: str, number: int) -> None:
+    slow = MODEL.replace(
+        "return self.layers(images)", "import time; time.sleep(0.3)\n        return self.layers(images)"
+    )
+    it = job(code=slow)
+    for shard in range(8):
+        write_tar(it.data / f"{shard}.tar", digits(40))
+    process = command(it, "-o", "compute.batch_size=20")
+    deadline = time.monotonic() + 90
+    while not list(it.output.glob("*.parquet")):
+        assert time.monotonic() < deadline, "no part appeared"
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    process.send_signal(number)
+    start = time.monotonic()
+    code, summary, _ = finish(process)
+    assert time.monotonic() - start < 20
+    assert (code, summary["status"]) == (130, "interrupted")
+    resumed = it.run(ray_address)
+    assert (resumed.status, resumed.images_ok) == ("done", 320)
+    assert resumed.images_resumed > 0
+
+
+def refused(job: Job, *arguments: str) -> str:
+    """What is said, in the words of standard error, when nothing may be started."""
+    code, summary, err = finish(command(job, *arguments), timeout=60)
+    assert code == 2, err
+    assert summary["problems"], summary
+    return err
+
+
+def test_an_empty_input_is_refused(job: MakeJob) -> None:
+    it = job()
+    it.data.mkdir()
+    assert "input" in refused(it)
+
+
+def test_an_input_that_does_not_exist_is_refused(job: MakeJob) -> None:
+    assert "data" in refused(job())
+
+
+def test_a_folder_of_other_files_is_refused(job: MakeJob) -> None:
+    it = job()
+    it.data.mkdir()
+    (it.data / "notes.txt").write_text("no image")
+    assert "txt" in refused(it)
+
+
+def test_a_parquet_without_the_image_column_is_refused(job: MakeJob) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    it = job()
+    it.data.mkdir()
+    pq.write_table(pa.table({"picture": [b"x"]}), it.data / "a.parquet")
+    assert "picture" in refused(it)
+
+
+def test_every_problem_of_a_spec_is_told_at_once(job: MakeJob) -> None:
+    it = job(preproces={"crop_px": 3}, task={"type": "clasification"}, output={"uri": "data/out"})
+    err = refused(it)
+    assert "preprocess" in err
+    assert "classification" in err
+
+
+def test_an_output_inside_the_input_is_refused(job: MakeJob) -> None:
+    it = job(output={"uri": "data/out"})
+    write_folder(it.data, digits(1))
+    assert "output.uri" in refused(it)
+
+
+def test_an_output_that_cannot_be_written_is_refused(job: MakeJob) -> None:
+    it = job(output={"uri": "/proc/nowhere"})
+    write_folder(it.data, digits(1))
+    assert "output.uri" in refused(it)
+
+
+def test_a_pickle_as_weights_is_refused(job: MakeJob) -> None:
+    it = job(model={"source": "python:model_code:build", "weights": "weights.pt"})
+    write_folder(it.data, digits(1))
+    (it.folder / "weights.pt").write_bytes(b"\x80\x04\x95\x00\x00\x00\x00\x00\x00\x00\x00.")
+    assert "safetensors" in refused(it)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_an_input_without_permission_is_refused(job: MakeJob) -> None:
+    it = job()
+    write_folder(it.data, digits(1))
+    it.data.chmod(0)
+    assert "input.uri" in refused(it)
+
+
+def test_the_same_file_listed_twice_is_read_once_with_a_warning(job: MakeJob) -> None:
+    it = job(input={"uri": ["data/", "data/00000.jpg"]})
+    write_folder(it.data, digits(3))
+    command_line = [sys.executable, "-m", "vision_batch", "plan", str(it.spec), "--json"]
+    done = subprocess.run(command_line, check=True, capture_output=True, text=True, timeout=60)
+    forecast = json.loads(done.stdout.splitlines()[-1])
+    assert forecast["images_total"] == 3
+    assert "several inputs" in " ".join(forecast["warnings"])
+    assert not Path(it.output).exists()

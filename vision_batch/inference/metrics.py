@@ -1,0 +1,78 @@
+"""What a run leaves beside its output: OUTPUT-metrics/<run_id>/*.parquet."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections import Counter
+from collections.abc import Mapping
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vision_batch.inference.event import Event
+from vision_batch.storage.table import storage_for
+from vision_batch.storage.uri import join
+
+PERIOD_S = 10.0
+"""How long one row of the throughput lasts."""
+
+THROUGHPUT = pa.schema([("seconds", pa.float64()), ("images", pa.int64()), ("failed", pa.int64())])
+STAGES = pa.schema([("worker", pa.string()), ("stage", pa.string()), ("busy_seconds", pa.float64())])
+FAILURES = pa.schema([("seconds", pa.float64()), ("error_code", pa.string()), ("images", pa.int64())])
+
+
+class Metrics:
+    """Adds events up by period, worker and stage: O(workers + periods), whatever the number of images.
+
+    throughput  images whose row was computed in the period that ends `seconds` after the start, `failed` among them
+    stages      busy seconds by worker and stage; decode sums over its threads
+    failures    error rows by period and code
+    """
+
+    def __init__(self, started: float) -> None:
+        """`started` is the run's start on the monotonic clock."""
+        self._started = started
+        self._images: Counter[int] = Counter()
+        self._failures: Counter[tuple[int, str]] = Counter()
+        self._stages: Counter[tuple[str, str]] = Counter()
+
+    def add(self, event: Event) -> None:
+        period = int((time.monotonic() - self._started) / PERIOD_S) + 1
+        if event.kind == "progress":
+            self._images[period] += event.images
+        for code, count in event.errors.items():
+            self._failures[period, code] += count
+        worker = _name(event.worker)
+        for stage, seconds in event.seconds.items():
+            self._stages[worker, stage] += seconds  # type: ignore[assignment]
+
+    def write(self, folder: str) -> None:
+        """Puts the three tables into `folder`; nothing when no event came."""
+        if not self._images:
+            return
+        failed: Counter[int] = Counter()
+        for (period, _), count in self._failures.items():
+            failed[period] += count
+        throughput = [
+            {"seconds": period * PERIOD_S, "images": images, "failed": failed[period]}
+            for period, images in sorted(self._images.items())
+        ]
+        stages = [{"worker": w, "stage": s, "busy_seconds": float(t)} for (w, s), t in sorted(self._stages.items())]
+        failures = [
+            {"seconds": period * PERIOD_S, "error_code": code, "images": count}
+            for (period, code), count in sorted(self._failures.items())
+        ]
+        _put(join(folder, "throughput.parquet"), pa.Table.from_pylist(throughput, THROUGHPUT))
+        _put(join(folder, "stages.parquet"), pa.Table.from_pylist(stages, STAGES))
+        _put(join(folder, "failures.parquet"), pa.Table.from_pylist(failures, FAILURES))
+
+
+def _name(worker: Mapping[str, str]) -> str:
+    return " ".join(f"{key}={value}" for key, value in worker.items())
+
+
+def _put(uri: str, table: pa.Table) -> None:
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    storage_for(uri).put(uri, sink.getvalue())
