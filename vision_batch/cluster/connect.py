@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import ray
 
@@ -22,21 +25,41 @@ def connected(address: str | None, *, verbose: bool = False) -> Iterator[Resourc
     """
     level = logging.INFO if verbose else logging.ERROR
     logging.getLogger("ray").setLevel(level)
-    if not verbose:  # Ray's core prints an error line for every actor pool of Ray Data, which is none
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    terminate = signal.getsignal(signal.SIGTERM)
     try:
-        if address is None:
-            ray.init(address="local", include_dashboard=False, log_to_driver=verbose, logging_level=level)
-        else:
-            ray.init(address=address, log_to_driver=verbose, logging_level=level)
+        with nullcontext() if verbose else _muted():
+            if address is None:
+                ray.init(address="local", include_dashboard=False, log_to_driver=verbose, logging_level=level)
+            else:
+                ray.init(address=address, log_to_driver=verbose, logging_level=level)
     except (ConnectionError, ValueError, RuntimeError) as error:
         where = "a local Ray" if address is None else f"Ray at {address}"
         reason = " ".join(str(error).split())[:300]
         raise SpecError(Problem("--address", f"{where} did not come up: {reason}", "a Ray that answers")) from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, terminate)  # Ray's core has put its own in place, which ends the process at once
     try:
         yield cluster_resources()
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _muted() -> Iterator[None]:
+    """Keeps Ray's core from printing: an error line for every actor pool of Ray Data, which is none.
+
+    The level is read from the environment when Ray starts, and its reading is printed too, from outside Python.
+    """
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    sys.stderr.flush()
+    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)
 
 
 def cluster_resources() -> Resources:
