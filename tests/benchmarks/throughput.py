@@ -39,8 +39,8 @@ MODEL = """
 import torch
 def build():
     torch.manual_seed(0)
-    return torch.nn.Sequential(torch.nn.AvgPool2d(8), torch.nn.Conv2d(3, 8, 3, 2), torch.nn.ReLU(),
-                               torch.nn.AdaptiveAvgPool2d(4), torch.nn.Flatten(), torch.nn.Linear(128, 10))
+    return torch.nn.Sequential(torch.nn.Conv2d(3, 8, 1, 16), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(4),
+                               torch.nn.Flatten(), torch.nn.Linear(128, 10))
 """
 
 

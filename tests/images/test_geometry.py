@@ -51,13 +51,15 @@ def test_a_crop_is_central(width: int, height: int, side: int) -> None:
     ("size", "crop", "corner"),
     [
         ((341, 256), 224, (58, 16)),
-        ((5, 5), 2, (2, 2)),
+        ((5, 5), 2, (1, 1)),
         ((7, 7), 2, (2, 2)),
         ((3, 4), 8, (-2, -2)),
         ((3, 9), 8, (-2, 0)),
     ],
 )
-def test_torchvisions_rounding_of_crops(size: tuple[int, int], crop: int, corner: tuple[int, int]) -> None:
+def test_the_window_of_a_crop_begins_at_half_of_what_is_left_rounded_down(
+    size: tuple[int, int], crop: int, corner: tuple[int, int]
+) -> None:
     placement = placed(*size, crop_px=crop)
     assert (placement.left, placement.top) == corner
 

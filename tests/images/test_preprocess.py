@@ -1,4 +1,4 @@
-"""The whole way of one image: its pixels agree with Pillow's and torchvision's rules, its failures are ImageErrors."""
+"""The whole way of one image: its pixels agree with Pillow's, its failures are ImageErrors."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def scaled_up(image: Image.Image, shorter: int) -> Image.Image:
 
 
 def shorter_and_crop(data: bytes, side: int, crop: int, interpolation: str = "bilinear") -> np.ndarray:
-    """torchvision's Resize(side) and CenterCrop(crop), with Pillow."""
+    """torchvision's Resize(side) and transformers' centre crop, with Pillow."""
     image = Image.fromarray(as_pillow(data).astype(np.uint8))
     width, height = image.size
     size = (side, int(side * height / width)) if width <= height else (int(side * width / height), side)
-    left, top = round((size[0] - crop) / 2.0), round((size[1] - crop) / 2.0)
+    left, top = (size[0] - crop) // 2, (size[1] - crop) // 2
     resized = image.resize(size, Image.Resampling[interpolation.upper()])
     return np.asarray(resized.crop((left, top, left + crop, top + crop))).astype(np.int64)
 

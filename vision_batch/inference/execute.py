@@ -111,6 +111,6 @@ def _reason(error: BaseException) -> str:
     text = type(error).__name__
     while said is not None:
         if str(said).strip():
-            text = f"{type(said).__name__}: {' '.join(str(said).split())[:600]}"
+            text = f"{type(said).__name__}: {' '.join(str(said).split())[-600:]}"
         said = getattr(said, "cause", None) or said.__cause__
     return text

@@ -15,6 +15,7 @@ from vision_batch.inference.stopwatch import Stopwatch
 from vision_batch.inference.worker import (
     BROKEN,
     UNDONE,
+    calm_openmp,
     decoded_chunks,
     describe_worker,
     make_decoder,
@@ -41,6 +42,7 @@ class JoinedActor:
     def __init__(self, job: PredictJob, layout: Layout) -> None:
         self._job = job
         self._writer = ThreadPoolExecutor(1, "write")
+        calm_openmp()
         self._worker = describe_worker()
         self._broken: str | None = None
         try:

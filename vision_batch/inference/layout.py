@@ -8,7 +8,7 @@ from typing import Any
 from vision_batch.errors import Problem, SpecError
 from vision_batch.inference.settings import ComputeSettings
 
-CPU_BATCH_ROWS = 64
+CPU_BATCH_ROWS = 128
 GPU_BATCH_ROWS = 256
 CPUS_PER_CPU_PREDICTOR = 4
 """Threads of one process share the interpreter lock: beyond about this many, another process serves better."""

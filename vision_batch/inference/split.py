@@ -23,6 +23,7 @@ from vision_batch.inference.stopwatch import Stopwatch
 from vision_batch.inference.worker import (
     BROKEN,
     UNDONE,
+    calm_openmp,
     decoded_chunks,
     describe_worker,
     make_decoder,
@@ -44,6 +45,7 @@ class PreprocessActor:
 
     def __init__(self, job: PredictJob, layout: Layout) -> None:
         self._job = job
+        calm_openmp()
         self._worker = describe_worker()
         self._broken: str | None = None
         try:
@@ -74,6 +76,7 @@ class PredictActor:
     """Decoded chunks in, predicted chunks out."""
 
     def __init__(self, job: PredictJob, layout: Layout) -> None:
+        calm_openmp()
         self._worker = describe_worker()
         self._broken: str | None = None
         try:

@@ -34,6 +34,14 @@ BROKEN = (ModelError, SpecError)
 """What ends the run: every shard would fail of it."""
 
 
+def calm_openmp() -> None:
+    """Lets torch's CPU threads sleep, not spin, when they have nothing to do: they share the cores with the decoders.
+
+    OpenMP reads this once, when torch is first imported in the process. Measured on 2 cores: 1,170 to 1,300 images/s.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def make_decoder(job: PredictJob, threads: int) -> Decoder:
     """The CPU stage of one actor."""
     function = job.function.load() if job.function is not None else None
