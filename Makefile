@@ -33,7 +33,7 @@ soak: $(VENV)/dev.stamp  ## the slow tests
 	$(BIN)/pytest -m slow
 
 bench: $(VENV)/dev.stamp  ## images per second, against what this machine could do
-	$(BIN)/python tests/benchmarks/throughput.py
+	$(BIN)/python -m tests.benchmarks.throughput
 
 # A stamp is as new as the last installation of an extra: pip runs again only when what it reads has changed.
 $(VENV)/%.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python

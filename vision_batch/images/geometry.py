@@ -106,5 +106,5 @@ def _within(width: int, height: int, side: int) -> tuple[int, int]:
 
 
 def _centre(size: int, crop: int) -> int:
-    """Where a centred window begins, rounded down as transformers does; negative where it is larger than the picture."""
+    """Where a centred window begins, rounded down as transformers does; negative where it exceeds the picture."""
     return -((crop - size) // 2) if crop > size else (size - crop) // 2
