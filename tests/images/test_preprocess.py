@@ -224,3 +224,14 @@ def test_many_threads_get_what_one_gets() -> None:
     with ThreadPoolExecutor(4, initializer=limit_threads) as pool:
         for together in (list(pool.map(preprocess, files)) for _ in range(3)):
             assert all(np.array_equal(a, b.pixels) for a, b in zip(alone, together, strict=True))
+
+
+@pytest.mark.parametrize("settings", [{"resize_px": (40, 30)}, {"letterbox_px": 64}, {"crop_px": 1000}])
+def test_pixels_can_be_written_where_the_caller_wants_them(settings: dict[str, object]) -> None:
+    preprocess = PreprocessSettings.model_validate(settings)
+    assert preprocess.output_px is not None
+    preprocessor = Preprocessor(preprocess, max_pixels=10**8)
+    data = encoded(photos()[0], "JPEG", quality=90)
+    out = np.full((*preprocess.output_px, 3), 7, np.uint8)
+    assert preprocessor(data, out).pixels is out
+    np.testing.assert_array_equal(out, preprocessor(data).pixels)

@@ -65,12 +65,15 @@ class Preprocessor:
         self._interpolation = settings.interpolation
         self._place = _placements(settings)
 
-    def __call__(self, data: Encoded) -> Preprocessed:
-        """ImageError, and nothing else, for an image that cannot be used; MemoryError passes."""
+    def __call__(self, data: Encoded, out: Pixels | None = None) -> Preprocessed:
+        """The image's pixels, in `out` (uint8, of the size that the settings give every image) if given.
+
+        ImageError, and nothing else, for an image that cannot be used; MemoryError passes.
+        """
         header: Header | None = None
         try:
             header = read_header(data)
-            return self._prepare(data, header)
+            return self._prepare(data, header, out)
         except MemoryError:
             raise
         except ImageError as error:
@@ -80,25 +83,27 @@ class Preprocessor:
                 raise MemoryError(short(str(error))) from error
             raise _sized(refusal(error), header) from error
 
-    def _prepare(self, data: Encoded, header: Header) -> Preprocessed:
+    def _prepare(self, data: Encoded, header: Header, out: Pixels | None) -> Preprocessed:
         width, height = header.shown_size
         if width * height > self._max_pixels:
             raise ImageError("too_large", f"{width} x {height} pixels, limits.max_pixels is {self._max_pixels}")
         check_whole(data, header)
         if self._function is not None:
-            return self._through_function(data, header, self._function)
+            return self._through_function(data, header, self._function, out)
         placement, geometry = self._placement(width, height)
         pixels = _resized(data, header, placement, self._interpolation)
-        return Preprocessed(pixels=window(pixels, placement), width=width, height=height, geometry=geometry)
+        return Preprocessed(pixels=window(pixels, placement, out), width=width, height=height, geometry=geometry)
 
-    def _through_function(self, data: Encoded, header: Header, function: Callable[..., Any]) -> Preprocessed:
+    def _through_function(
+        self, data: Encoded, header: Header, function: Callable[..., Any], out: Pixels | None
+    ) -> Preprocessed:
         shown = np.ascontiguousarray(orient(decode(data, header), header.orientation))
         pixels = _call(function, shown)
         placement, geometry = self._placement(pixels.shape[1], pixels.shape[0])
         size = placement.resized_width, placement.resized_height
         pixels = resize(pixels, *size, interpolation=self._interpolation)
         width, height = header.shown_size
-        return Preprocessed(pixels=window(pixels, placement), width=width, height=height, geometry=geometry)
+        return Preprocessed(pixels=window(pixels, placement, out), width=width, height=height, geometry=geometry)
 
     def _placement(self, width: int, height: int) -> tuple[Placement, Geometry]:
         placement, geometry = self._place(width, height)

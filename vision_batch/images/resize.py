@@ -72,14 +72,19 @@ def _torch(interpolation: Interpolation) -> tuple[Callable[..., Any], Callable[.
     return kernels[interpolation].default, torch.from_numpy
 
 
-def window(pixels: Pixels, placement: Placement) -> Pixels:
-    """The placement's window of a resized picture, C-contiguous; what lies outside is filled."""
+def window(pixels: Pixels, placement: Placement, out: Pixels | None = None) -> Pixels:
+    """The placement's window of a resized picture, C-contiguous, in `out` if given; what lies outside is filled."""
     height, width = pixels.shape[:2]
     top, left = placement.top, placement.left
     bottom, right = top + placement.out_height, left + placement.out_width
     if top >= 0 and left >= 0 and bottom <= height and right <= width:
-        return np.ascontiguousarray(pixels[top:bottom, left:right])
-    out = np.full((placement.out_height, placement.out_width, 3), placement.fill, np.uint8)
+        if out is None:
+            return np.ascontiguousarray(pixels[top:bottom, left:right])
+        out[:] = pixels[top:bottom, left:right]
+        return out
+    if out is None:
+        out = np.empty((placement.out_height, placement.out_width, 3), np.uint8)
+    out[:] = placement.fill
     inside = pixels[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
     y, x = max(-top, 0), max(-left, 0)
     out[y : y + inside.shape[0], x : x + inside.shape[1]] = inside

@@ -84,15 +84,13 @@ class Decoder:
             try:
                 if sample.error is not None:
                     raise sample.error
-                image = self._preprocessor(sample.data or b"")
+                image = self._preprocessor(sample.data or b"", None if pixels is None else pixels[position])
             except ImageError as error:
                 row.fail(error)
                 continue
             row.width, row.height = image.width, image.height
             if pixels is None:
                 slots[position] = image.pixels
-            else:
-                pixels[position] = image.pixels
         watch.add("decode", time.perf_counter() - start)
         return rows
 
