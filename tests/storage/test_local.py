@@ -3,12 +3,11 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.privileges import without_privileges
 from vision_batch.errors import ChangedError, ForbiddenError, NotFoundError, UnavailableError
 from vision_batch.storage.local import LocalStorage
 from vision_batch.storage.local_errors import translated
@@ -72,19 +71,6 @@ def test_only_folders_are_listed(storage: LocalStorage, tmp_path: Path) -> None:
         storage.list(str(tmp_path / "absent"))
     with pytest.raises(NotFoundError, match="is a folder"):
         storage.read(str(tmp_path))
-
-
-@contextmanager
-def without_privileges() -> Iterator[None]:
-    """Root may read everything: where the tests run as root, the block runs as nobody."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 def test_what_may_not_be_read_is_forbidden(storage: LocalStorage) -> None:

@@ -1,0 +1,205 @@
+"""The `run` command where it starts nothing: refusals, a finished job, exit codes and what it prints."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.integration.job import Job, digits, write_folder
+from tests.jobs.finished import complete
+from vision_batch.cli.main import main
+from vision_batch.cli.run import exit_code, print_summary, query_command
+from vision_batch.jobs.summary import RunSummary, Status
+
+Capture = pytest.CaptureFixture[str]
+
+PROMISED = {
+    "run_id",
+    "status",
+    "images_total",
+    "images_ok",
+    "images_failed",
+    "images_resumed",
+    "shards_total",
+    "shards_done",
+    "seconds",
+    "first_batch_seconds",
+    "images_per_second",
+    "bottleneck",
+    "output",
+}
+
+SUMMARY = RunSummary(
+    run_id="20260131-1",
+    status="done",
+    images_total=100_000,
+    images_ok=99_990,
+    images_failed=10,
+    images_resumed=4_096,
+    failures={"unreadable": 7, "empty": 3},
+    shards_total=25,
+    shards_done=25,
+    seconds=81.26,
+    first_batch_seconds=12.34,
+    images_per_second=1_391.6,
+    bottleneck="decode: 7.9 of 8 CPUs are busy",
+    output="/data/labels",
+    warnings=("2 files no longer in the input",),
+)
+
+
+def shown(summary: RunSummary, capsys: Capture) -> list[str]:
+    print_summary(summary)
+    return capsys.readouterr().out.splitlines()
+
+
+def test_the_summary_says_what_a_person_wants_to_know(capsys: Capture) -> None:
+    assert shown(SUMMARY, capsys)[:-1] == [
+        "done: 100,000 of 100,000 images have their row",
+        "  images      99,990 predicted, 10 failed, 4,096 done before",
+        "  failures    empty 3, unreadable 7",
+        "  shards      25 of 25",
+        "  time        81.3 s; first batch after 12.3 s, then 1,392 images/s",
+        "  limited by  decode: 7.9 of 8 CPUs are busy",
+        "  warning     2 files no longer in the input",
+        "  output      /data/labels",
+    ]
+
+
+def test_the_summary_ends_with_a_query(capsys: Capture) -> None:
+    assert shown(SUMMARY, capsys)[-1] == f"  query       {query_command('/data/labels')}"
+
+
+def test_what_did_not_happen_is_not_said(capsys: Capture) -> None:
+    quiet = replace(
+        SUMMARY,
+        images_failed=0,
+        failures={},
+        first_batch_seconds=None,
+        images_per_second=None,
+        bottleneck=None,
+        warnings=(),
+    )
+    lines = shown(quiet, capsys)
+    assert [line.split()[0] for line in lines[1:]] == ["images", "shards", "time", "output", "query"]
+    assert lines[3] == "  time        81.3 s"
+
+
+def test_one_batch_has_no_pace(capsys: Capture) -> None:
+    lines = shown(replace(SUMMARY, images_per_second=None), capsys)
+    assert "  time        81.3 s; first batch after 12.3 s" in lines
+
+
+def test_an_unknown_total_is_a_question_mark(capsys: Capture) -> None:
+    lines = shown(replace(SUMMARY, status="interrupted", images_total=None), capsys)
+    assert lines[0] == "interrupted: 100,000 of ? images have their row"
+
+
+@pytest.mark.parametrize(
+    ("status", "ok", "failed", "allowed", "code"),
+    [
+        ("done", 100, 0, 0.0, 0),
+        ("done", 99, 1, 0.0, 3),
+        ("done", 95, 5, 0.05, 0),
+        ("done", 94, 6, 0.05, 3),
+        ("done", 0, 10, 1.0, 0),
+        ("done", 0, 0, 0.0, 0),
+        ("incomplete", 100, 0, 0.05, 4),
+        ("incomplete", 1, 99, 0.05, 4),
+        ("interrupted", 100, 0, 0.05, 130),
+        ("interrupted", 1, 99, 0.05, 130),
+    ],
+)
+def test_interrupted_outranks_incomplete_outranks_too_many_errors(
+    status: Status, ok: int, failed: int, allowed: float, code: int
+) -> None:
+    summary = replace(SUMMARY, status=status, images_ok=ok, images_failed=failed)
+    assert exit_code(summary, allowed) == code
+
+
+@pytest.mark.parametrize(
+    "name", ["labels", "my labels", "it's", 'the "good" ones', "$HOME `id` !", "ünï;cödé & co", "'\"'", "100%"]
+)
+def test_the_query_can_be_pasted_into_a_shell(tmp_path: Path, name: str) -> None:
+    output = tmp_path / name
+    output.mkdir()
+    pq.write_table(pa.table({"image_id": ["a.jpg"], "label": ["a tabby cat"]}), output / "part-0.parquet")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", query_command(str(output))],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={**os.environ, "PATH": path},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "a tabby cat" in done.stdout
+
+
+def refusal(capsys: Capture, *arguments: str) -> str:
+    assert main(["run", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+@pytest.mark.parametrize(
+    "options", [["--limit", "5"], ["--limit", "0", "--output", "x"], ["--limit", "-1", "--output", "x"]]
+)
+def test_a_trial_needs_a_number_and_an_output_of_its_own(tmp_path: Path, capsys: Capture, options: list[str]) -> None:
+    job = Job(tmp_path, {})
+    write_folder(job.data, digits(1))
+    message = refusal(capsys, str(job.spec), *options)
+    assert message.startswith(f"error: --limit: found {options[1]}; expected a number above 0, together with --output")
+    assert not job.output.exists()
+
+
+def test_a_limit_that_is_no_number(capsys: Capture) -> None:
+    assert "'many'" in refusal(capsys, "spec.yaml", "--limit", "many", "--output", "x")
+
+
+def test_a_spec_that_is_not_there(tmp_path: Path, capsys: Capture) -> None:
+    assert "no such file" in refusal(capsys, str(tmp_path / "spec.yaml"))
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Job:
+    """Forty images, of which two failed."""
+    job = Job(tmp_path, {})
+    write_folder(job.data, digits(40))
+    complete(job, failed={3, 17})
+    return job
+
+
+def test_a_finished_job_is_said_again(finished: Job, capsys: Capture) -> None:
+    assert main(["run", str(finished.spec), "--json"]) == 0
+    captured = capsys.readouterr()
+    (line,) = captured.out.splitlines()
+    summary = json.loads(line)
+    assert summary.keys() >= PROMISED
+    assert (summary["status"], summary["images_total"], summary["images_ok"]) == ("done", 40, 38)
+    assert (summary["images_resumed"], summary["failures"]) == (40, {"empty": 2})
+    assert summary["output"] == str(finished.output)
+    assert captured.err.startswith("done: 40 of 40 images have their row\n")
+
+
+def test_too_many_errors_are_said_with_the_limit(finished: Job, capsys: Capture) -> None:
+    assert main(["run", str(finished.spec), "-o", "limits.max_error_fraction=0.04"]) == 3
+    assert "limits.max_error_fraction = 0.04" in capsys.readouterr().err
+
+
+def test_another_definition_is_refused(finished: Job, capsys: Capture) -> None:
+    assert main(["run", str(finished.spec), "-o", "task.top_k=2"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "task.top_k" in captured.err
