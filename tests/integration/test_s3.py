@@ -10,7 +10,8 @@ import pytest
 
 from tests.conftest import S3Bucket
 from tests.faults.fault_proxy import FaultProxy, Rule
-from tests.integration.job import Job, digits, write_tar
+from tests.integration.job import Job, digits, write_parquet, write_tar
+from vision_batch.errors import SpecError
 from vision_batch.ledger.verify import verify
 from vision_batch.storage.table import forget_s3, storage_for
 
@@ -75,3 +76,57 @@ def test_a_shard_without_permission_leaves_the_run_incomplete_and_resumable(
         proxy.rules = []
         resumed = it.run(None)
     assert (resumed.status, resumed.images_ok, resumed.images_resumed) == ("done", 150, 100)
+
+
+def test_a_parquet_that_names_its_images(job: MakeJob, rgw_s3: S3Bucket) -> None:
+    it = job(input={"uri": f"{rgw_s3.uri}/data/", "format": "parquet"}, output={"uri": f"{rgw_s3.uri}/out"})
+    images = digits(4)
+    for number, content in enumerate(images[:3]):
+        upload(rgw_s3, f"data/lists/images/ü {number}+#.jpg", content)
+    elsewhere = f"s3://{rgw_s3.server.new_bucket()}/a.jpg"
+    storage_for(elsewhere).put(elsewhere, images[3])
+    absolute = f"{rgw_s3.uri}/data/lists/images/ü 2+#.jpg"
+    names = ["images/ü 0+#.jpg", "../lists/images/ü 1+#.jpg", absolute, "images/none.jpg", elsewhere, "../../out/a.jpg"]
+    write_parquet(it.folder / "list.parquet", names)
+    upload(rgw_s3, "data/lists/a.parquet", (it.folder / "list.parquet").read_bytes())
+    summary = it.run(None)
+    assert (summary.status, summary.images_ok) == ("done", 3)
+    storage = storage_for(rgw_s3.uri)
+    (part,) = (info.uri for info in storage.list(f"{rgw_s3.uri}/out") if info.uri.endswith(".parquet"))
+    table = pq.read_table(io.BytesIO(storage.read(part)))
+    assert table["error_code"].to_pylist() == [None, None, None, "missing", "forbidden", "forbidden"]
+    assert len(set(table["score"].to_pylist()[:3])) == 3
+
+
+def test_parts_that_may_not_be_written_leave_the_run_incomplete_and_lose_nothing(
+    job: MakeJob, rgw_s3: S3Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it = job(input={"uri": f"{rgw_s3.uri}/data/"}, output={"uri": f"{rgw_s3.uri}/out"})
+    upload_tars(rgw_s3, it, 2)
+    with FaultProxy(rgw_s3.server.address) as proxy:
+        proxy.rules = [Rule(kind="status", match=r"^PUT .*/out/part-[^/]*\.parquet", status=403, code="AccessDenied")]
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        forget_s3()
+        summary = it.run(None)
+        assert (summary.status, summary.images_ok, summary.images_failed) == ("incomplete", 0, 0)
+        assert {warning.split(":")[0] for warning in summary.warnings} == {"0.tar", "1.tar"}
+        assert all("AccessDenied" in warning for warning in summary.warnings)
+        assert rows(f"{rgw_s3.uri}/out") == 0
+        proxy.rules = []
+        resumed = it.run(None)
+        assert (resumed.status, resumed.images_ok, resumed.images_resumed) == ("done", 100, 0)
+        assert verify(f"{rgw_s3.uri}/out", deep=True).ok
+
+
+@pytest.mark.parametrize("what", ["", "plan/"])
+def test_a_ledger_that_may_not_be_written_is_refused_before_anything_starts(
+    job: MakeJob, rgw_s3: S3Bucket, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    it = job(input={"uri": f"{rgw_s3.uri}/data/"}, output={"uri": f"{rgw_s3.uri}/out"})
+    upload_tars(rgw_s3, it, 1)
+    with FaultProxy(rgw_s3.server.address) as proxy:
+        proxy.rules = [Rule(kind="status", match=f"^PUT .*/_ledger/{what}", status=403, code="AccessDenied")]
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        forget_s3()
+        with pytest.raises(SpecError, match=r"^output\.uri: .*403 AccessDenied"):
+            it.run(None)

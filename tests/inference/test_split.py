@@ -1,0 +1,192 @@
+"""The actors of the split layout, called as Ray would call them: what flows between them, and in any order."""
+
+from __future__ import annotations
+
+import pickle
+import random
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.integration.job import MODEL, digits, write_tar
+from vision_batch.datasets.settings import InputSettings
+from vision_batch.datasets.table import format_named
+from vision_batch.errors import DeviceError
+from vision_batch.images.settings import PreprocessSettings
+from vision_batch.inference.event import Event, events_of
+from vision_batch.inference.job import PredictJob
+from vision_batch.inference.layout import Layout
+from vision_batch.inference.split import ROW, GatherActor, PredictActor, PreprocessActor
+from vision_batch.ledger.paths import LedgerPaths
+from vision_batch.ledger.plan import make_plan
+from vision_batch.ledger.state import Work
+from vision_batch.models.bundle import resolve_model
+from vision_batch.models.settings import ModelSettings
+from vision_batch.plugin import find_plugin
+from vision_batch.tasks.settings import TaskSettings
+
+CELL_ROWS, BATCH_ROWS = 64, 20
+GOOD = [20, 19, 20, 4, 20, 17]
+"""Images with pixels in each chunk of 101 rows: cells of 64 and 37, one image empty."""
+
+LAYOUT = Layout(
+    name="split",
+    reason="the test asks for it",
+    predictors=1,
+    cpus_per_predictor=1,
+    gpus_per_predictor=0,
+    preprocessors=1,
+    cpus_per_preprocessor=1,
+    decode_threads=2,
+    batch_rows=BATCH_ROWS,
+)
+
+
+@pytest.fixture(autouse=True)
+def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where an actor runs is Ray's to say; and what it sets in its process's environment is not left in ours."""
+    monkeypatch.setattr("vision_batch.inference.split.describe_worker", lambda device="cpu": {"device": device})
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def make_job(folder: Path, code: str = MODEL, labels: list[str] | None = None) -> PredictJob:
+    """One tar of 101 digits, number 25 empty."""
+    (folder / "model_code.py").write_text(code)
+    images = digits(101)
+    images[25] = b""
+    write_tar(folder / "data" / "a.tar", images)
+    return PredictJob(
+        paths=LedgerPaths(str(folder / "out")),
+        run_id="run",
+        definition="0" * 64,
+        input=InputSettings(uri=str(folder / "data"), format="webdataset"),
+        format="webdataset",
+        preprocess=PreprocessSettings(resize_px=(28, 24)),
+        function=None,
+        model=resolve_model(ModelSettings(source="python:model_code:build", labels=labels), folder),
+        task=TaskSettings(type="classification", top_k=2),
+        max_pixels=10**6,
+        precision="fp32",
+        cell_rows=CELL_ROWS,
+        batch_rows=BATCH_ROWS,
+        extra_fields=(),
+    )
+
+
+def works(job: PredictJob) -> list[Work]:
+    plan = make_plan(job.paths, job.input, format_named(job.format), cell_rows=job.cell_rows, write=False)
+    return [Work(shard=shard, done_cells=frozenset()) for shard in plan.shards]
+
+
+def preprocessed(job: PredictJob) -> list[pa.Table]:
+    batch = pa.table({"work": pa.array([pickle.dumps(work) for work in works(job)], pa.large_binary())})
+    return list(PreprocessActor(job, LAYOUT)(batch))
+
+
+def predicted(job: PredictJob) -> list[pa.Table]:
+    """Given to the predictor in one block, as Ray may merge them."""
+    return list(PredictActor(job, LAYOUT)(pa.concat_tables(preprocessed(job))))
+
+
+def gathered(job: PredictJob, rows: Iterable[pa.Table]) -> list[Event]:
+    actor = GatherActor(job)
+    return [event for row in rows for table in actor(row) for event in events_of(table)]
+
+
+def event_row(event: Event) -> pa.Table:
+    return pa.table({"event": [event.to_json()], "chunk": [None], "payload": [None]}, schema=ROW)
+
+
+def test_a_chunk_carries_its_pixels_and_nothing_more(tmp_path: Path) -> None:
+    rows = preprocessed(make_job(tmp_path))
+    assert [len(row["payload"][0].as_buffer()) for row in rows] == [good * 28 * 24 * 3 for good in GOOD]
+    assert all(row.schema == ROW and row.num_rows == 1 and row["event"].null_count == 1 for row in rows)
+
+
+@pytest.mark.parametrize("kind", ["shard_failed", "fatal"])
+def test_events_pass_the_later_actors_untouched(tmp_path: Path, kind: str) -> None:
+    job = make_job(tmp_path)
+    event = Event(kind=kind, shard="ünïcödé.tar", message="no way", worker={"host": "a"})
+    first, *_ = preprocessed(job)
+    _, passed, _ = PredictActor(job, LAYOUT)(pa.concat_tables([first, event_row(event), first]))
+    assert passed.equals(event_row(event))
+    assert gathered(job, [passed]) == [event]
+
+
+@pytest.mark.parametrize("seed", [None, 1, 2, 3])
+def test_chunks_in_any_order_and_twice_give_one_part_a_cell(tmp_path: Path, seed: int | None) -> None:
+    job = make_job(tmp_path)
+    rows = predicted(job)
+    if seed is not None:
+        rows += random.Random(seed).sample(rows, 3)
+        random.Random(seed).shuffle(rows)
+    events = gathered(job, rows)
+    assert {(event.cell, event.images) for event in events if event.kind == "part"} == {(0, 64), (1, 37)}
+    assert sum(event.images for event in events if event.kind == "progress") >= 101
+    parts = [pq.read_table(job.paths.part("a.tar", cell)) for cell in (0, 1)]
+    assert len(list((tmp_path / "out").glob("*.parquet"))) == 2
+    table = pa.concat_tables(parts)
+    assert table["row"].to_pylist() == list(range(101))
+    assert table["error_code"].to_pylist() == [None] * 25 + ["empty"] + [None] * 75
+    assert table["label"].null_count == 1
+
+
+def test_a_shard_that_failed_half_way_is_forgotten(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    first, *others = predicted(job)
+    failed = event_row(Event(kind="shard_failed", shard="a.tar"))
+    events = gathered(job, [first, failed, *others])
+    assert [event.cell for event in events if event.kind == "part"] == [1]
+
+
+def test_a_part_that_may_not_be_written_leaves_its_shard_undone(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    rows = predicted(job)
+    (tmp_path / "out").write_text("a file where the output's folder should be")
+    events = gathered(job, rows)
+    assert [event.shard for event in events if event.kind == "shard_failed"] == ["a.tar", "a.tar"]
+    assert not any(event.kind == "part" for event in events)
+
+
+class TestWhatEndsTheRun:
+    """Told by an event: an actor that raises is only born again."""
+
+    def test_a_model_that_cannot_be_loaded(self, tmp_path: Path) -> None:
+        (event,) = self.told(predicted(make_job(tmp_path, code="def build():\n    raise OSError('no weights')")))
+        assert "no weights" in event.message
+
+    def test_labels_that_do_not_fit(self, tmp_path: Path) -> None:
+        (event,) = self.told(predicted(make_job(tmp_path, labels=["a", "b"])))
+        assert "10 classes and model.labels has 2 names" in event.message
+
+    def test_a_plug_in_that_cannot_be_imported_on_the_worker(self, tmp_path: Path) -> None:
+        (tmp_path / "steps.py").write_text("import a_module_that_is_nowhere")
+        job = make_job(tmp_path)
+        job = replace(job, function=find_plugin("steps:invert", tmp_path, where="preprocess.function"))
+        (event,) = self.told(preprocessed(job))
+        assert "a_module_that_is_nowhere" in event.message
+
+    def test_a_plug_in_that_gives_images_of_different_sizes(self, tmp_path: Path) -> None:
+        (tmp_path / "steps.py").write_text("def cut(image):\n    return image[: 8 + image[16, 12, 0] // 16]")
+        job = replace(make_job(tmp_path), preprocess=PreprocessSettings())
+        job = replace(job, function=find_plugin("steps:cut", tmp_path, where="preprocess.function"))
+        *_, event = self.told(preprocessed(job))
+        assert "images of different sizes" in event.message
+
+    @staticmethod
+    def told(rows: list[pa.Table]) -> list[Event]:
+        """The different events among rows, all of which must be fatal."""
+        texts = dict.fromkeys(text for row in rows for text in row["event"].to_pylist() if text is not None)
+        events = [Event.from_json(text) for text in texts]
+        assert {event.kind for event in events} == {"fatal"}
+        return events
+
+
+def test_a_device_that_fails_takes_its_actor_with_it(tmp_path: Path) -> None:
+    code = MODEL.replace("return self.layers(images)", "raise RuntimeError('CUDA error: unspecified launch failure')")
+    with pytest.raises(DeviceError, match="unspecified launch failure"):
+        predicted(make_job(tmp_path, code=code))
