@@ -3,22 +3,25 @@
 import pytest
 
 from vision_batch.inference.bottleneck import find_bottleneck
-from vision_batch.inference.layout import Resources, choose_layout
+from vision_batch.inference.layout import Node, Resources, choose_layout
 from vision_batch.inference.settings import ComputeSettings
 
-JOINED = choose_layout(Resources(cpus=4), ComputeSettings())
+NODE = Resources(nodes=(Node(cpus=9),))
+JOINED = choose_layout(Resources(nodes=(Node(cpus=4),)), ComputeSettings(), shards=9, output_px=None)
 
 
 def test_it_is_the_stage_whose_workers_were_busiest() -> None:
     found = find_bottleneck({"read": 1, "decode": 36, "model": 5, "wait": 9}, JOINED, wall_s=10)
     assert found is not None
     assert found.stage == "decode"
-    assert found.shares == {"read": pytest.approx(0.1), "decode": pytest.approx(0.9), "model": pytest.approx(0.5)}
+    assert found.shares == {"read": pytest.approx(0.05), "decode": pytest.approx(0.9), "model": pytest.approx(0.5)}
     assert found.sentence().startswith("decode (busy 90 % of the time")
 
 
 def test_seconds_count_against_all_workers_of_a_stage() -> None:
-    layout = choose_layout(Resources(cpus=9), ComputeSettings(layout="split", predictors=1, preprocessors=2))
+    layout = choose_layout(
+        NODE, ComputeSettings(layout="split", predictors=1, preprocessors=2), shards=9, output_px=None
+    )
     found = find_bottleneck({"decode": 40, "model": 9}, layout, wall_s=10)
     assert found is not None
     assert found.shares["decode"] == pytest.approx(40 / (2 * layout.decode_threads * 10))

@@ -5,71 +5,104 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vision_batch.errors import SpecError
-from vision_batch.inference.layout import Resources, choose_layout
+from vision_batch.inference.layout import CHUNK_PIXEL_BYTES, Layout, Node, Resources, choose_layout
 from vision_batch.inference.settings import ComputeSettings
 
 
+def cluster(*nodes: tuple[int, int]) -> Resources:
+    """Nodes of (CPUs, GPUs)."""
+    return Resources(nodes=tuple(Node(cpus=cpus, gpus=gpus) for cpus, gpus in nodes))
+
+
+def choose(resources: Resources, shards: int = 1000, **compute: object) -> Layout:
+    return choose_layout(resources, ComputeSettings.model_validate(compute), shards=shards, output_px=(224, 224))
+
+
 def test_a_laptop_reads_decodes_and_predicts_in_one_process() -> None:
-    layout = choose_layout(Resources(cpus=2), ComputeSettings())
+    layout = choose(cluster((2, 0)))
     assert (layout.name, layout.predictors, layout.decode_threads) == ("joined", 1, 2)
 
 
 def test_many_cpus_make_several_predictors() -> None:
-    layout = choose_layout(Resources(cpus=32), ComputeSettings())
+    layout = choose(cluster((32, 0)))
     assert (layout.predictors, layout.cpus_per_predictor, layout.gpus_per_predictor) == (8, 4, 0)
 
 
+def test_few_shards_make_few_readers_with_more_cpus_each() -> None:
+    layout = choose(cluster((16, 0)), shards=1)
+    assert (layout.predictors, layout.decode_threads) == (1, 16)
+    assert choose(cluster((16, 0)), shards=1, layout="split").preprocessors == 1
+
+
 def test_every_gpu_has_one_predictor_with_its_share_of_cpus() -> None:
-    layout = choose_layout(Resources(cpus=64, gpus=4, gpu_node_cpus=64), ComputeSettings())
+    layout = choose(cluster((32, 2), (32, 2)))
     assert (layout.name, layout.predictors, layout.gpus_per_predictor, layout.decode_threads) == ("joined", 4, 1, 16)
 
 
+def test_an_actor_fits_on_one_node() -> None:
+    layout = choose(cluster((2, 0), (2, 0), (2, 0), (2, 0)))
+    assert (layout.predictors, layout.cpus_per_predictor) == (4, 2)
+
+
 def test_cpu_nodes_feed_gpus_that_have_too_few_cpus_beside_them() -> None:
-    layout = choose_layout(Resources(cpus=40, gpus=4, gpu_node_cpus=8), ComputeSettings())
-    assert layout.name == "split"
-    assert layout.preprocessors * layout.cpus_per_preprocessor + layout.predictors <= 40
+    layout = choose(cluster((8, 4), (16, 0), (16, 0)))
+    assert (layout.name, layout.predictors) == ("split", 4)
+    assert (layout.preprocessors, layout.cpus_per_preprocessor) == (9, 4)
     assert "cannot feed" in layout.reason
 
 
-def test_fractions_of_a_gpu_share_it() -> None:
-    layout = choose_layout(Resources(cpus=16, gpus=2, gpu_node_cpus=16), ComputeSettings(gpus_per_predictor=0.5))
-    assert (layout.predictors, layout.gpus_per_predictor) == (4, 0.5)
+def test_fractions_of_a_gpu_share_one_and_never_span_two() -> None:
+    assert choose(cluster((16, 2)), gpus_per_predictor=0.5).predictors == 4
+    assert choose(cluster((16, 2)), gpus_per_predictor=0.6).predictors == 2
 
 
 def test_what_the_spec_says_wins() -> None:
-    compute = ComputeSettings(layout="split", batch_size=7, preprocessors=2, predictors=1)
-    layout = choose_layout(Resources(cpus=8), compute)
+    layout = choose(cluster((8, 0)), layout="split", batch_size=7, preprocessors=2, predictors=1)
     assert (layout.name, layout.batch_rows, layout.preprocessors, layout.predictors) == ("split", 7, 2, 1)
 
 
+def test_the_pixels_of_a_chunk_stay_within_their_budget() -> None:
+    large = choose_layout(cluster((8, 1)), ComputeSettings(), shards=9, output_px=(2048, 2048))
+    assert large.batch_rows * 2048 * 2048 * 3 <= CHUNK_PIXEL_BYTES
+    assert choose_layout(cluster((8, 1)), ComputeSettings(), shards=9, output_px=(16384, 16384)).batch_rows == 1
+
+
 @pytest.mark.parametrize(
-    ("compute", "expected"),
+    ("resources", "compute", "expected"),
     [
-        (ComputeSettings(predictors=3), "at most 2"),
-        (ComputeSettings(gpus_per_predictor=1), "at most 0"),
-        (ComputeSettings(layout="split", predictors=2), "use layout: joined"),
-        (ComputeSettings(preprocessors=2), "at most 1"),
+        (cluster((2, 0)), {"predictors": 3}, "at most 2"),
+        (cluster((2, 0)), {"gpus_per_predictor": 1}, "at most 0"),
+        (cluster((8, 1), (8, 1)), {"gpus_per_predictor": 2}, "at most 1, which is what one node has"),
+        (cluster((2, 0)), {"layout": "split", "predictors": 2}, "use layout: joined"),
+        (cluster((2, 0)), {"preprocessors": 2}, "at most 1"),
+        (cluster((0, 0)), {}, "no CPU"),
     ],
 )
-def test_what_cannot_be_placed_is_refused(compute: ComputeSettings, expected: str) -> None:
+def test_what_cannot_be_placed_is_refused(resources: Resources, compute: dict[str, object], expected: str) -> None:
     with pytest.raises(SpecError, match=expected):
-        choose_layout(Resources(cpus=2), compute)
+        choose(resources, **compute)
 
 
-@given(st.integers(2, 512), st.integers(0, 32), st.data())
-def test_no_layout_asks_for_more_than_there_is(cpus: int, gpus: int, data: st.DataObject) -> None:
-    beside = data.draw(st.integers(min(cpus, gpus), cpus)) if gpus else 0
-    resources = Resources(cpus=cpus, gpus=gpus, gpu_node_cpus=beside)
-    layout = choose_layout(resources, ComputeSettings())
-    reserved = layout.predictors * layout.cpus_per_predictor + layout.preprocessors * layout.cpus_per_preprocessor
-    assert reserved <= max(cpus, layout.predictors)
-    assert layout.predictors * layout.gpus_per_predictor <= gpus
+@given(
+    st.lists(st.tuples(st.integers(1, 64), st.integers(0, 8)), min_size=1, max_size=6),
+    st.sampled_from(["auto", "joined", "split"]),
+    st.integers(1, 100),
+)
+def test_every_actor_of_a_layout_has_a_place(nodes: list[tuple[int, int]], name: str, shards: int) -> None:
+    try:
+        layout = choose(cluster(*nodes), shards=shards, layout=name)
+    except SpecError:
+        assert name == "split"
+        return
+    free = sorted(([cpus, gpus] for cpus, gpus in nodes), key=lambda node: (node[1], node[0]), reverse=True)
+
+    def place(cpus: int, gpus: float) -> bool:
+        node = next((node for node in free if node[0] >= cpus and node[1] >= gpus), None)
+        if node is not None:
+            node[0] -= cpus
+            node[1] -= gpus
+        return node is not None
+
     assert layout.predictors >= 1
-
-
-def test_no_more_readers_than_shards() -> None:
-    joined = choose_layout(Resources(cpus=32), ComputeSettings())
-    assert joined.for_shards(3).predictors == 3
-    split = choose_layout(Resources(cpus=32), ComputeSettings(layout="split"))
-    assert split.for_shards(1).preprocessors == 1
-    assert split.for_shards(1).predictors == split.predictors
+    assert all(place(layout.cpus_per_predictor, layout.gpus_per_predictor) for _ in range(layout.predictors))
+    assert all(place(layout.cpus_per_preprocessor, 0) for _ in range(layout.preprocessors))

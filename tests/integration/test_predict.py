@@ -171,11 +171,34 @@ def test_an_image_that_fails_in_the_model_costs_one_row(job: MakeJob, ray_addres
     assert (row["error_code"], row["width"], row["error"]) == ("model_error", 32, "ValueError: black")
 
 
-def test_a_model_that_fails_on_everything_ends_the_run(job: MakeJob, ray_address: str) -> None:
+@pytest.mark.parametrize("layout", ["joined", "split"])
+@pytest.mark.parametrize("shards", [1, 12])
+def test_a_model_that_fails_on_everything_ends_the_run(
+    job: MakeJob, ray_address: str, layout: str, shards: int
+) -> None:
     it = job(code=MODEL.replace("return self.layers(images)", "raise ValueError('never works')"))
-    write_tar(it.data / "a.tar", digits(300))
+    for number in range(shards):
+        write_tar(it.data / f"{number}.tar", digits(240 // shards))
     with pytest.raises(ModelError, match=r"every image of the first 3 batches.*never works"):
-        it.run(ray_address, "compute.batch_size=20")
+        it.run(ray_address, "compute.batch_size=20", f"compute.layout={layout}")
+    assert list(it.output.glob("*.parquet")) == []
+    it.folder.joinpath("model_code.py").write_text(MODEL)
+    assert it.run(ray_address).images_ok == 240
+
+
+@pytest.mark.parametrize("layout", ["joined", "split"])
+def test_too_few_batches_to_blame_the_model_get_their_rows(job: MakeJob, ray_address: str, layout: str) -> None:
+    it = job(code=MODEL.replace("return self.layers(images)", "raise ValueError('never works')"))
+    write_folder(it.data, digits(10))
+    summary = it.run(ray_address, f"compute.layout={layout}")
+    assert (summary.status, summary.failures) == ("done", {"model_error": 10})
+
+
+def test_an_image_that_kills_its_worker_does_not_do_so_for_ever(job: MakeJob, ray_address: str) -> None:
+    it = job(code=MODEL.replace("return self.layers(images)", "import os; os.kill(os.getpid(), 9)"))
+    write_folder(it.data, digits(10))
+    with pytest.raises(EngineError):
+        it.run(ray_address)
     assert list(it.output.glob("*.parquet")) == []
 
 

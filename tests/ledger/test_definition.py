@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vision_batch.errors import DefinitionError, LedgerError
-from vision_batch.ledger.definition import Definition, claim_definition, read_definition
+from vision_batch.ledger.definition import Definition, claim_definition, read_definition, release_definition
 from vision_batch.ledger.paths import LedgerPaths
 
 FACTS = {
@@ -89,3 +89,14 @@ def test_an_edited_definition_is_noticed(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace("224", "288"))
     with pytest.raises(LedgerError, match="digest differs"):
         read_definition(paths)
+
+
+def test_an_output_without_a_part_can_be_given_back(tmp_path: Path) -> None:
+    paths = LedgerPaths(str(tmp_path))
+    claim_definition(paths, Definition({"seed": 1}))
+    release_definition(paths)
+    claim_definition(paths, Definition({"seed": 2}))
+    (tmp_path / paths.part_name("s", 0)).write_bytes(b"a part")
+    release_definition(paths)
+    with pytest.raises(DefinitionError):
+        claim_definition(paths, Definition({"seed": 1}))

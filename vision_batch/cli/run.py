@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 import signal
 from collections.abc import Iterator
@@ -85,7 +86,8 @@ def print_summary(summary: RunSummary) -> None:
 
 def query_command(output: str) -> str:
     """A line for the shell that shows the table."""
-    table = f"{output.rstrip('/')}/*.parquet".replace("'", "''")
+    folder = re.sub(r"([*?\[])", r"[\1]", output.rstrip("/"))  # DuckDB takes the path for a pattern
+    table = f"{folder}/*.parquet".replace("'", "''")
     query = f"SELECT * FROM '{table}' LIMIT 10"
     return f"python -c {shlex.quote(f'import duckdb; print(duckdb.sql({query!r}))')}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,7 +14,10 @@ from contextlib import contextmanager, nullcontext
 import ray
 
 from vision_batch.errors import Problem, SpecError
-from vision_batch.inference.layout import Resources
+from vision_batch.inference.layout import Node, Resources
+
+PROBE_S = 5.0
+"""How long the port of a cluster may take to answer."""
 
 
 @contextmanager
@@ -23,6 +27,8 @@ def connected(address: str | None, *, verbose: bool = False) -> Iterator[Resourc
     `address` is what Ray takes: `host:port`, `ray://…`, or `auto` for the cluster of this node. SpecError when nothing
     answers there.
     """
+    if address is not None:
+        _probe(address)
     level = logging.INFO if verbose else logging.ERROR
     logging.getLogger("ray").setLevel(level)
     terminate = signal.getsignal(signal.SIGTERM)
@@ -64,9 +70,17 @@ def _muted() -> Iterator[None]:
 
 def cluster_resources() -> Resources:
     """What the live nodes of the connected cluster have together."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    return Resources(
-        cpus=int(sum(node.get("CPU", 0) for node in nodes)),
-        gpus=int(sum(node.get("GPU", 0) for node in nodes)),
-        gpu_node_cpus=int(sum(node.get("CPU", 0) for node in nodes if node.get("GPU", 0))),
-    )
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    return Resources(nodes=tuple(Node(cpus=int(has.get("CPU", 0)), gpus=int(has.get("GPU", 0))) for has in alive))
+
+
+def _probe(address: str) -> None:
+    """SpecError when nothing listens at host:port: Ray itself would wait for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_S).close()
+    except OSError as error:
+        found = f"nothing that answers at {address} ({error.strerror or error})"
+        raise SpecError(Problem("--address", found, "host:port of a running Ray, or auto")) from error

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from itertools import takewhile
 from pathlib import Path
 
-from vision_batch.inference.layout import Resources
+from vision_batch.inference.layout import Node, Resources
 
 NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
 
@@ -16,5 +17,6 @@ def machine_resources() -> Resources:
     gpus = len(list(NVIDIA_GPUS.iterdir())) if NVIDIA_GPUS.is_dir() else 0
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        gpus = min(gpus, len([device for device in visible.split(",") if device not in ("", "-1")]))
-    return Resources(cpus=cpus, gpus=gpus, gpu_node_cpus=cpus if gpus else 0)
+        shown = list(takewhile(lambda device: device not in ("", "-1", "NoDevFiles"), visible.split(",")))
+        gpus = min(gpus, len(shown))  # CUDA ignores what follows an invalid one
+    return Resources(nodes=(Node(cpus=cpus, gpus=gpus),))

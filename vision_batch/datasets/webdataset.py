@@ -81,6 +81,10 @@ def _columns(shard: Shard, settings: InputSettings) -> TarColumns:
     )
 
 
+PARQUET_DEFAULT = "image"
+"""The default column of Parquet input; a spec that spells it out means the default here too."""
+
+
 def _image_extensions(settings: InputSettings) -> frozenset[str]:
-    column = DEFAULT_EXTENSIONS if settings.image_column is None else settings.image_column
+    column = DEFAULT_EXTENSIONS if settings.image_column in (None, PARQUET_DEFAULT) else settings.image_column
     return frozenset(part.strip().lower().lstrip(".") for part in column.split(";")) - {""}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vision_batch.inference.layout import Layout
+from vision_batch.inference.layout import CONCURRENT_CALLS, Layout
 
 _ADVICE = {
     "read": "storage or network limits it: more actors read more shards at once",
@@ -46,7 +46,7 @@ def _workers(layout: Layout) -> dict[str, int]:
     """How many of each stage can be busy at the same time."""
     readers = layout.predictors if layout.name == "joined" else layout.preprocessors
     return {
-        "read": readers,
+        "read": readers * (CONCURRENT_CALLS if layout.name == "joined" else 1),
         "decode": readers * layout.decode_threads,
         "model": layout.predictors,
         "postprocess": layout.predictors,

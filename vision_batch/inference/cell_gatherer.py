@@ -56,7 +56,7 @@ class CellGatherer:
         return WholeCell(shard=place.shard, version=place.version, cell=place.cell, last=cell.last_cell, table=table)
 
     def forget(self, shard: str) -> None:
-        """Drops the unfinished cells of a shard that could not be read to its end."""
+        """Drops the unfinished cells of a shard that could not be read to its end; whole ones may still come."""
         self._open = {key: cell for key, cell in self._open.items() if key[0] != shard}
 
 

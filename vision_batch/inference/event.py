@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Kind = Literal["progress", "part", "shard_failed", "fatal"]
+Kind = Literal["progress", "part", "withheld", "shard_failed", "fatal"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +18,9 @@ class Event:
     """One fact from an actor.
 
     progress      `images` more rows were predicted, of which `errors` by code; `seconds` by stage since the last event
-    part          the part of one cell is committed
+    part          the part of one cell, of `images` rows, is committed; `last` if it is its shard's last
+    withheld      `batches` more batches of which every image failed in the model, and none has worked yet: their cells
+                  are not committed; `message` is the last failure
     shard_failed  the storage did not let `shard` be finished, because of `message`; it stays undone
     fatal         the run cannot go on, because of `message`
 
@@ -28,7 +30,9 @@ class Event:
     kind: Kind
     shard: str = ""
     cell: int = 0
+    last: bool = False
     images: int = 0
+    batches: int = 0
     errors: Mapping[str, int] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     message: str = ""

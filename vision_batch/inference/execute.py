@@ -13,16 +13,26 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import ray
 import ray.data
+from ray.data.exceptions import ExecutionTimeoutError, SystemException
 
 from vision_batch.errors import EngineError
 from vision_batch.inference.event import Event, events_of
-from vision_batch.inference.joined import CONCURRENT_CALLS, JoinedActor
+from vision_batch.inference.joined import JoinedActor
+from vision_batch.inference.layout import CONCURRENT_CALLS
 from vision_batch.inference.split import GatherActor, PredictActor, PreprocessActor
 
 if TYPE_CHECKING:
     from vision_batch.inference.job import PredictJob
     from vision_batch.inference.layout import Layout
     from vision_batch.ledger.state import Work
+
+
+RAY_ADVICE = "Failed to apply UDF transform"
+"""Where Ray Data begins to advise, after the cause, how to configure it."""
+
+DEATHS = 4
+"""How often an actor may die before its pass ends: an image that kills its worker must not do so for ever."""
+BOUNDED: dict[str, Any] = {"max_restarts": DEATHS, "max_task_retries": DEATHS}
 
 
 def execute(job: PredictJob, layout: Layout, works: Sequence[Work]) -> Generator[Event, None, None]:
@@ -33,8 +43,8 @@ def execute(job: PredictJob, layout: Layout, works: Sequence[Work]) -> Generator
     _configure()
     reason = None
     try:
-        yield from _stream(job, layout.for_shards(len(works)), works)
-    except ray.exceptions.RayError as error:
+        yield from _stream(job, layout, works)
+    except (ray.exceptions.RayError, SystemException, ExecutionTimeoutError) as error:
         reason = _reason(error)
     finally:
         gc.collect()  # actors live as long as something refers to them, and they hold what the next pass needs
@@ -59,6 +69,7 @@ def _configure() -> None:
     context.target_max_block_size = 1  # bytes: every row that an actor yields leaves it at once
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what fails is told once, in our own words
     warnings.filterwarnings("ignore", message="The minimum number of concurrent actors")  # few chunks are no mistake
+    warnings.filterwarnings("ignore", message=".*ray_remote_args")  # there is no other way yet to bound restarts
 
 
 def _joined(dataset: ray.data.Dataset, job: PredictJob, layout: Layout) -> ray.data.Dataset:
@@ -72,6 +83,7 @@ def _joined(dataset: ray.data.Dataset, job: PredictJob, layout: Layout) -> ray.d
         ),
         num_cpus=layout.cpus_per_predictor,
         num_gpus=layout.gpus_per_predictor,
+        **BOUNDED,
     )
 
 
@@ -84,6 +96,7 @@ def _split(dataset: ray.data.Dataset, job: PredictJob, layout: Layout) -> ray.da
             fn_constructor_args=(job, layout),
             compute=ray.data.ActorPoolStrategy(size=layout.preprocessors),
             num_cpus=layout.cpus_per_preprocessor,
+            **BOUNDED,
         )
         .map_batches(
             PredictActor,
@@ -93,6 +106,7 @@ def _split(dataset: ray.data.Dataset, job: PredictJob, layout: Layout) -> ray.da
             compute=ray.data.ActorPoolStrategy(size=layout.predictors),
             num_cpus=layout.cpus_per_predictor,
             num_gpus=layout.gpus_per_predictor,
+            **BOUNDED,
         )
         .map_batches(
             GatherActor,
@@ -101,6 +115,7 @@ def _split(dataset: ray.data.Dataset, job: PredictJob, layout: Layout) -> ray.da
             fn_constructor_args=(job,),
             compute=ray.data.ActorPoolStrategy(size=1),
             num_cpus=0,
+            **BOUNDED,
         )
     )
 
@@ -111,6 +126,6 @@ def _reason(error: BaseException) -> str:
     text = type(error).__name__
     while said is not None:
         if str(said).strip():
-            text = f"{type(said).__name__}: {' '.join(str(said).split())[-600:]}"
+            text = f"{type(said).__name__}: {' '.join(str(said).split(RAY_ADVICE)[0].split())[-600:]}"
         said = getattr(said, "cause", None) or said.__cause__
     return text

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class PredictJob:
     """One run of a predict spec against one output.
 
-    `definition` is a digest; `precision` is resolved, never auto. `row_limits` bounds the rows of shards, by key, when
-    a spec is tried on its first images only.
+    `definition` is a digest; `precision` is resolved, never auto. `proven` says that the model is known to work.
+    `row_limits` bounds the rows of shards, by key, when a spec is tried on its first images only.
     """
 
     paths: LedgerPaths
@@ -38,4 +38,5 @@ class PredictJob:
     cell_rows: int
     batch_rows: int
     extra_fields: tuple[pa.Field, ...]
+    proven: bool = False
     row_limits: dict[str, int] | None = None

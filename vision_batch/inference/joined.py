@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import threading
 from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +14,7 @@ from vision_batch.inference.cell_gatherer import CellGatherer, WholeCell, commit
 from vision_batch.inference.event import Event
 from vision_batch.inference.stopwatch import Stopwatch
 from vision_batch.inference.worker import (
+    BIRTH_FAILURES,
     BROKEN,
     UNDONE,
     calm_openmp,
@@ -32,8 +34,8 @@ if TYPE_CHECKING:
 CHUNKS_PER_EVENT = 8
 """How many chunks share one progress event: a few events a second, whatever the speed."""
 
-CONCURRENT_CALLS = 2
-"""Shards in work at once in one actor: while one ends or waits for storage, the other keeps the device busy."""
+COMMITS_WAITING = 2
+"""Whole cells of one call that may wait for the storage; more would let a slow output fill the memory."""
 
 
 class JoinedActor:
@@ -42,6 +44,8 @@ class JoinedActor:
     def __init__(self, job: PredictJob, layout: Layout) -> None:
         self._job = job
         self._writer = ThreadPoolExecutor(1, "write")
+        self._withheld: list[WholeCell] = []
+        self._lock = threading.Lock()
         calm_openmp()
         self._worker = describe_worker()
         self._broken: str | None = None
@@ -49,7 +53,7 @@ class JoinedActor:
             self._decoder = make_decoder(job, layout.decode_threads)
             self._model = make_model_stage(job, layout.decode_threads)
             self._worker = describe_worker(self._model.device)
-        except BROKEN as error:  # told by the first call: an actor that dies at its birth is only born again
+        except BIRTH_FAILURES as error:
             self._broken = str(error)
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
@@ -65,12 +69,11 @@ class JoinedActor:
             yield from self._predict(work, Stopwatch())
         except UNDONE as error:
             yield Event(kind="shard_failed", shard=work.shard.key, message=str(error), worker=self._worker)
-        except ModelError as error:
+        except BROKEN as error:
             yield Event(kind="fatal", shard=work.shard.key, message=str(error), worker=self._worker)
 
     def _predict(self, work: Work, watch: Stopwatch) -> Iterator[Event]:
         gatherer = CellGatherer()
-        withheld: list[WholeCell] = []
         commits: deque[Future[Event]] = deque()
         images, errors = 0, Counter[str]()
         for number, decoded in enumerate(decoded_chunks(self._job, work, self._decoder, watch)):
@@ -79,25 +82,37 @@ class JoinedActor:
             errors.update(error_counts(predicted.table))
             cell = gatherer.add(predicted)
             if cell is not None:
-                withheld.append(cell)
-            if not self._model.suspect:
-                commits.extend(self._commit(withheld, watch))
+                self._withhold(cell)
+            commits.extend(self._writer.submit(self._write, whole, watch) for whole in self._release())
+            while commits and (commits[0].done() or len(commits) > COMMITS_WAITING):
+                yield commits.popleft().result()
             if number % CHUNKS_PER_EVENT == 0:
                 yield self._progress(work, images, errors, watch)
                 images, errors = 0, Counter()
-        commits.extend(self._commit(withheld, watch))
-        for commit in commits:
-            yield commit.result()
+        while commits:
+            yield commits.popleft().result()
+        batches, message = self._model.take_failed_batches() if self._model.suspect else (0, "")
+        if batches:
+            yield Event(kind="withheld", batches=batches, message=message, worker=self._worker)
         yield self._progress(work, images, errors, watch)
 
-    def _commit(self, cells: list[WholeCell], watch: Stopwatch) -> Iterator[Future[Event]]:
-        """Starts writing the cells, off the path of the next batch, and empties the list."""
-        while cells:
-            yield self._writer.submit(self._write, cells.pop(0), watch)
+    def _withhold(self, cell: WholeCell) -> None:
+        with self._lock:
+            self._withheld.append(cell)
+
+    def _release(self) -> list[WholeCell]:
+        """The cells of any call that may be committed: none while every image so far has failed in the model."""
+        with self._lock:
+            if self._model.suspect:
+                return []
+            cells, self._withheld = self._withheld, []
+            return cells
 
     def _write(self, cell: WholeCell, watch: Stopwatch) -> Event:
         record = commit_cell(self._job, cell, watch)
-        return Event(kind="part", shard=cell.shard, cell=cell.cell, images=record.rows, worker=self._worker)
+        return Event(
+            kind="part", shard=cell.shard, cell=cell.cell, last=cell.last, images=record.rows, worker=self._worker
+        )
 
     def _progress(self, work: Work, images: int, errors: Counter[str], watch: Stopwatch) -> Event:
         return Event(

@@ -2,27 +2,46 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from vision_batch.errors import Problem, SpecError
 from vision_batch.inference.settings import ComputeSettings
 
 CPU_BATCH_ROWS = 128
 GPU_BATCH_ROWS = 256
+CHUNK_PIXEL_BYTES = 64 << 20
+"""What the pixels of a chunk may take where `batch_size` is auto; four times as much where the spec gives it."""
 CPUS_PER_CPU_PREDICTOR = 4
 """Threads of one process share the interpreter lock: beyond about this many, another process serves better."""
+CPUS_PER_PREPROCESSOR = 4
+CONCURRENT_CALLS = 2
+"""Shards in work at once in one actor: while one ends or waits for storage, the other keeps the device busy."""
 CPUS_TO_FEED_A_GPU = 6
 """Decoding 500x375 JPEGs gives about 1,000 images/s and core; a small model on a current GPU takes several thousand."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Resources:
-    """What the machine or the cluster has. `gpu_node_cpus` are the CPUs of the nodes that have GPUs."""
+class Node:
+    """What Ray can reserve on one machine."""
 
     cpus: int
     gpus: int = 0
-    gpu_node_cpus: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What the machine or the cluster has. An actor lies on one node."""
+
+    nodes: tuple[Node, ...]
+
+    @property
+    def cpus(self) -> int:
+        return sum(node.cpus for node in self.nodes)
+
+    @property
+    def gpus(self) -> int:
+        return sum(node.gpus for node in self.nodes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +50,7 @@ class Layout:
 
     joined: every predictor reads, decodes in `decode_threads` threads and predicts.
     split: `preprocessors` read and decode, in `decode_threads` threads each; predictors only predict.
+    `batch_rows` images make a chunk, and what the model is given at once.
     """
 
     name: str
@@ -43,25 +63,24 @@ class Layout:
     decode_threads: int
     batch_rows: int
 
-    def for_shards(self, shards: int) -> Layout:
-        """The same with no more reading actors than there are shards to read."""
-        if self.name == "joined":
-            return replace(self, predictors=min(self.predictors, shards))
-        return replace(self, preprocessors=min(self.preprocessors, shards))
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+def choose_layout(
+    resources: Resources, compute: ComputeSettings, *, shards: int, output_px: tuple[int, int] | None
+) -> Layout:
+    """The layout for `shards` shards to do on these resources; what the spec says outright wins.
 
-
-def choose_layout(resources: Resources, compute: ComputeSettings) -> Layout:
-    """The layout for these resources; what the spec says outright wins. SpecError for what cannot be placed."""
-    gpus_each = _gpus_per_predictor(resources, compute)
-    predictors = _predictors(resources, compute, gpus_each)
-    name, reason = _name(resources, compute, predictors, gpus_each)
-    batch_rows = compute.batch_size if compute.batch_size != "auto" else GPU_BATCH_ROWS if gpus_each else CPU_BATCH_ROWS
+    `output_px` is the height and width that every image gets, None where nobody knows. No more actors read than there
+    are shards. SpecError for what cannot be placed.
+    """
+    gpus_each = _gpus_each(resources, compute)
+    nodes = [node for node in resources.nodes if node.cpus and (node.gpus >= gpus_each or not gpus_each)]
+    most = sum(_fits(node, 1, gpus_each) for node in nodes)
+    predictors = _predictors(compute, nodes, gpus_each, most)
+    name, reason = _name(resources, compute, nodes, predictors, gpus_each)
+    batch_rows = _batch_rows(compute, bool(gpus_each), output_px)
     if name == "joined":
-        cpus = resources.gpu_node_cpus if gpus_each and resources.gpu_node_cpus else resources.cpus
-        each = max(1, cpus // predictors)
+        predictors = min(predictors, max(1, shards))
+        each = _cpus_each(nodes, predictors, gpus_each)
         return Layout(
             name=name,
             reason=reason,
@@ -73,78 +92,103 @@ def choose_layout(resources: Resources, compute: ComputeSettings) -> Layout:
             decode_threads=each,
             batch_rows=batch_rows,
         )
-    preprocessors, cpus_each = _preprocessors(resources, compute, predictors)
+    preprocessors, each = _preprocessors(resources, compute, nodes, predictors, gpus_each)
     return Layout(
         name=name,
         reason=reason,
         predictors=predictors,
         cpus_per_predictor=1,
         gpus_per_predictor=gpus_each,
-        preprocessors=preprocessors,
-        cpus_per_preprocessor=cpus_each,
-        decode_threads=cpus_each if gpus_each else cpus_each + 1,
+        preprocessors=min(preprocessors, max(1, shards)),
+        cpus_per_preprocessor=each,
+        decode_threads=each if gpus_each else each + 1,
         batch_rows=batch_rows,
     )
 
 
-def _gpus_per_predictor(resources: Resources, compute: ComputeSettings) -> float:
+def _fits(node: Node, cpus_each: int, gpus_each: float) -> int:
+    """How many predictors of this size one node holds."""
+    if not gpus_each:
+        return node.cpus // cpus_each
+    # Ray gives a fraction of one GPU, never parts of two: two predictors of 0.6 need two GPUs
+    by_gpus = node.gpus * int(1 / gpus_each) if gpus_each < 1 else int(node.gpus // gpus_each)
+    return min(node.cpus // cpus_each, by_gpus)
+
+
+def _cpus_each(nodes: Sequence[Node], predictors: int, gpus_each: float) -> int:
+    """The most CPUs that each of so many predictors can have."""
+    largest = max(node.cpus for node in nodes)
+    return next(
+        (cpus for cpus in range(largest, 1, -1) if sum(_fits(node, cpus, gpus_each) for node in nodes) >= predictors), 1
+    )
+
+
+def _gpus_each(resources: Resources, compute: ComputeSettings) -> float:
+    if not any(node.cpus for node in resources.nodes):
+        raise SpecError(Problem("resources", "no CPU that Ray may use", "at least one"))
+    largest = max(node.gpus for node in resources.nodes)
     if compute.gpus_per_predictor == "auto":
-        return 1.0 if resources.gpus else 0.0
-    if compute.gpus_per_predictor > resources.gpus:
-        raise SpecError(
-            Problem(
-                "compute.gpus_per_predictor",
-                f"{compute.gpus_per_predictor:g}",
-                f"at most {resources.gpus}, which is what Ray finds here",
-            )
-        )
+        return 1.0 if any(node.gpus and node.cpus for node in resources.nodes) else 0.0
+    if compute.gpus_per_predictor > largest:
+        expected = f"at most {largest}, which is what one node has here"
+        raise SpecError(Problem("compute.gpus_per_predictor", f"{compute.gpus_per_predictor:g}", expected))
     return float(compute.gpus_per_predictor)
 
 
-def _predictors(resources: Resources, compute: ComputeSettings, gpus_each: float) -> int:
-    most = int(resources.gpus / gpus_each) if gpus_each else resources.cpus
-    if compute.predictors != "auto":
-        if compute.predictors > most:
-            what = f"{resources.gpus} GPUs at {gpus_each:g} each" if gpus_each else f"{resources.cpus} CPUs"
-            raise SpecError(Problem("compute.predictors", str(compute.predictors), f"at most {most}: there are {what}"))
-        return compute.predictors
-    return most if gpus_each else max(1, resources.cpus // CPUS_PER_CPU_PREDICTOR)
+def _predictors(compute: ComputeSettings, nodes: Sequence[Node], gpus_each: float, most: int) -> int:
+    if compute.predictors == "auto":
+        return most if gpus_each else sum(max(1, node.cpus // CPUS_PER_CPU_PREDICTOR) for node in nodes)
+    if compute.predictors > most:
+        have = f"{sum(node.cpus for node in nodes)} CPUs"
+        if gpus_each:
+            have += f" and {sum(node.gpus for node in nodes)} GPUs, {gpus_each:g} each"
+        raise SpecError(Problem("compute.predictors", str(compute.predictors), f"at most {most}: there are {have}"))
+    return compute.predictors
 
 
-def _name(resources: Resources, compute: ComputeSettings, predictors: int, gpus_each: float) -> tuple[str, str]:
+def _name(
+    resources: Resources, compute: ComputeSettings, nodes: Sequence[Node], predictors: int, gpus_each: float
+) -> tuple[str, str]:
     if compute.layout != "auto":
         return compute.layout, "the spec asks for it"
     if compute.preprocessors != "auto":
         return "split", "the spec asks for preprocessors"
     if not gpus_each:
         return "joined", "without GPUs every CPU decodes and predicts best in one process"
-    beside = resources.gpu_node_cpus / predictors
-    elsewhere = resources.cpus - resources.gpu_node_cpus
+    beside = sum(node.cpus for node in nodes) / predictors
+    elsewhere = resources.cpus - sum(node.cpus for node in nodes)
     if beside < CPUS_TO_FEED_A_GPU and elsewhere > 0:
         return "split", f"{beside:.3g} CPUs beside a predictor cannot feed it, and {elsewhere} CPUs are on other nodes"
     return "joined", f"{beside:.3g} CPUs beside each predictor; only predictions leave its process"
 
 
-def _preprocessors(resources: Resources, compute: ComputeSettings, predictors: int) -> tuple[int, int]:
-    """How many preprocessors, and how many CPUs each. Predictors take one CPU each."""
-    free = resources.cpus - predictors
-    if free < 1:
-        raise SpecError(
-            Problem(
-                "compute.layout",
-                f"split with {resources.cpus} CPUs and {predictors} predictors",
-                "at least one CPU more than predictors; use layout: joined here",
-            )
-        )
+def _batch_rows(compute: ComputeSettings, on_gpu: bool, output_px: tuple[int, int] | None) -> int:
+    is_auto = compute.batch_size == "auto"
+    rows = (GPU_BATCH_ROWS if on_gpu else CPU_BATCH_ROWS) if compute.batch_size == "auto" else compute.batch_size
+    if output_px is None:
+        return rows
+    budget = CHUNK_PIXEL_BYTES if is_auto else 4 * CHUNK_PIXEL_BYTES
+    return max(1, min(rows, budget // (3 * output_px[0] * output_px[1])))
+
+
+def _preprocessors(
+    resources: Resources, compute: ComputeSettings, nodes: Sequence[Node], predictors: int, gpus_each: float
+) -> tuple[int, int]:
+    """How many preprocessors, and how many CPUs each, beside predictors that take one CPU each."""
+    free, left = [], predictors
+    for node in sorted(resources.nodes, key=lambda node: (node.gpus, node.cpus), reverse=True):
+        here = min(left, _fits(node, 1, gpus_each)) if node in nodes else 0
+        left -= here
+        free.append(node.cpus - here)
+    if sum(free) < 1:
+        found = f"split with {resources.cpus} CPUs and {predictors} predictors"
+        expected = "at least one CPU more than predictors; use layout: joined here"
+        raise SpecError(Problem("compute.layout", found, expected))
     if compute.preprocessors == "auto":
-        each = min(4, free)
-        return free // each, each
-    if compute.preprocessors > free:
-        raise SpecError(
-            Problem(
-                "compute.preprocessors",
-                str(compute.preprocessors),
-                f"at most {free}: one CPU each beside the predictors",
-            )
-        )
-    return compute.preprocessors, free // compute.preprocessors
+        each = min(CPUS_PER_PREPROCESSOR, max(free))
+        return sum(cpus // each for cpus in free), each
+    if compute.preprocessors > sum(free):
+        expected = f"at most {sum(free)}: one CPU each beside the predictors"
+        raise SpecError(Problem("compute.preprocessors", str(compute.preprocessors), expected))
+    wanted = compute.preprocessors
+    return wanted, next(cpus for cpus in range(max(free), 0, -1) if sum(c // cpus for c in free) >= wanted)

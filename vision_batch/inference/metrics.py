@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import time
 from collections import Counter
-from collections.abc import Mapping
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -43,7 +42,7 @@ class Metrics:
             self._images[period] += event.images
         for code, count in event.errors.items():
             self._failures[period, code] += count
-        worker = _name(event.worker)
+        worker = " ".join(f"{key}={value}" for key, value in event.worker.items())
         for stage, seconds in event.seconds.items():
             self._stages[worker, stage] += seconds  # type: ignore[assignment]
 
@@ -66,10 +65,6 @@ class Metrics:
         _put(join(folder, "throughput.parquet"), pa.Table.from_pylist(throughput, THROUGHPUT))
         _put(join(folder, "stages.parquet"), pa.Table.from_pylist(stages, STAGES))
         _put(join(folder, "failures.parquet"), pa.Table.from_pylist(failures, FAILURES))
-
-
-def _name(worker: Mapping[str, str]) -> str:
-    return " ".join(f"{key}={value}" for key, value in worker.items())
 
 
 def _put(uri: str, table: pa.Table) -> None:

@@ -25,10 +25,13 @@ FATAL_BATCHES = 3
 class ModelStage:
     """Predicts chunks with one model on one device; concurrent calls take turns on the device.
 
-    `suspect` is true while every image so far has failed: what was computed should not be committed yet.
+    `suspect` is true while every image so far has failed: what was computed should not be committed yet. `proven` says
+    that the model has worked before, so that what fails now is the images' fault.
     """
 
-    def __init__(self, predictor: Predictor, task: Task, schema: pa.Schema, threads: int) -> None:
+    def __init__(
+        self, predictor: Predictor, task: Task, schema: pa.Schema, *, threads: int, proven: bool = False
+    ) -> None:
         self._predictor = predictor
         self._threads = threads
         self._task = task
@@ -36,7 +39,9 @@ class ModelStage:
         self._no_columns = [pa.array([], field.type) for field in task.fields()]
         self._lock = threading.Lock()
         self._failed_batches = 0
-        self._proven = False
+        self._reported_batches = 0
+        self._last_failure = ""
+        self._proven = proven
 
     @property
     def device(self) -> str:
@@ -47,6 +52,13 @@ class ModelStage:
     def suspect(self) -> bool:
         return not self._proven and self._failed_batches > 0
 
+    def take_failed_batches(self) -> tuple[int, str]:
+        """How many batches failed wholly since the last call of this, and the last reason."""
+        with self._lock:
+            count = self._failed_batches - self._reported_batches
+            self._reported_batches = self._failed_batches
+            return count, self._last_failure
+
     def __call__(self, chunk: DecodedChunk, watch: Stopwatch) -> PredictedChunk:
         """One chunk's rows. Raises ModelError when the model itself is at fault, DeviceError when the device is."""
         good = list(chunk.good)
@@ -56,7 +68,7 @@ class ModelStage:
             with self._lock:
                 self._limit_threads()
                 columns, failures = self._span(chunk.pixels, sizes, watch)
-            self._judge(len(failures) == len(good), failures)
+                self._judge(len(failures) == len(good), failures)
             for position, error in failures.items():
                 chunk.rows[good[position]].fail(error)
             good = [i for position, i in enumerate(good) if position not in failures]
@@ -78,7 +90,7 @@ class ModelStage:
         try:
             with watch.time("model"):
                 outputs = self._predictor(pixels)
-        except (ModelError, DeviceError):
+        except (ModelError, DeviceError, MemoryError):
             raise
         except Exception as error:  # noqa: BLE001 - the model is foreign code, and this is the one-image boundary
             if len(pixels) > 1:
@@ -110,11 +122,17 @@ class ModelStage:
             self._proven = True
         elif not self._proven:
             self._failed_batches += 1
+            self._last_failure = next(iter(failures.values())).message
             if self._failed_batches >= FATAL_BATCHES:
-                raise ModelError(
-                    f"the model failed on every image of the first {FATAL_BATCHES} batches, so it is the model and not "
-                    f"the images; the last error was: {next(iter(failures.values())).message}"
-                )
+                raise broken_model(self._last_failure)
+
+
+def broken_model(last_failure: str) -> ModelError:
+    """What to say when every image of the first batches has failed."""
+    return ModelError(
+        f"the model failed on every image of the first {FATAL_BATCHES} batches, so it is the model and not the images; "
+        f"the last error was: {last_failure}"
+    )
 
 
 def _refuse_out_of_memory(error: Exception, pixels: NDArray[np.uint8]) -> None:

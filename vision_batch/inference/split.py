@@ -16,11 +16,12 @@ import numpy as np
 import pyarrow as pa
 
 from vision_batch.errors import ModelError
-from vision_batch.inference.cell_gatherer import CellGatherer, commit_cell, error_counts
+from vision_batch.inference.cell_gatherer import CellGatherer, WholeCell, commit_cell, error_counts
 from vision_batch.inference.chunk import DecodedChunk, PredictedChunk
 from vision_batch.inference.event import Event
 from vision_batch.inference.stopwatch import Stopwatch
 from vision_batch.inference.worker import (
+    BIRTH_FAILURES,
     BROKEN,
     UNDONE,
     calm_openmp,
@@ -50,7 +51,7 @@ class PreprocessActor:
         self._broken: str | None = None
         try:
             self._decoder = make_decoder(job, layout.decode_threads)
-        except BROKEN as error:  # told by the first call: an actor that dies at its birth is only born again
+        except BIRTH_FAILURES as error:
             self._broken = str(error)
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
@@ -68,7 +69,7 @@ class PreprocessActor:
                 yield _row(facts, pa.py_buffer(np.ascontiguousarray(chunk.pixels)))
         except UNDONE as error:
             yield _event(Event(kind="shard_failed", shard=work.shard.key, message=str(error), worker=self._worker))
-        except ModelError as error:
+        except BROKEN as error:
             yield _event(Event(kind="fatal", shard=work.shard.key, message=str(error), worker=self._worker))
 
 
@@ -82,7 +83,7 @@ class PredictActor:
         try:
             self._model = make_model_stage(job, layout.cpus_per_predictor)
             self._worker = describe_worker(self._model.device)
-        except BROKEN as error:
+        except BIRTH_FAILURES as error:
             self._broken = str(error)
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
@@ -99,9 +100,10 @@ class PredictActor:
             if self._broken is not None:
                 raise ModelError(self._broken)
             predicted = self._model(DecodedChunk(place=place, rows=rows, good=good, pixels=pixels), watch)
-        except ModelError as error:
+        except BROKEN as error:
             return _event(Event(kind="fatal", shard=place.shard, message=str(error), worker=self._worker))
-        facts = (place, seconds | watch.take(), self._worker)
+        suspicion = self._model.take_failed_batches() if self._model.suspect else None
+        facts = (place, seconds | watch.take(), self._worker, suspicion)
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, predicted.table.schema) as stream:
             stream.write_table(predicted.table)
@@ -109,11 +111,13 @@ class PredictActor:
 
 
 class GatherActor:
-    """Predicted chunks in, events out; commits each cell when it is whole."""
+    """Predicted chunks in, events out; commits each cell when it is whole and the model is known to work."""
 
     def __init__(self, job: PredictJob) -> None:
         self._job = job
         self._gatherer = CellGatherer()
+        self._proven = job.proven
+        self._withheld: list[WholeCell] = []
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         """Rows as the module describes in, tables of events out."""
@@ -130,16 +134,18 @@ class GatherActor:
         return event
 
     def _chunk(self, row: pa.Table) -> Iterator[Event]:
-        place, seconds, worker = pickle.loads(row["chunk"][0].as_buffer())
+        place, seconds, worker, suspicion = pickle.loads(row["chunk"][0].as_buffer())
         table = pa.ipc.open_stream(row["payload"][0].as_buffer()).read_all()
         watch = Stopwatch()
+        self._proven = self._proven or suspicion is None
+        if suspicion is not None:
+            batches, message = suspicion
+            yield Event(kind="withheld", batches=batches, message=message, worker=worker)
         cell = self._gatherer.add(PredictedChunk(place=place, table=table))
-        try:
-            if cell is not None:
-                record = commit_cell(self._job, cell, watch)
-                yield Event(kind="part", shard=cell.shard, cell=cell.cell, images=record.rows, worker=worker)
-        except UNDONE as error:
-            yield Event(kind="shard_failed", shard=place.shard, message=str(error), worker=worker)
+        if cell is not None:
+            self._withheld.append(cell)
+        while self._proven and self._withheld:
+            yield self._commit(self._withheld.pop(0), watch, worker)
         yield Event(
             kind="progress",
             shard=place.shard,
@@ -148,6 +154,13 @@ class GatherActor:
             seconds=dict(Counter(seconds) + Counter(watch.take())),
             worker=worker,
         )
+
+    def _commit(self, cell: WholeCell, watch: Stopwatch, worker: dict[str, str]) -> Event:
+        try:
+            record = commit_cell(self._job, cell, watch)
+        except UNDONE as error:
+            return Event(kind="shard_failed", shard=cell.shard, message=str(error), worker=worker)
+        return Event(kind="part", shard=cell.shard, cell=cell.cell, last=cell.last, images=record.rows, worker=worker)
 
 
 def _row(facts: tuple[Any, ...], payload: pa.Buffer) -> pa.Table:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from vision_batch.datasets.table import format_named
-from vision_batch.errors import LedgerError, ModelError, ShardError, SpecError, StorageError
+from vision_batch.errors import DeviceError, LedgerError, ModelError, ShardError, SpecError, StorageError
 from vision_batch.images.preprocess import Preprocessor
 from vision_batch.inference.chunk import DecodedChunk
 from vision_batch.inference.decode_stage import Decoder
@@ -32,6 +32,9 @@ UNDONE = (StorageError, LedgerError, ShardError)
 
 BROKEN = (ModelError, SpecError)
 """What ends the run: every shard would fail of it."""
+
+BIRTH_FAILURES = (ModelError, SpecError, StorageError)
+"""What an actor that cannot be set up tells by its first call: one that dies at its birth is only born again."""
 
 
 def calm_openmp() -> None:
@@ -54,15 +57,22 @@ def make_model_stage(job: PredictJob, threads: int) -> ModelStage:
     from vision_batch.models.device import choose_device
     from vision_batch.models.predictor import Predictor
 
-    predictor = Predictor(
-        job.model.load(),
-        mean=job.preprocess.mean,
-        std=job.preprocess.std,
-        precision=job.precision,
-        device=choose_device(),
-    )
+    module = job.model.load()
+    try:
+        predictor = Predictor(
+            module,
+            mean=job.preprocess.mean,
+            std=job.preprocess.std,
+            precision=job.precision,
+            device=choose_device(),
+        )
+    except (DeviceError, ModelError):
+        raise
+    except Exception as error:  # the module's own code runs when it is moved
+        raise ModelError(f"the model cannot be put on its device: {type(error).__name__}: {error}") from error
     task = task_for(job.task, job.model.labels)
-    return ModelStage(predictor, task, output_schema(task.fields(), job.extra_fields), threads)
+    schema = output_schema(task.fields(), job.extra_fields)
+    return ModelStage(predictor, task, schema, threads=threads, proven=job.proven)
 
 
 def decoded_chunks(job: PredictJob, work: Work, decoder: Decoder, watch: Stopwatch) -> Iterator[DecodedChunk]:
@@ -81,7 +91,8 @@ def decoded_chunks(job: PredictJob, work: Work, decoder: Decoder, watch: Stopwat
 
 
 def _check_fields(job: PredictJob, shard: Shard, fields: Sequence[pa.Field]) -> None:
-    for ours, theirs in zip(job.extra_fields, fields, strict=True):
+    stored = output_schema([], fields)
+    for ours, theirs in zip(job.extra_fields, (stored.field(field.name) for field in fields), strict=True):
         if theirs.type not in (ours.type, pa.null()):
             message = f"its {ours.name} is {theirs.type}, in the output it is {ours.type}"
             raise ShardError(shard.files[0].uri, message)

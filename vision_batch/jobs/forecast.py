@@ -6,12 +6,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from vision_batch.cluster.machine import machine_resources
+from vision_batch.errors import StorageError
 from vision_batch.inference.layout import Layout, Resources, choose_layout
-from vision_batch.jobs.prepare import Prepared, prepare, reading_input
+from vision_batch.jobs.prepare import Prepared, prepare, reading_input, reading_output
 from vision_batch.jobs.spec import LoadedSpec
 from vision_batch.ledger.definition import CELL_ROWS, check_definition
 from vision_batch.ledger.plan import Plan, make_plan
 from vision_batch.ledger.state import look, todo
+from vision_batch.storage.uri import is_inside
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,16 +60,24 @@ def forecast_predict(spec: LoadedSpec, *, address: str | None = None) -> Forecas
         ignored_examples=plan.ignored_examples,
         stale_parts=len(state.stale),
         precision=prepared.precision,
-        layout=choose_layout(_resources(address), prepared.settings.compute),
+        layout=choose_layout(
+            _resources(address),
+            prepared.settings.compute,
+            shards=len(works) or len(plan.shards),
+            output_px=prepared.preprocess.output_px,
+        ),
         warnings=plan.warnings,
         output=prepared.paths.output,
     )
 
 
 def plan_input(prepared: Prepared, *, cell_rows: int, write: bool = False) -> Plan:
-    """The plan of the input; SpecError, naming input.uri, when it cannot be listed or read."""
-    with reading_input():
+    """The plan of the input; SpecError, naming input.uri or output.uri, when one of them cannot be used."""
+    try:
         return make_plan(prepared.paths, prepared.input, prepared.format, cell_rows=cell_rows, write=write)
+    except StorageError as error:
+        with reading_output() if is_inside(error.uri, prepared.paths.output) else reading_input():
+            raise
 
 
 def _resources(address: str | None) -> Resources:

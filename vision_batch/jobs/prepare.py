@@ -50,7 +50,8 @@ def prepare(spec: LoadedSpec, *, limit: int | None = None) -> Prepared:
     """
     settings = spec.settings
     paths = LedgerPaths(settings.output.uri)
-    claimed = read_definition(paths)
+    with reading_output():
+        claimed = read_definition(paths)
     recorded = claimed.definition.facts if claimed is not None else {}
     with reading_input():
         format_name = _resolve(settings.input.format, recorded.get("input.format")) or detect_format(settings.input)
@@ -101,6 +102,15 @@ def reading_input() -> Iterator[None]:
         yield
     except StorageError as error:
         raise SpecError(Problem("input.uri", str(error), "an input that can be listed and read")) from error
+
+
+@contextmanager
+def reading_output() -> Iterator[None]:
+    """The same for the output, whose ledger is read and written before anything is started."""
+    try:
+        yield
+    except StorageError as error:
+        raise SpecError(Problem("output.uri", str(error), "a folder that can be read and written")) from error
 
 
 def _resolve(asked: str, recorded: object) -> str | None:

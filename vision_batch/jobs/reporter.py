@@ -11,8 +11,11 @@ class Reporter(Protocol):
     def note(self, text: str) -> None:
         """Something worth a line: what was chosen, what was skipped, what is tried again."""
 
-    def start(self, total: int | None, resumed: int) -> None:
-        """The work begins: `total` images in the input (None: not known yet), `resumed` of them done before."""
+    def start(self, total: int, resumed: int) -> None:
+        """The work begins: about `total` images in the input, `resumed` of them done before."""
+
+    def expect(self, total: int) -> None:
+        """The number of images in the input is better known now."""
 
     def advance(self, images: int, failed: int) -> None:
         """`images` more have their row computed, `failed` of them as error rows."""
@@ -27,7 +30,10 @@ class Silent:
     def note(self, text: str) -> None:
         pass
 
-    def start(self, total: int | None, resumed: int) -> None:
+    def start(self, total: int, resumed: int) -> None:
+        pass
+
+    def expect(self, total: int) -> None:
         pass
 
     def advance(self, images: int, failed: int) -> None:

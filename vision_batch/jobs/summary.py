@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Status = Literal["done", "incomplete", "interrupted"]
+"""How a run ends that does not raise; its record may also say running and failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,11 +15,11 @@ class RunSummary:
 
     `images_total` is None while some shard's count is not known. `images_ok` and `images_failed` count rows of the
     whole output, earlier runs included; `images_resumed` those that this run found done. `images_per_second` counts
-    this run's images from its first batch on.
+    this run's images from its first batch on; `stages` are busy seconds of that time, summed over all workers.
     """
 
     run_id: str
-    status: Status
+    status: str
     images_total: int | None
     images_ok: int
     images_failed: int

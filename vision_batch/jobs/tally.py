@@ -1,11 +1,13 @@
-"""What a run's actors report, added up by the driver: O(actors + shards in trouble), whatever the number of images."""
+"""What a run's actors report, added up by the driver: O(actors + shards), whatever the number of images."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 
 from vision_batch.inference.event import Event
+from vision_batch.ledger.state import Work
 
 
 class Tally:
@@ -13,26 +15,36 @@ class Tally:
 
     def __init__(self) -> None:
         self.images = 0
-        self.parts = 0
+        self.images_ok = 0
         self.seconds: Counter[str] = Counter()
         self.predictors: dict[str, None] = {}
         self.troubles: dict[str, str] = {}
+        self.withheld_batches = 0
+        self.last_failure = ""
         self.first_batch: float | None = None
         self._first_batch_images = 0
         self._latest: float | None = None
 
+    def begin_pass(self) -> None:
+        """Forgets what only says how the last pass went."""
+        self.troubles.clear()
+        self.withheld_batches = 0
+
     def add(self, event: Event) -> None:
         """Counts one event. The first images that arrive mark the start of the steady state."""
-        if event.kind == "part":
-            self.parts += 1
-        elif event.kind == "shard_failed":
+        if event.kind == "shard_failed":
             self.troubles[event.shard] = event.message
-        self.seconds.update(event.seconds)
-        if event.worker:
+        elif event.kind == "withheld":
+            self.withheld_batches += event.batches
+            self.last_failure = event.message
+        elif event.kind in ("part", "progress"):
             self.predictors.setdefault(" ".join(f"{key}={value}" for key, value in event.worker.items()))
+        if self.first_batch is not None:
+            self.seconds.update(event.seconds)
         if event.images and event.kind == "progress":
             self._latest = time.monotonic()
             self.images += event.images
+            self.images_ok += event.images - sum(event.errors.values())
             if self.first_batch is None:
                 self.first_batch, self._first_batch_images = self._latest, event.images
 
@@ -45,3 +57,29 @@ class Tally:
     def images_per_second(self) -> float | None:
         """Of the steady state; None where there was none."""
         return (self.images - self._first_batch_images) / self.steady_s if self.steady_s > 0 else None
+
+
+class Expectation:
+    """How many images a run will have in all: better known with every shard that ends, for tars have no index."""
+
+    def __init__(self, works: Sequence[Work], total: int | None, estimate: int, done: int, cell_rows: int) -> None:
+        """`total`, or else `estimate`, counts all images of the input, `done` those whose rows are there."""
+        self.images = estimate if total is None else total
+        self._is_exact = total is not None
+        self._done = done
+        self._cell_rows = cell_rows
+        self._bytes = {work.shard.key: work.shard.size_bytes for work in works}
+        self._bytes_left = sum(self._bytes.values())
+        self._rows_known = self._bytes_known = 0
+
+    def add(self, event: Event) -> bool:
+        """Whether the event, a part that is its shard's last, has made it better known."""
+        if self._is_exact or event.kind != "part" or not event.last or event.shard not in self._bytes:
+            return False
+        size_bytes = self._bytes.pop(event.shard)
+        self._bytes_left -= size_bytes
+        self._bytes_known += size_bytes
+        self._rows_known += event.cell * self._cell_rows + event.images
+        left = self._bytes_left * self._rows_known / max(1, self._bytes_known)
+        self.images = self._done + self._rows_known + round(left)
+        return True

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vision_batch.errors import DefinitionError, ExistsError, LedgerError, NotFoundError, Problem
+from vision_batch.ledger.inspect import list_parts
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.storage.table import storage_for
 
@@ -89,6 +90,12 @@ def claim_definition(paths: LedgerPaths, definition: Definition, *, cell_rows: i
     claimed = read_definition(paths) or _claim(paths, definition, cell_rows)
     check_definition(paths, definition, claimed)
     return claimed
+
+
+def release_definition(paths: LedgerPaths) -> None:
+    """Gives back an output that has no part: a first run failed, and its spec may be mended before the next."""
+    if not list_parts(paths):
+        storage_for(paths.definition).delete(paths.definition)
 
 
 def check_definition(paths: LedgerPaths, definition: Definition, claimed: ClaimedOutput) -> None:

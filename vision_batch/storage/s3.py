@@ -36,7 +36,7 @@ class S3Storage:
     def __init__(
         self,
         *,
-        in_flight: int = 128,
+        in_flight: int = 256,
         window_bytes: int = 256 << 20,
         connect_timeout_s: float = 10,
         read_timeout_s: float = 60,
