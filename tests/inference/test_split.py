@@ -190,3 +190,12 @@ def test_a_device_that_fails_takes_its_actor_with_it(tmp_path: Path) -> None:
     code = MODEL.replace("return self.layers(images)", "raise RuntimeError('CUDA error: unspecified launch failure')")
     with pytest.raises(DeviceError, match="unspecified launch failure"):
         predicted(make_job(tmp_path, code=code))
+
+
+def test_a_chunk_without_an_image_proves_nothing_of_the_model(tmp_path: Path) -> None:
+    broken = MODEL.replace("return self.layers(images)", "raise ValueError('never')")
+    job = replace(make_job(tmp_path, broken), cell_rows=20)
+    write_tar(tmp_path / "data" / "a.tar", [b""] * 20 + digits(40))
+    events = gathered(job, predicted(job))
+    assert [event.cell for event in events if event.kind == "part"] == [0]
+    assert sum(event.batches for event in events if event.kind == "withheld") == 2

@@ -118,7 +118,7 @@ def test_parts_that_may_not_be_written_leave_the_run_incomplete_and_lose_nothing
         assert verify(f"{rgw_s3.uri}/out", deep=True).ok
 
 
-@pytest.mark.parametrize("what", ["", "plan/"])
+@pytest.mark.parametrize("what", ["", "plan/", "runs/"])
 def test_a_ledger_that_may_not_be_written_is_refused_before_anything_starts(
     job: MakeJob, rgw_s3: S3Bucket, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:

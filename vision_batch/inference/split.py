@@ -117,6 +117,7 @@ class GatherActor:
         self._job = job
         self._gatherer = CellGatherer()
         self._proven = job.proven
+        self._suspect = False
         self._withheld: list[WholeCell] = []
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
@@ -137,14 +138,15 @@ class GatherActor:
         place, seconds, worker, suspicion = pickle.loads(row["chunk"][0].as_buffer())
         table = pa.ipc.open_stream(row["payload"][0].as_buffer()).read_all()
         watch = Stopwatch()
-        self._proven = self._proven or suspicion is None
+        self._proven = self._proven or table["error_code"].null_count > 0
+        self._suspect = self._suspect or suspicion is not None
         if suspicion is not None:
             batches, message = suspicion
             yield Event(kind="withheld", batches=batches, message=message, worker=worker)
         cell = self._gatherer.add(PredictedChunk(place=place, table=table))
         if cell is not None:
             self._withheld.append(cell)
-        while self._proven and self._withheld:
+        while self._withheld and (self._proven or not self._suspect):
             yield self._commit(self._withheld.pop(0), watch, worker)
         yield Event(
             kind="progress",

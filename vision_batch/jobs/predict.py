@@ -119,7 +119,8 @@ class PredictRun:
         """Connects to Ray and runs passes; returns how it ended."""
         from vision_batch.cluster.connect import connected
 
-        write_run(self._prepared.paths, self._record)
+        with reading_output():
+            write_run(self._prepared.paths, self._record)
         self._is_recorded = True
         self._reporter.note(self._opening(works))
         try:
