@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import tarfile
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +102,14 @@ class Job:
         return self.folder / "out"
 
     def run(self, address: str | None, *overrides: str, **options: Any) -> RunSummary:
-        """Runs the job, driven by this process, on a cluster or (None) on a fresh local Ray."""
-        spec = load_spec(self.spec, overrides, output=options.pop("output", None))
-        return run_predict(spec, address=address, **options)
+        """Runs the job on the cluster at an address, or (None) on a fresh local Ray.
+
+        The latter is driven by a process of its own: one process does not go from a cluster to another Ray and back.
+        """
+        if address is not None:
+            return _run(self.spec, overrides, address, options)
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            return pool.submit(_run, self.spec, overrides, None, options).result()
 
     def table(self, output: Path | None = None) -> pa.Table:
         """All parts, as any reader of OUTPUT/*.parquet sees them, in the order of (shard, row)."""
@@ -110,3 +117,8 @@ class Job:
         return pa.concat_tables([pq.read_table(part) for part in parts]).sort_by(
             [("shard", "ascending"), ("row", "ascending")]
         )
+
+
+def _run(path: Path, overrides: tuple[str, ...], address: str | None, options: dict[str, Any]) -> RunSummary:
+    spec = load_spec(path, overrides, output=options.pop("output", None))
+    return run_predict(spec, address=address, **options)

@@ -242,10 +242,11 @@ def test_a_device_that_always_fails_ends_the_run(job: MakeJob, ray_address: str)
 
 
 def test_predictors_are_pinned_to_gpus_of_their_own(job: MakeJob, ray_address: str) -> None:
-    it = job()
+    slow = MODEL.replace("return self.layers", "import time; time.sleep(0.5)\n        return self.layers")
+    it = job(code=slow)  # so that the second has work left when it is up
     for number in range(8):
         write_tar(it.data / f"{number}.tar", digits(100))
-    summary = it.run(ray_address, "compute.predictors=2", "compute.gpus_per_predictor=1")
+    summary = it.run(ray_address, "compute.predictors=2", "compute.gpus_per_predictor=1", "compute.batch_size=20")
     pinned = [dict(fact.split("=") for fact in predictor.split()) for predictor in summary.predictors]
     assert sorted(p["gpus"] for p in pinned) == ["0", "1"]
     assert len({p["pid"] for p in pinned}) == 2
