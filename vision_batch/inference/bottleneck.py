@@ -16,6 +16,10 @@ _ADVICE = {
 }
 
 
+STEADY_S = 3.0
+"""What limited a run that had no more than this after its first batch is anybody's guess."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bottleneck:
     """`shares` are busy shares by stage, 0 to 1: busy seconds over the seconds that all workers of the stage had."""
@@ -30,12 +34,15 @@ class Bottleneck:
 
 
 def find_bottleneck(seconds: Mapping[str, float], layout: Layout, wall_s: float) -> Bottleneck | None:
-    """From busy seconds by stage, summed over all workers, and the seconds from the first batch to the last."""
+    """From busy seconds by stage, summed over all workers, and the seconds from the first batch to the last.
+
+    None where these are too few to tell.
+    """
     workers = _workers(layout)
     shares = {
         stage: min(1.0, seconds[stage] / (count * wall_s))
         for stage, count in workers.items()
-        if wall_s > 0 and seconds.get(stage, 0) > 0
+        if wall_s > STEADY_S and seconds.get(stage, 0) > 0
     }
     if not shares:
         return None

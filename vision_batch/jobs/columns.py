@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 
 import pyarrow as pa
@@ -15,32 +16,26 @@ from vision_batch.ledger.part import read_part_schema
 from vision_batch.ledger.schema import output_schema
 from vision_batch.storage.table import storage_for
 
-PARTS_ASKED = 8
+ASKED = 64
+"""How many parts, and how many shards, are asked for a type that is not known yet."""
 
 
 def extra_fields(prepared: Prepared, parts: Sequence[StoredPart], shards: Iterable[Shard]) -> tuple[pa.Field, ...]:
-    """As an earlier part has them, else the first shard that can be read; of type null where nobody knows."""
-    names = prepared.input.extra_names
-    if not names:
-        return ()
-    for part in islice(parts, PARTS_ASKED):
-        try:
-            stored = read_part_schema(storage_for(part.info.uri), part.info)
-        except (StorageError, LedgerError):
-            continue
-        found = tuple(stored.field(name) for name in names)
-        if _are_known(found):
-            return found
-    for shard in shards:
-        try:
-            fields = output_schema([], prepared.format.extra_fields(shard, prepared.input))
-        except (StorageError, SpecError):  # this shard will say so itself, and stay undone
-            continue
-        found = tuple(fields.field(name) for name in names)
-        if _are_known(found):
-            return found
-    return tuple(pa.field(name, pa.null()) for name in names)
+    """Each as an earlier part has it, else the first shard that knows it; of type null where nobody does."""
+    types = dict.fromkeys(prepared.input.extra_names, pa.null())
+    for schema in _schemas(prepared, parts, shards):
+        unknown = [name for name, type in types.items() if pa.types.is_null(type)]
+        if not unknown:
+            break
+        types |= {name: schema.field(name).type for name in unknown}
+    return tuple(pa.field(name, type) for name, type in types.items())
 
 
-def _are_known(fields: Sequence[pa.Field]) -> bool:
-    return not any(pa.types.is_null(field.type) for field in fields)
+def _schemas(prepared: Prepared, parts: Sequence[StoredPart], shards: Iterable[Shard]) -> Iterator[pa.Schema]:
+    """Of what can be read; a file that cannot will say so itself when its turn comes."""
+    for part in islice(parts, ASKED):
+        with suppress(StorageError, LedgerError):
+            yield read_part_schema(storage_for(part.info.uri), part.info)
+    for shard in islice(shards, ASKED):
+        with suppress(StorageError, SpecError):
+            yield output_schema([], prepared.format.extra_fields(shard, prepared.input))

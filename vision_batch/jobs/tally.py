@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from vision_batch.inference.event import Event
 from vision_batch.ledger.state import Work
 
+STEADY_S = 1.0
+"""A rate over less than this says nothing."""
+
 
 class Tally:
     """Counts of one run, over all its passes. Progress counts what was computed; truth is in the ledger."""
@@ -55,8 +58,8 @@ class Tally:
 
     @property
     def images_per_second(self) -> float | None:
-        """Of the steady state; None where there was none."""
-        return (self.images - self._first_batch_images) / self.steady_s if self.steady_s > 0 else None
+        """Of the steady state; None where it was too short to tell."""
+        return (self.images - self._first_batch_images) / self.steady_s if self.steady_s > STEADY_S else None
 
 
 class Expectation:
