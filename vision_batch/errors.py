@@ -89,8 +89,8 @@ def _image_error(code: ErrorCode, message: str, width: int | None, height: int |
     return ImageError(code, message, width=width, height=height)
 
 
-class StorageError(VisionBatchError):
-    """The storage could not do what was asked; `uri` names the object."""
+class _AboutObject(Exception):
+    """Mixed into errors about one stored object: `uri` names it, `message` says what is wrong with it."""
 
     def __init__(self, uri: str, message: str) -> None:
         super().__init__(f"{uri}: {message}")
@@ -99,6 +99,10 @@ class StorageError(VisionBatchError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.uri, self.message)
+
+
+class StorageError(_AboutObject, VisionBatchError):
+    """The storage could not do what was asked; `uri` names the object."""
 
 
 class NotFoundError(StorageError):
@@ -121,16 +125,8 @@ class UnavailableError(StorageError):
     """The storage did not answer properly, after all retries."""
 
 
-class LedgerError(VisionBatchError):
+class LedgerError(_AboutObject, VisionBatchError):
     """A file of the ledger cannot be understood, or says what cannot be; `uri` names it."""
-
-    def __init__(self, uri: str, message: str) -> None:
-        super().__init__(f"{uri}: {message}")
-        self.uri = uri
-        self.message = message
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.uri, self.message)
 
 
 class PartError(LedgerError):
@@ -141,16 +137,8 @@ class PartConflictError(LedgerError):
     """A cell's part is there already and is of another version or definition."""
 
 
-class ShardError(VisionBatchError):
+class ShardError(_AboutObject, VisionBatchError):
     """A shard cannot become rows of this output; `uri` names its file."""
-
-    def __init__(self, uri: str, message: str) -> None:
-        super().__init__(f"{uri}: {message}")
-        self.uri = uri
-        self.message = message
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.uri, self.message)
 
 
 class ModelError(VisionBatchError):

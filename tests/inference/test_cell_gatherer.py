@@ -4,8 +4,9 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vision_batch.inference.cell_gatherer import CellGatherer, WholeCell, error_counts
+from vision_batch.inference.cell_gatherer import CellGatherer, WholeCell
 from vision_batch.inference.chunk import Place, PredictedChunk
+from vision_batch.ledger.part import error_counts
 
 
 def chunk(cell: int, index: int, last_index: int, shard: str = "s") -> PredictedChunk:

@@ -55,8 +55,7 @@ class WebDatasetFormat:
 
     def extra_fields(self, shard: Shard, settings: InputSettings) -> list[pa.Field]:
         """Strings."""
-        names = (["truth"] if settings.label_column else []) + [f"input_{name}" for name in settings.keep_columns]
-        return [pa.field(name, pa.string()) for name in names]
+        return [pa.field(name, pa.string()) for name in settings.extra_names]
 
     def read(self, shard: Shard, settings: InputSettings, wanted: Callable[[int], bool]) -> Iterator[Sample]:
         """Streams the tar once; the members of unwanted samples are skipped."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -74,8 +73,3 @@ def commit_cell(job: PredictJob, cell: WholeCell, watch: Stopwatch) -> PartRecor
             run=job.run_id,
         )
         return commit_part(job.paths, cell.table, record)
-
-
-def error_counts(table: pa.Table) -> dict[str, int]:
-    """Images by error code; good images are not counted."""
-    return dict(Counter(table["error_code"].drop_null().to_pylist()))

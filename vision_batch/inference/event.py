@@ -38,6 +38,11 @@ class Event:
     message: str = ""
     worker: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def worker_name(self) -> str:
+        """`worker` in one line."""
+        return " ".join(f"{key}={value}" for key, value in self.worker.items())
+
     def to_json(self) -> str:
         return json.dumps(asdict(self))
 

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from vision_batch.errors import ModelError
-from vision_batch.inference.cell_gatherer import CellGatherer, WholeCell, commit_cell, error_counts
+from vision_batch.inference.cell_gatherer import CellGatherer, WholeCell, commit_cell
 from vision_batch.inference.event import Event
 from vision_batch.inference.stopwatch import Stopwatch
 from vision_batch.inference.worker import (
@@ -23,6 +23,7 @@ from vision_batch.inference.worker import (
     make_decoder,
     make_model_stage,
 )
+from vision_batch.ledger.part import error_counts
 
 if TYPE_CHECKING:
     import pyarrow as pa

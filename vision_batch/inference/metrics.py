@@ -42,9 +42,8 @@ class Metrics:
             self._images[period] += event.images
         for code, count in event.errors.items():
             self._failures[period, code] += count
-        worker = " ".join(f"{key}={value}" for key, value in event.worker.items())
         for stage, seconds in event.seconds.items():
-            self._stages[worker, stage] += seconds  # type: ignore[assignment]
+            self._stages[event.worker_name, stage] += seconds  # type: ignore[assignment]
 
     def write(self, folder: str) -> None:
         """Puts the three tables into `folder`; nothing when no event came."""

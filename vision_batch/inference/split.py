@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from vision_batch.errors import ModelError
-from vision_batch.inference.cell_gatherer import CellGatherer, WholeCell, commit_cell, error_counts
+from vision_batch.inference.cell_gatherer import CellGatherer, WholeCell, commit_cell
 from vision_batch.inference.chunk import DecodedChunk, PredictedChunk
 from vision_batch.inference.event import Event
 from vision_batch.inference.stopwatch import Stopwatch
@@ -30,6 +30,7 @@ from vision_batch.inference.worker import (
     make_decoder,
     make_model_stage,
 )
+from vision_batch.ledger.part import error_counts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,13 +8,17 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-STAGES = ("read", "decode", "wait", "model", "postprocess", "write")
-"""`read` fetches encoded bytes, `decode` includes preprocessing and sums over its threads, `wait` is the predicting
-thread without a decoded chunk, `model` includes the copies to and from the device, `write` encodes and puts parts."""
-
 
 class Stopwatch:
-    """Seconds by stage, added up over the threads that share it."""
+    """Seconds by stage, added up over the threads that share it.
+
+    read         encoded bytes are fetched
+    decode       decoding and preprocessing, summed over the threads of the pool
+    wait         the predicting thread has no decoded chunk
+    model        the model, and the copies to and from its device
+    postprocess  outputs become columns
+    write        parts are encoded and put
+    """
 
     def __init__(self) -> None:
         self._seconds: defaultdict[str, float] = defaultdict(float)

@@ -41,7 +41,7 @@ class Tally:
             self.withheld_batches += event.batches
             self.last_failure = event.message
         elif event.kind in ("part", "progress"):
-            self.predictors.setdefault(" ".join(f"{key}={value}" for key, value in event.worker.items()))
+            self.predictors.setdefault(event.worker_name)
         if self.first_batch is not None:
             self.seconds.update(event.seconds)
         if event.images and event.kind == "progress":

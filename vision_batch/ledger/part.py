@@ -102,8 +102,7 @@ def record_for(
     run: str,
 ) -> PartRecord:
     """The sealed record of a cell's whole table (`output_schema`, rows in order): counts and digest come from it."""
-    counts = pc.value_counts(table.column("error_code").combine_chunks().drop_null())
-    errors = {entry["values"]: entry["counts"] for entry in counts.to_pylist()}
+    errors = error_counts(table)
     record = PartRecord(
         shard=shard,
         version=version,
@@ -117,6 +116,12 @@ def record_for(
         errors=dict(sorted(errors.items())),
     )
     return seal(table, record)
+
+
+def error_counts(table: pa.Table) -> dict[str, int]:
+    """Rows of an output's table by error code; good images are not counted."""
+    counts = pc.value_counts(table.column("error_code").combine_chunks().drop_null())
+    return {entry["values"]: entry["counts"] for entry in counts.to_pylist()}
 
 
 def seal(table: pa.Table, record: PartRecord) -> PartRecord:
