@@ -81,7 +81,7 @@ def test_a_flipped_bit_in_a_page_is_found_by_a_deep_audit_only(output: Output) -
     assert audit(output).ok
     report = audit(output, deep=True)
     assert not report.ok
-    assert f"{part(output, 1)}: damaged" in report.problems[0]
+    assert f"{part(output, 1)}: its pages are damaged" in report.problems[0]
 
 
 def test_a_foreign_parquet_file_is_a_problem(output: Output) -> None:

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from vision_batch.errors import ExistsError, PartConflictError, PartError
 from vision_batch.ledger.digest import table_digest
 from vision_batch.ledger.paths import LedgerPaths
+from vision_batch.ledger.sealed_parquet import decode_parquet, encode_parquet, footer_schema, footer_text, read_footer
 from vision_batch.storage.object_info import ObjectInfo
 from vision_batch.storage.storage import Storage
 from vision_batch.storage.table import storage_for
 
-METADATA_KEY = b"vision_batch"
 FORMAT = 1
-TAIL_BYTES = 64 << 10
-"""Read at once from a part's end: the footer of nearly every part."""
-
-DAMAGE = (pa.ArrowException, OSError, ValueError)
-"""What pyarrow raises for bytes that are not what was written; names that are not Unicode are ValueErrors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,50 +124,28 @@ def seal(table: pa.Table, record: PartRecord) -> PartRecord:
 
 
 def encode_part(table: pa.Table, record: PartRecord) -> bytes:
-    """A Parquet file: zstd, page checksums, the sealed record in the footer; the table's own metadata is dropped."""
+    """A sealed Parquet file with the record in its footer; the table's own metadata is dropped."""
     if table.num_rows != record.rows or not record.digest:
         raise ValueError(f"{table.num_rows} rows do not go with the record {record}; record_for makes the right one")
-    sink = pa.BufferOutputStream()
-    pq.write_table(
-        table.replace_schema_metadata({METADATA_KEY: record.to_json().encode()}),
-        sink,
-        compression="zstd",
-        write_page_checksum=True,
-    )
-    return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
+    return encode_parquet(table, record.to_json())
 
 
 def read_part_record(storage: Storage, info: ObjectInfo) -> PartRecord:
     """The record in a part's footer, read without its pages; PartError for a foreign or damaged file."""
-    return _record(info.uri, _read_footer(storage, info))
+    return _record(info.uri, footer_text(info.uri, read_footer(storage, info)))
 
 
 def read_part_schema(storage: Storage, info: ObjectInfo) -> pa.Schema:
     """The columns of a part, from its footer; PartError for a damaged file."""
-    return _read_footer(storage, info).schema.to_arrow_schema()
-
-
-def _read_footer(storage: Storage, info: ObjectInfo) -> pq.FileMetaData:
-    tail = storage.read_range(info.uri, max(0, info.size_bytes - TAIL_BYTES), info.size_bytes, version=info.version)
-    footer_bytes = int.from_bytes(tail[-8:-4], "little") + 8
-    if tail[-4:] != b"PAR1" or footer_bytes > info.size_bytes:
-        raise PartError(info.uri, "not a whole Parquet file: its end is missing")
-    if footer_bytes > len(tail):
-        tail = storage.read_range(info.uri, info.size_bytes - footer_bytes, info.size_bytes, version=info.version)
-    try:
-        return pq.read_metadata(pa.BufferReader(tail))
-    except DAMAGE as error:
-        raise PartError(info.uri, f"its Parquet footer is damaged: {error}") from error
+    return footer_schema(info.uri, read_footer(storage, info))
 
 
 def read_part(uri: str, data: bytes) -> tuple[PartRecord, pa.Table]:
-    """A whole part, every checksum and the digest compared; PartError says what does not hold."""
-    try:
-        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
-        record = _record(uri, file.metadata)
-        table = file.read(use_threads=False)
-    except DAMAGE as error:
-        raise PartError(uri, f"damaged: {error}") from error
+    """A whole part, every seal, checksum and the digest compared; PartError says what does not hold."""
+    text, table = decode_parquet(uri, data)
+    record = _record(uri, text)
+    if table.num_rows != record.rows:
+        raise PartError(uri, f"holds {table.num_rows} rows, its record says {record.rows}")
     if seal(table, record).digest != record.digest:
         raise PartError(uri, "its content or its record is not what was written: the digest differs")
     return record, table
@@ -198,17 +169,11 @@ def commit_part(paths: LedgerPaths, table: pa.Table, record: PartRecord) -> Part
     return record
 
 
-def _record(uri: str, metadata: Any) -> PartRecord:
-    text = (metadata.metadata or {}).get(METADATA_KEY)
-    if text is None:
-        raise PartError(uri, "a Parquet file that vision-batch did not write")
+def _record(uri: str, text: bytes) -> PartRecord:
     try:
-        record = PartRecord.from_json(text)
+        return PartRecord.from_json(text)
     except ValueError as error:
         raise PartError(uri, f"its record cannot be read: {error}") from error
-    if record.rows != metadata.num_rows:
-        raise PartError(uri, f"holds {metadata.num_rows} rows, its record says {record.rows}")
-    return record
 
 
 def _conflict(stored: PartRecord, ours: PartRecord) -> str:
