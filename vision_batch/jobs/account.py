@@ -1,0 +1,126 @@
+"""What a run leaves behind: manifest, metrics, its record, and the summary that they share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from vision_batch import __version__
+from vision_batch.errors import StorageError
+from vision_batch.inference.bottleneck import find_bottleneck
+from vision_batch.inference.event import Event
+from vision_batch.inference.metrics import Metrics
+from vision_batch.jobs.backlog import Backlog
+from vision_batch.jobs.prepare import Prepared, reading_output
+from vision_batch.jobs.summary import RunSummary
+from vision_batch.jobs.tally import Tally
+from vision_batch.ledger.definition import release_definition
+from vision_batch.ledger.run_record import RunRecord, RunStatus, new_run_id, write_run
+from vision_batch.ledger.state import write_manifest
+
+if TYPE_CHECKING:
+    from vision_batch.inference.layout import Layout
+
+WARNINGS_SHOWN = 10
+
+
+class Account:
+    """Counts one run's events and says in the end, to the user and in the ledger, how it went."""
+
+    def __init__(self, prepared: Prepared, started: float) -> None:
+        """`started` is of time.monotonic()."""
+        self._prepared = prepared
+        self._started = started
+        self._record = RunRecord(
+            run_id=new_run_id(),
+            status="running",
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+            definition=prepared.definition.digest,
+            output=prepared.paths.output,
+            version=__version__,
+            spec=prepared.raw,
+        )
+        self._metrics = Metrics(started)
+        self._warnings: list[str] = []
+        self._is_recorded = False
+        self.tally = Tally()
+
+    @property
+    def run_id(self) -> str:
+        return self._record.run_id
+
+    def open(self) -> None:
+        """Records that the run is at work. SpecError when the ledger cannot be written."""
+        with reading_output():
+            write_run(self._prepared.paths, self._record)
+        self._is_recorded = True
+
+    def add(self, event: Event) -> None:
+        self.tally.add(event)
+        self._metrics.add(event)
+
+    def close(self, status: RunStatus, backlog: Backlog, layout: Layout | None, error: str | None = None) -> RunSummary:
+        """Leaves manifest, metrics and record; failing to is worth a warning and changes nothing of what was done."""
+        paths = self._prepared.paths
+        self._leave("the manifest", lambda: write_manifest(paths, backlog.state))
+        self._leave("the metrics", lambda: self._metrics.write(paths.metrics(self.run_id)))
+        summary = self._summary(status, backlog, layout)
+        ended = datetime.now(UTC).isoformat(timespec="seconds")
+        record = replace(
+            self._record,
+            status=status,
+            ended=ended,
+            seconds=summary.seconds,
+            counts=summary.as_dict(),
+            predictors=summary.predictors,
+            error=error,
+        )
+        if self._is_recorded:
+            self._leave("the run's record", lambda: write_run(paths, record))
+        return replace(summary, warnings=(*summary.warnings, *self._warnings))
+
+    def release(self) -> None:
+        """Gives back an output that this run was the first to claim and wrote no part to."""
+        if self._prepared.claimed is None:
+            self._leave("the ledger", lambda: release_definition(self._prepared.paths))
+
+    def _leave(self, what: str, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except StorageError as error:
+            self._warnings.append(f"{what} could not be written: {error}")
+
+    def _summary(self, status: RunStatus, backlog: Backlog, layout: Layout | None) -> RunSummary:
+        state, tally = backlog.state, self.tally
+        bottleneck = None if layout is None else find_bottleneck(tally.seconds, layout, tally.steady_s)
+        rate = tally.images_per_second
+        troubles = _first(f"{shard}: {reason}" for shard, reason in tally.troubles.items())
+        return RunSummary(
+            run_id=self.run_id,
+            status=status,
+            images_total=backlog.images_total,
+            images_ok=state.images_ok,
+            images_failed=state.images_failed,
+            images_resumed=backlog.resumed,
+            failures=dict(state.errors),
+            shards_total=backlog.shards_total,
+            shards_done=len(state.complete),
+            seconds=round(time.monotonic() - self._started, 3),
+            first_batch_seconds=None if tally.first_batch is None else round(tally.first_batch - self._started, 3),
+            images_per_second=None if rate is None else round(rate, 1),
+            bottleneck=None if bottleneck is None else bottleneck.sentence(),
+            output=self._prepared.paths.output,
+            warnings=(*backlog.plan.warnings, *troubles),
+            predictors=tuple(tally.predictors),
+            stages={stage: round(seconds, 3) for stage, seconds in tally.seconds.items()},
+        )
+
+
+def _first(lines: Iterable[str]) -> list[str]:
+    """The first few of many lines, and how many more there are."""
+    said = list(lines)
+    more = [f"… and {len(said) - WARNINGS_SHOWN:,} more"] if len(said) > WARNINGS_SHOWN else []
+    return [*said[:WARNINGS_SHOWN], *more]

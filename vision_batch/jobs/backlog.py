@@ -1,0 +1,78 @@
+"""What a run still has to do: the plan of its input, the state of its output, and the works between the two."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from vision_batch.errors import EngineError, NotFoundError, SpecError
+from vision_batch.jobs.forecast import plan_input
+from vision_batch.jobs.prepare import Prepared, reading_input, reading_output
+from vision_batch.jobs.trial import row_limits
+from vision_batch.ledger.definition import claim_definition
+from vision_batch.ledger.plan import Plan
+from vision_batch.ledger.state import OutputState, Work, look, todo
+from vision_batch.storage.object_info import ObjectInfo
+from vision_batch.storage.table import storage_for
+
+
+class Backlog:
+    """Plan and state are what the latest look has found; `resumed` counts the images that the first one found done.
+
+    `row_limits` are those of a trial, None for a whole run.
+    """
+
+    def __init__(self, prepared: Prepared) -> None:
+        """Claims the output, plans and looks. SpecError before anything is written."""
+        self._prepared = prepared
+        with reading_output():
+            self.cell_rows = claim_definition(prepared.paths, prepared.definition).cell_rows
+        self.plan: Plan = plan_input(prepared, cell_rows=self.cell_rows, write=True)
+        with reading_input():
+            self.row_limits = row_limits(prepared, self.plan.shards)
+        self.state: OutputState = look(prepared.paths, self.plan, prepared.definition.digest)
+        self._remove_stale()
+        self.resumed = self.state.images
+
+    def look(self) -> None:
+        """Looks at the output and removes what a changed input has made stale."""
+        self.state = look(self._prepared.paths, self.plan, self._prepared.definition.digest, known=self.state.parts)
+        self._remove_stale()
+
+    def look_again(self) -> list[Work]:
+        """Plans and looks as at the beginning; what fails now is no longer the spec's fault."""
+        try:
+            self.plan = plan_input(self._prepared, cell_rows=self.cell_rows, write=True)
+            self.look()
+        except SpecError as error:
+            raise EngineError(f"the input or output could not be looked at again: {error}") from error
+        return self.works()
+
+    def works(self) -> list[Work]:
+        """What is to be done, in the plan's order."""
+        works = todo(self.plan, self.state)
+        return works if self.row_limits is None else [w for w in works if w.shard.key in self.row_limits]
+
+    @property
+    def images_total(self) -> int | None:
+        """Images that the run is to have in the end; None while some shard's count is not known."""
+        total = self.state.images_total
+        if self.row_limits is None:
+            return total
+        wanted = sum(self.row_limits.values())
+        return wanted if total is None else min(wanted, total)
+
+    @property
+    def shards_total(self) -> int:
+        return len(self.plan.shards) if self.row_limits is None else len(self.row_limits)
+
+    def _remove_stale(self) -> None:
+        for info in self.state.stale:
+            _delete(info)
+
+
+def _delete(info: ObjectInfo) -> None:
+    """Removes a stale part, unless another run has put a new one in its place meanwhile."""
+    storage = storage_for(info.uri)
+    with suppress(NotFoundError):
+        if storage.stat(info.uri).version == info.version:
+            storage.delete(info.uri)
