@@ -36,8 +36,8 @@ def images(tmp_path: Path) -> Path:
 
 
 def test_files_with_an_image_extension_are_images() -> None:
-    names = ["a.jpg", "a.JPEG", "a.b.png", "a.webp", "a.bmp", "a.tif", "a.TIFF"]
-    others = ["a", "a.txt", "jpg", "a.jpg.txt", "a.gif", "a.tar"]
+    names = ["a.jpg", "a.JPEG", "a.b.png", "a.webp", "a.bmp", "a.tif", "a.TIFF", ".hidden.jpg"]
+    others = ["._a.jpg", "a", "a.txt", "jpg", "a.jpg.txt", "a.gif", "a.tar"]
     assert [name for name in names + others if FolderFormat().is_member(f"/d/{name}")] == names
 
 

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from vision_batch.datasets.naming import extension, relative_name, shortened
+from vision_batch.datasets.naming import extension, has_extension, relative_name, shortened
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,21 @@ from vision_batch.datasets.naming import extension, relative_name, shortened
 )
 def test_an_extension_follows_the_last_dot(uri: str, expected: str) -> None:
     assert extension(uri) == expected
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("/d/a.JPG", True),
+        ("/d/.a.jpg", True),
+        ("/d/a.txt", False),
+        ("/d/._a.jpg", False),
+        ("._a.jpg", False),
+        ("/._d/a.jpg", True),
+    ],
+)
+def test_resource_forks_of_macos_are_no_images_whatever_their_extension(uri: str, expected: bool) -> None:
+    assert has_extension(uri, ("jpg", "png")) == expected
 
 
 def test_names_count_from_the_root_below_the_input() -> None:

@@ -39,6 +39,12 @@ def test_a_shard_that_failed_leaves_nothing_behind() -> None:
     assert isinstance(gatherer.add(chunk(0, 1, 1, "b")), WholeCell)
 
 
+def test_a_cell_knows_which_columns_hold_a_value() -> None:
+    table = pa.table({"truth": pa.array([None, "3"]), "input_a": pa.array([None, None], pa.string())})
+    cell = WholeCell(shard="s", version="v", cell=0, last=True, table=table)
+    assert cell.filled(["truth", "input_a"]) == ["truth"]
+
+
 def test_errors_are_counted_by_code() -> None:
     table = pa.table({"error_code": pa.array(["empty", None, "empty", "truncated"])})
     assert error_counts(table) == {"empty": 2, "truncated": 1}

@@ -69,6 +69,15 @@ def test_tars_bring_labels_and_ids(job: MakeJob, ray_address: str) -> None:
     assert (summary.images_ok, summary.shards_total) == (120, 3)
     assert table["image_id"][0].as_py() == "sub/0/00000"
     assert table["truth"].to_pylist()[:11] == [str(i % 10) for i in range(11)]
+    assert summary.warnings == ()
+
+
+@pytest.mark.parametrize("layout", ["joined", "split"])
+def test_a_label_that_no_tar_has_is_worth_a_warning(job: MakeJob, ray_address: str, layout: str) -> None:
+    it = job(input={"uri": "data/", "label_column": "label", "keep_columns": ["cls"]})
+    write_tar(it.data / "a.tar", digits(20), ["3"] * 20)
+    (warning,) = it.run(ray_address, f"compute.layout={layout}").warnings
+    assert warning.startswith("column truth is null in every row")
 
 
 def test_a_damaged_tar_gives_its_good_images_and_one_error_row(job: MakeJob, ray_address: str) -> None:

@@ -159,3 +159,21 @@ class TestExpectation:
         expected = Expectation(works(a=0, b=0), None, 0, 0, CELL_ROWS)
         assert expected.add(ended("a", 0, 1))
         assert expected.images == 1
+
+
+def test_columns_from_the_input_that_stay_empty_are_worth_a_warning() -> None:
+    tally = Tally()
+    tally.add(Event(kind="progress", images=20))
+    assert tally.warnings(["truth", "input_site"]) == ()
+    tally.add(Event(kind="part", images=10, filled=["input_site"]))
+    tally.add(Event(kind="part", images=10))
+    (warning,) = tally.warnings(["truth", "input_site"])
+    assert "column truth is null in every row" in warning
+    assert tally.warnings([]) == ()
+
+
+def test_where_every_image_failed_empty_columns_say_nothing() -> None:
+    tally = Tally()
+    tally.add(Event(kind="progress", images=10, errors={"unreadable": 10}))
+    tally.add(Event(kind="part", images=10))
+    assert tally.warnings(["truth"]) == ()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pyarrow as pa
 
-from vision_batch.datasets.naming import extension, printable, relative_name
+from vision_batch.datasets.naming import has_extension, printable, relative_name
 from vision_batch.datasets.sample import MAX_IMAGE_BYTES, Sample, too_large
 from vision_batch.datasets.settings import DEFAULT_EXTENSIONS, InputSettings
 from vision_batch.datasets.shard import Shard
@@ -24,8 +24,8 @@ class FolderFormat:
     extensions = tuple(DEFAULT_EXTENSIONS.split(";"))
 
     def is_member(self, uri: str) -> bool:
-        """Whether it has a known image extension, in any case."""
-        return extension(uri) in self.extensions
+        """Whether it has a known image extension, in any case; hidden files (`.x.jpg`) are images like others."""
+        return has_extension(uri, self.extensions)
 
     def problems(self, settings: InputSettings) -> list[Problem]:
         """A folder knows no columns: only its files' names and folders."""

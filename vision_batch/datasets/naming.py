@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import Final
+
 from vision_batch.storage.uri import relative_to
+
+APPLE_DOUBLE: Final = "._"
 
 
 def relative_name(uri: str, root: str, input_name: str) -> str:
@@ -23,6 +28,14 @@ def printable(name: str) -> str:
 def shortened(text: str, length: int = 200) -> str:
     """`text` as it fits into a message."""
     return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def has_extension(uri: str, extensions: Collection[str]) -> bool:
+    """Whether a file is one of these kinds by its name, in any case.
+
+    Never where its name begins with `._`: macOS keeps there, as AppleDouble, what another file has besides its bytes.
+    """
+    return extension(uri) in extensions and not uri.rpartition("/")[2].startswith(APPLE_DOUBLE)
 
 
 def extension(uri: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pyarrow as pa
 
-from vision_batch.datasets.naming import extension, relative_name
+from vision_batch.datasets.naming import has_extension, relative_name
 from vision_batch.datasets.parquet_columns import find_columns
 from vision_batch.datasets.parquet_file import ParquetDamage, open_parquet, read_footer
 from vision_batch.datasets.parquet_rows import ParquetRows
@@ -37,7 +37,7 @@ class ParquetFormat:
 
     def is_member(self, uri: str) -> bool:
         """Whether its name ends in .parquet or .pq, in any case."""
-        return extension(uri) in self.extensions
+        return has_extension(uri, self.extensions)
 
     def problems(self, settings: InputSettings) -> list[Problem]:
         """None: what a file lacks shows when it is cut."""

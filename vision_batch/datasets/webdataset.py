@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pyarrow as pa
 
-from vision_batch.datasets.naming import extension, relative_name
+from vision_batch.datasets.naming import has_extension, relative_name
 from vision_batch.datasets.sample import Sample
 from vision_batch.datasets.settings import DEFAULT_EXTENSIONS, InputSettings
 from vision_batch.datasets.shard import Shard
@@ -35,7 +35,7 @@ class WebDatasetFormat:
 
     def is_member(self, uri: str) -> bool:
         """Whether its name ends in .tar, in any case."""
-        return extension(uri) == "tar"
+        return has_extension(uri, self.extensions)
 
     def problems(self, settings: InputSettings) -> list[Problem]:
         """`image_column` is a list of extensions, and a sample's key is its id."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -21,6 +22,10 @@ class WholeCell:
     cell: int
     last: bool
     table: pa.Table
+
+    def filled(self, names: Iterable[str]) -> list[str]:
+        """Which of these columns hold a value in any row."""
+        return [name for name in names if self.table[name].null_count < self.table.num_rows]
 
 
 @dataclass(slots=True)

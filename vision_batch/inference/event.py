@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -18,7 +18,8 @@ class Event:
     """One fact from an actor.
 
     progress      `images` more rows were predicted, of which `errors` by code; `seconds` by stage since the last event
-    part          the part of one cell, of `images` rows, is committed; `last` if it is its shard's last
+    part          the part of one cell, of `images` rows, is committed; `last` if it is its shard's last; `filled` are
+                  the columns from the input that hold a value in any of its rows
     withheld      `batches` more batches of which every image failed in the model, and none has worked yet: their cells
                   are not committed; `message` is the last failure
     shard_failed  the storage did not let `shard` be finished, because of `message`; it stays undone
@@ -35,6 +36,7 @@ class Event:
     batches: int = 0
     errors: Mapping[str, int] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    filled: Sequence[str] = ()
     message: str = ""
     worker: Mapping[str, str] = field(default_factory=dict)
 

@@ -112,7 +112,13 @@ class JoinedActor:
     def _write(self, cell: WholeCell, watch: Stopwatch) -> Event:
         record = commit_cell(self._job, cell, watch)
         return Event(
-            kind="part", shard=cell.shard, cell=cell.cell, last=cell.last, images=record.rows, worker=self._worker
+            kind="part",
+            shard=cell.shard,
+            cell=cell.cell,
+            last=cell.last,
+            images=record.rows,
+            filled=cell.filled(self._job.input.extra_names),
+            worker=self._worker,
         )
 
     def _progress(self, work: Work, images: int, errors: Counter[str], watch: Stopwatch) -> Event:

@@ -163,7 +163,15 @@ class GatherActor:
             record = commit_cell(self._job, cell, watch)
         except UNDONE as error:
             return Event(kind="shard_failed", shard=cell.shard, message=str(error), worker=worker)
-        return Event(kind="part", shard=cell.shard, cell=cell.cell, last=cell.last, images=record.rows, worker=worker)
+        return Event(
+            kind="part",
+            shard=cell.shard,
+            cell=cell.cell,
+            last=cell.last,
+            images=record.rows,
+            filled=cell.filled(self._job.input.extra_names),
+            worker=worker,
+        )
 
 
 def _row(facts: tuple[Any, ...], payload: pa.Buffer) -> pa.Table:

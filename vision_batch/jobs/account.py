@@ -113,7 +113,7 @@ class Account:
             images_per_second=None if rate is None else round(rate, 1),
             bottleneck=None if bottleneck is None else bottleneck.sentence(),
             output=self._prepared.paths.output,
-            warnings=(*backlog.plan.warnings, *troubles),
+            warnings=(*backlog.plan.warnings, *tally.warnings(self._prepared.input.extra_names), *troubles),
             predictors=tuple(tally.predictors),
             stages={stage: round(seconds, 3) for stage, seconds in tally.seconds.items()},
         )

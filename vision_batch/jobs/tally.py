@@ -22,6 +22,8 @@ class Tally:
         self.seconds: Counter[str] = Counter()
         self.predictors: dict[str, None] = {}
         self.troubles: dict[str, str] = {}
+        self.committed = 0
+        self.filled: set[str] = set()
         self.withheld_batches = 0
         self.last_failure = ""
         self.first_batch: float | None = None
@@ -42,6 +44,9 @@ class Tally:
             self.last_failure = event.message
         elif event.kind in ("part", "progress"):
             self.predictors.setdefault(event.worker_name)
+        if event.kind == "part":
+            self.committed += event.images
+            self.filled.update(event.filled)
         if self.first_batch is not None:
             self.seconds.update(event.seconds)
         if event.images and event.kind == "progress":
@@ -50,6 +55,15 @@ class Tally:
             self.images_ok += event.images - sum(event.errors.values())
             if self.first_batch is None:
                 self.first_batch, self._first_batch_images = self._latest, event.images
+
+    def warnings(self, extra_names: Sequence[str]) -> tuple[str, ...]:
+        """What a user should hear of the columns from the input, a sentence each. None before an image was good."""
+        if not (self.committed and self.images_ok):
+            return ()
+        unfilled = [name for name in extra_names if name not in self.filled]
+        return tuple(
+            f"column {name} is null in every row of this run: the input has no such thing" for name in unfilled
+        )
 
     @property
     def steady_s(self) -> float:
