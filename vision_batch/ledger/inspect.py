@@ -16,7 +16,6 @@ from vision_batch.storage.table import storage_for
 from vision_batch.storage.uri import name
 
 READERS = 32
-BATCH = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +64,13 @@ class Inspection:
 
 def list_parts(paths: LedgerPaths) -> list[ObjectInfo]:
     """What readers of OUTPUT/*.parquet see; empty when there is no output."""
+    return [info for info in list_folder(paths.output) if paths.is_table_file(info.uri)]
+
+
+def list_folder(uri: str) -> list[ObjectInfo]:
+    """Every object below a folder; none when it does not exist."""
     try:
-        return [info for info in storage_for(paths.output).list(paths.output) if paths.is_table_file(info.uri)]
+        return list(storage_for(uri).list(uri))
     except NotFoundError:
         return []
 
@@ -97,11 +101,15 @@ def _records(
 
     def read(info: ObjectInfo) -> StoredPart | Foreign | None:
         try:
-            return StoredPart(info=info, record=read_part_record(storage, info))
+            while True:
+                try:
+                    return StoredPart(info=info, record=read_part_record(storage, info))
+                except ChangedError:
+                    info = storage.stat(info.uri)  # replaced since the listing: what is there now counts
         except PartError as error:
             return Foreign(info=info, reason=error.message)
-        except (NotFoundError, ChangedError):
-            return None  # removed or replaced since the listing: the next look sees what is there then
+        except NotFoundError:
+            return None  # removed since the listing
 
     unknown = []
     for info in files:

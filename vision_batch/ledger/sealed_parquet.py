@@ -43,11 +43,15 @@ def encode_parquet(table: pa.Table, text: str) -> bytes:
     with pq.ParquetWriter(sink, bare.schema, compression="zstd", write_page_checksum=True) as writer:
         writer.write_table(bare)
         writer.add_key_value_metadata({TEXT_KEY: text.encode("ascii"), SEAL_KEY: UNSEALED * 2})
-    file = memoryview(sink.getvalue())
+    return seal_file(memoryview(sink.getvalue()))
+
+
+def seal_file(file: memoryview) -> bytes:
+    """A Parquet file with its seals renewed, over what it holds now; it has a place for them already."""
     start = len(file) - _footer_bytes(file[-8:])
     pages, footer = file[:start], bytes(file[start:])
     at = _seals_at(footer)
-    footer = _replaced(footer, at, _digest(pages))
+    footer = _replaced(footer, at, _digest(pages) + UNSEALED)
     return b"".join((pages, _replaced(footer, at + DIGITS, _digest(footer))))
 
 

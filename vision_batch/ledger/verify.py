@@ -10,7 +10,7 @@ from vision_batch.ledger.audit import audit_parts
 from vision_batch.ledger.coverage import check_coverage
 from vision_batch.ledger.definition import LIMIT, ClaimedOutput, read_definition
 from vision_batch.ledger.findings import Findings
-from vision_batch.ledger.inspect import Expected, Inspection, inspect, list_parts
+from vision_batch.ledger.inspect import Expected, Inspection, inspect, list_folder, list_parts
 from vision_batch.ledger.manifest import StoredPart, read_manifest
 from vision_batch.ledger.part import PartRecord
 from vision_batch.ledger.paths import LedgerPaths
@@ -43,6 +43,9 @@ def verify(output: str, *, deep: bool = False) -> VerifyReport:
     SpecError when there is no output at all; storage errors pass through.
     """
     paths, findings = LedgerPaths(output), Findings()
+    # A run may be at work. What is read later may be newer: a part is there before the manifest knows it, and the plan
+    # knows of a shard before it has a part.
+    remembered = read_manifest(paths)
     files = list_parts(paths)
     claimed, recorded = _claimed(paths, findings), _recorded(paths, findings)
     if not files and not findings.problems and claimed is None and not recorded.segments:
@@ -52,10 +55,11 @@ def verify(output: str, *, deep: bool = False) -> VerifyReport:
     digest = claimed.definition.digest if claimed else None
     expected = Expected.of(shards, frozenset(recorded.superseded), gone, digest)
     found = inspect(paths, files, {}, expected)
-    manifest = _current_of(read_manifest(paths), expected)
+    manifest = _current_of(remembered, expected)
     _check_ledger(claimed, recorded, findings)
     _check_files(found, claimed, findings)
     _check_manifest(found, manifest, findings)
+    _check_scratch(paths, findings)
     coverage = check_coverage(shards, found.current, manifest.values(), _limit(claimed), findings)
     if deep:
         audit_parts([*found.current, *found.kept, *found.stale], findings)
@@ -131,6 +135,17 @@ def _check_manifest(found: Inspection, manifest: Mapping[str, StoredPart], findi
             findings.problem("lost parts", f"{uri}: the manifest knows it, and it is not there as it was; run again")
         elif part.info == remembered.info and part.record != remembered.record:
             findings.warn("differences to the manifest", f"{uri}: the manifest remembers another record of this file")
+
+
+def _check_scratch(paths: LedgerPaths, findings: Findings) -> None:
+    leftovers = list_folder(paths.scratch)
+    if leftovers:
+        size_bytes = sum(info.size_bytes for info in leftovers)
+        findings.warn(
+            "temporary files",
+            f"{paths.scratch}: {len(leftovers)} temporary files of {size_bytes:,} bytes, of a run at work or of one "
+            "that was killed",
+        )
 
 
 def _current_of(manifest: Mapping[str, StoredPart], expected: Expected) -> dict[str, StoredPart]:
