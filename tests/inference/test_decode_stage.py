@@ -12,6 +12,7 @@ from vision_batch.datasets.sample import Sample
 from vision_batch.errors import ImageError, ModelError
 from vision_batch.images.preprocess import Preprocessor
 from vision_batch.images.settings import PreprocessSettings
+from vision_batch.inference.chunk import EncodedChunk, Place
 from vision_batch.inference.decode_stage import CHUNKS_AHEAD, Decoder
 from vision_batch.inference.stopwatch import Stopwatch
 from vision_batch.ledger.cell import Chunk, chunks
@@ -30,6 +31,12 @@ def samples(count: int) -> Iterator[Sample]:
             yield Sample(row=i, image_id=str(i), data=b"broken" if i % 5 == 4 else picture(i), truth=i)
 
 
+def encoded(source: Iterator[Chunk]) -> Iterator[EncodedChunk]:
+    for c in source:
+        place = Place(shard="s", version="v", cell=c.cell, index=c.index, ends_cell=c.ends_cell, last_cell=c.last_cell)
+        yield EncodedChunk(place=place, samples=c.samples)
+
+
 def decoder(threads: int = 3, **settings: object) -> Decoder:
     preprocess = PreprocessSettings.model_validate(settings or {"resize_px": (4, 6)})
     return Decoder(Preprocessor(preprocess, max_pixels=10**6), threads, preprocess.output_px)
@@ -37,7 +44,7 @@ def decoder(threads: int = 3, **settings: object) -> Decoder:
 
 @pytest.mark.parametrize("threads", [1, 4])
 def test_every_sample_has_its_row_and_every_good_one_its_pixels(threads: int) -> None:
-    decoded = list(decoder(threads)("s", "v", chunks(samples(100), 64, 20), Stopwatch()))
+    decoded = list(decoder(threads)(encoded(chunks(samples(100), 64, 20)), Stopwatch()))
     rows = [row for chunk in decoded for row in chunk.rows]
     assert [row.row for row in rows] == list(range(100))
     assert [row.truth for row in rows] == list(range(100))
@@ -50,7 +57,7 @@ def test_every_sample_has_its_row_and_every_good_one_its_pixels(threads: int) ->
 
 
 def test_chunks_keep_their_places() -> None:
-    places = [chunk.place for chunk in decoder()("s", "v", chunks(samples(100), 64, 20), Stopwatch())]
+    places = [chunk.place for chunk in decoder()(encoded(chunks(samples(100), 64, 20)), Stopwatch())]
     assert [(p.cell, p.index, p.ends_cell, p.last_cell) for p in places] == [
         (0, 0, False, False),
         (0, 1, False, False),
@@ -69,7 +76,7 @@ def test_reading_keeps_only_a_little_ahead() -> None:
             read.append(chunk.index)
             yield chunk
 
-    stream = decoder()("s", "v", source(), Stopwatch())
+    stream = decoder()(encoded(source()), Stopwatch())
     next(stream)
     assert len(read) == CHUNKS_AHEAD
 
@@ -80,20 +87,20 @@ def test_what_the_source_raises_comes_through() -> None:
         raise OSError("gone")
 
     with pytest.raises(OSError, match="gone"):
-        list(decoder()("s", "v", source(), Stopwatch()))
+        list(decoder()(encoded(source()), Stopwatch()))
 
 
 def test_a_plugin_that_gives_several_sizes_is_refused() -> None:
     preprocess = PreprocessSettings(function="m:f")
     shrink = Preprocessor(preprocess, max_pixels=10**6, function=lambda pixels: pixels[: 4 + int(pixels[0, 0, 0])])
-    stream = Decoder(shrink, 2, None)("s", "v", chunks(iter(samples(3)), 10, 10), Stopwatch())
+    stream = Decoder(shrink, 2, None)(encoded(chunks(iter(samples(3)), 10, 10)), Stopwatch())
     with pytest.raises(ModelError, match="different sizes"):
         list(stream)
 
 
 def test_time_is_booked_by_stage() -> None:
     watch = Stopwatch()
-    list(decoder()("s", "v", chunks(samples(50), 64, 20), watch))
+    list(decoder()(encoded(chunks(samples(50), 64, 20)), watch))
     taken = watch.take()
     assert set(taken) == {"read", "decode", "wait"}
     assert taken["decode"] > 0

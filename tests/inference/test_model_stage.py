@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from vision_batch.errors import DeviceError, ModelError
 from vision_batch.inference.chunk import DecodedChunk, Place, Row
-from vision_batch.inference.model_stage import FATAL_BATCHES, ModelStage
+from vision_batch.inference.model_stage import ModelStage
 from vision_batch.inference.stopwatch import Stopwatch
 from vision_batch.ledger.schema import output_schema
 from vision_batch.tasks.classification import Classification
@@ -43,8 +43,8 @@ class Model:
         return np.where(values == NAN, np.nan, np.stack([1 - values % 2, values % 2])).T.astype(np.float32)
 
 
-def stage(model: Any, *, proven: bool = False) -> ModelStage:
-    return ModelStage(model, TASK, SCHEMA, threads=1, proven=proven)
+def stage(model: Any) -> ModelStage:
+    return ModelStage(model, TASK, SCHEMA, threads=1)
 
 
 def decoded(values: list[int | None]) -> DecodedChunk:
@@ -83,7 +83,7 @@ def test_rows_keep_their_order_and_their_facts() -> None:
 @given(st.lists(st.sampled_from([1, 2, 3, POISON, NAN, None]), max_size=40))
 def test_an_image_that_fails_costs_its_row_and_no_other(values: list[int | None]) -> None:
     model = Model()
-    it = stage(model, proven=True)
+    it = stage(model)
     rows = it(decoded(values), Stopwatch()).table.to_pylist()
     codes = {POISON: "model_error", NAN: "model_error", None: "empty"}
     assert [row["error_code"] for row in rows] == [codes.get(value) for value in values]
@@ -109,35 +109,9 @@ def test_one_image_that_needs_too_much_memory_is_the_models_fault() -> None:
         predict(Model(most=0), [1])
 
 
-def test_a_model_that_fails_on_every_image_at_first_is_broken() -> None:
-    it = stage(Model())
-    for _ in range(FATAL_BATCHES - 1):
-        it(decoded([POISON, POISON]), Stopwatch())
-        assert it.suspect
-    with pytest.raises(ModelError, match="the model and not the images"):
-        it(decoded([POISON, NAN]), Stopwatch())
-
-
-def test_a_model_that_has_worked_once_is_not_suspected() -> None:
-    it = stage(Model())
-    it(decoded([POISON, 1]), Stopwatch())
-    for _ in range(2 * FATAL_BATCHES):
-        it(decoded([POISON]), Stopwatch())
-    assert not it.suspect
-
-
-def test_a_model_known_to_work_is_not_suspected() -> None:
-    it = stage(Model(), proven=True)
-    for _ in range(2 * FATAL_BATCHES):
-        it(decoded([POISON]), Stopwatch())
-    assert it.take_failed_batches() == (0, "")
-
-
-def test_failed_batches_are_reported_once() -> None:
-    it = stage(Model())
-    it(decoded([POISON]), Stopwatch())
-    assert it.take_failed_batches() == (1, "ValueError: poison")
-    assert it.take_failed_batches() == (0, "ValueError: poison")
+def test_what_the_model_was_asked_and_failed_on_is_counted() -> None:
+    chunk = stage(Model())(decoded([1, None, POISON, NAN]), Stopwatch())
+    assert (chunk.asked, chunk.failed, chunk.failure) == (3, 2, "ValueError: poison")
 
 
 def test_a_batch_of_nothing_but_error_rows_does_not_ask_the_model() -> None:

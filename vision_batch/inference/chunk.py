@@ -1,4 +1,4 @@
-"""What flows between the stages: a chunk's rows, first with pixels, then with predictions."""
+"""What flows between the stages: a chunk's rows, first with encoded bytes, then with pixels, then with predictions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vision_batch.datasets.sample import Sample
 from vision_batch.errors import ImageError
 
 if TYPE_CHECKING:
@@ -47,6 +48,14 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedChunk:
+    """`samples` are the chunk's rows as their reader gave them."""
+
+    place: Place
+    samples: tuple[Sample, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DecodedChunk:
     """`pixels` is uint8 (K, H, W, 3), RGB, for the K rows at the positions `good`; the other rows are error rows."""
 
@@ -58,7 +67,13 @@ class DecodedChunk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictedChunk:
-    """`table` has the output's complete schema and one row for each image of the chunk."""
+    """`table` has the output's complete schema and one row for each image of the chunk.
+
+    The model was asked about `asked` of its images and failed on `failed`, the first time because of `failure`.
+    """
 
     place: Place
     table: pa.Table
+    asked: int = 0
+    failed: int = 0
+    failure: str = ""

@@ -15,9 +15,8 @@ from vision_batch.datasets.sample import Sample
 from vision_batch.errors import ImageError, ModelError
 from vision_batch.images.preprocess import Preprocessor
 from vision_batch.images.resize import limit_threads
-from vision_batch.inference.chunk import DecodedChunk, Place, Row
+from vision_batch.inference.chunk import DecodedChunk, EncodedChunk, Row
 from vision_batch.inference.stopwatch import Stopwatch
-from vision_batch.ledger.cell import Chunk
 
 SLICE_ROWS = 8
 """Images per task of the pool: enough to hide the cost of a future, few enough to spread a chunk over the threads."""
@@ -38,8 +37,8 @@ class Decoder:
         self._output_px = output_px
         self._pool = ThreadPoolExecutor(threads, "decode", initializer=limit_threads)
 
-    def __call__(self, shard: str, version: str, chunks: Iterator[Chunk], watch: Stopwatch) -> Iterator[DecodedChunk]:
-        """Chunks of one shard, in order; `chunks` is read at most CHUNKS_AHEAD ahead of what is yielded."""
+    def __call__(self, chunks: Iterator[EncodedChunk], watch: Stopwatch) -> Iterator[DecodedChunk]:
+        """The chunks, in order; `chunks` is read at most CHUNKS_AHEAD ahead of what is yielded."""
         pending: deque[_Pending] = deque()
         while True:
             while len(pending) < CHUNKS_AHEAD:
@@ -53,9 +52,9 @@ class Decoder:
             started = pending.popleft()
             with watch.time("wait"):
                 rows = [row for part in started.parts for row in part.result()]
-            yield self._finish(shard, version, started, rows)
+            yield _finish(started, rows)
 
-    def _start(self, chunk: Chunk, watch: Stopwatch) -> _Pending:
+    def _start(self, chunk: EncodedChunk, watch: Stopwatch) -> _Pending:
         samples = chunk.samples
         pixels = None if self._output_px is None else np.empty((len(samples), *self._output_px, 3), np.uint8)
         slots: list[NDArray[np.uint8] | None] = [None] * len(samples)
@@ -94,29 +93,21 @@ class Decoder:
         watch.add("decode", time.perf_counter() - start)
         return rows
 
-    def _finish(self, shard: str, version: str, started: _Pending, rows: list[Row]) -> DecodedChunk:
-        chunk = started.chunk
-        good = [position for position, row in enumerate(rows) if row.error_code is None]
-        if started.pixels is None:
-            pixels = _stack([started.slots[position] for position in good])
-        else:
-            pixels = started.pixels if len(good) == len(rows) else started.pixels[good]
-        place = Place(
-            shard=shard,
-            version=version,
-            cell=chunk.cell,
-            index=chunk.index,
-            ends_cell=chunk.ends_cell,
-            last_cell=chunk.last_cell,
-        )
-        return DecodedChunk(place=place, rows=rows, good=good, pixels=pixels)
-
 
 class _Pending(NamedTuple):
-    chunk: Chunk
+    chunk: EncodedChunk
     pixels: NDArray[np.uint8] | None
     slots: list[NDArray[np.uint8] | None]
     parts: list[Future[list[Row]]]
+
+
+def _finish(started: _Pending, rows: list[Row]) -> DecodedChunk:
+    good = [position for position, row in enumerate(rows) if row.error_code is None]
+    if started.pixels is None:
+        pixels = _stack([started.slots[position] for position in good])
+    else:
+        pixels = started.pixels if len(good) == len(rows) else started.pixels[good]
+    return DecodedChunk(place=started.chunk.place, rows=rows, good=good, pixels=pixels)
 
 
 def _stack(images: Sequence[NDArray[np.uint8] | None]) -> NDArray[np.uint8]:

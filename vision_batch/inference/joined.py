@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 from vision_batch.errors import ModelError
 from vision_batch.inference.cell_gatherer import CellGatherer, WholeCell, commit_cell
 from vision_batch.inference.event import Event
+from vision_batch.inference.model_trial import ModelTrial
 from vision_batch.inference.stopwatch import Stopwatch
 from vision_batch.inference.worker import (
     BIRTH_FAILURES,
     BROKEN,
     UNDONE,
     calm_openmp,
-    decoded_chunks,
     describe_worker,
-    make_decoder,
-    make_model_stage,
+    encoded_chunks,
+    whole_stage,
 )
 from vision_batch.ledger.part import error_counts
 
@@ -47,13 +47,13 @@ class JoinedActor:
         self._writer = ThreadPoolExecutor(1, "write")
         self._withheld: list[WholeCell] = []
         self._lock = threading.Lock()
+        self._trial = ModelTrial(proven=job.proven)
         calm_openmp()
         self._worker = describe_worker()
         self._broken: str | None = None
         try:
-            self._decoder = make_decoder(job, layout.decode_threads)
-            self._model = make_model_stage(job, layout.decode_threads)
-            self._worker = describe_worker(self._model.device)
+            self._stage = whole_stage(job, layout.decode_threads)
+            self._worker = describe_worker(self._stage.device)
         except BIRTH_FAILURES as error:
             self._broken = str(error)
 
@@ -77,8 +77,8 @@ class JoinedActor:
         gatherer = CellGatherer()
         commits: deque[Future[Event]] = deque()
         images, errors = 0, Counter[str]()
-        for number, decoded in enumerate(decoded_chunks(self._job, work, self._decoder, watch)):
-            predicted = self._model(decoded, watch)
+        for number, predicted in enumerate(self._stage.run(encoded_chunks(self._job, work), watch)):
+            self._trial.judge(predicted)
             images += predicted.table.num_rows
             errors.update(error_counts(predicted.table))
             cell = gatherer.add(predicted)
@@ -92,7 +92,7 @@ class JoinedActor:
                 images, errors = 0, Counter()
         while commits:
             yield commits.popleft().result()
-        batches, message = self._model.take_failed_batches() if self._model.suspect else (0, "")
+        batches, message = self._trial.take_failed_batches() if self._trial.suspect else (0, "")
         if batches:
             yield Event(kind="withheld", batches=batches, message=message, worker=self._worker)
         yield self._progress(work, images, errors, watch)
@@ -104,7 +104,7 @@ class JoinedActor:
     def _release(self) -> list[WholeCell]:
         """The cells of any call that may be committed: none while every image so far has failed in the model."""
         with self._lock:
-            if self._model.suspect:
+            if self._trial.suspect:
                 return []
             cells, self._withheld = self._withheld, []
             return cells

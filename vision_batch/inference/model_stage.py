@@ -18,63 +18,46 @@ from vision_batch.tasks.task import Task
 if TYPE_CHECKING:
     from vision_batch.models.predictor import Predictor
 
-FATAL_BATCHES = 3
-"""When every image of this many first batches fails, it is the model that is broken, not the images."""
-
 
 class ModelStage:
-    """Predicts chunks with one model on one device; concurrent calls take turns on the device.
+    """Predicts chunks with one model on one device; concurrent calls take turns on the device."""
 
-    `suspect` is true while every image so far has failed: what was computed should not be committed yet. `proven` says
-    that the model has worked before, so that what fails now is the images' fault.
-    """
-
-    def __init__(
-        self, predictor: Predictor, task: Task, schema: pa.Schema, *, threads: int, proven: bool = False
-    ) -> None:
+    def __init__(self, predictor: Predictor, task: Task, schema: pa.Schema, *, threads: int) -> None:
         self._predictor = predictor
         self._threads = threads
         self._task = task
         self._schema = schema
         self._no_columns = [pa.array([], field.type) for field in task.fields()]
         self._lock = threading.Lock()
-        self._failed_batches = 0
-        self._reported_batches = 0
-        self._last_failure = ""
-        self._proven = proven
 
     @property
     def device(self) -> str:
         """Where the model runs: cpu, cuda:0, ..."""
         return str(self._predictor.device)
 
-    @property
-    def suspect(self) -> bool:
-        return not self._proven and self._failed_batches > 0
-
-    def take_failed_batches(self) -> tuple[int, str]:
-        """How many batches failed wholly since the last call of this, and the last reason."""
-        with self._lock:
-            count = self._failed_batches - self._reported_batches
-            self._reported_batches = self._failed_batches
-            return count, self._last_failure
-
     def __call__(self, chunk: DecodedChunk, watch: Stopwatch) -> PredictedChunk:
         """One chunk's rows. Raises ModelError when the model itself is at fault, DeviceError when the device is."""
         good = list(chunk.good)
         columns = self._no_columns
+        failures: dict[int, ImageError] = {}
         if good:
             sizes = [(chunk.rows[i].width or 0, chunk.rows[i].height or 0) for i in good]
             with self._lock:
                 self._limit_threads()
                 columns, failures = self._span(chunk.pixels, sizes, watch)
-                self._judge(len(failures) == len(good), failures)
             for position, error in failures.items():
                 chunk.rows[good[position]].fail(error)
             good = [i for position, i in enumerate(good) if position not in failures]
         with watch.time("postprocess"):
             table = _table(chunk.place.shard, chunk.rows, good, columns, self._schema)
-        return PredictedChunk(place=chunk.place, table=table)
+        first = next(iter(failures.values()), None)
+        return PredictedChunk(
+            place=chunk.place,
+            table=table,
+            asked=len(chunk.good),
+            failed=len(failures),
+            failure="" if first is None else first.message,
+        )
 
     def _limit_threads(self) -> None:
         """torch counts its CPU threads for each calling thread, and a new one inherits the decoders' single thread."""
@@ -116,23 +99,6 @@ class ModelStage:
         second, later = self._span(pixels[middle:], sizes[middle:], watch)
         columns = [pa.concat_arrays(pair) for pair in zip(first, second, strict=True)]
         return columns, failures | {middle + position: error for position, error in later.items()}
-
-    def _judge(self, all_failed: bool, failures: dict[int, ImageError]) -> None:
-        if not all_failed:
-            self._proven = True
-        elif not self._proven:
-            self._failed_batches += 1
-            self._last_failure = next(iter(failures.values())).message
-            if self._failed_batches >= FATAL_BATCHES:
-                raise broken_model(self._last_failure)
-
-
-def broken_model(last_failure: str) -> ModelError:
-    """What to say when every image of the first batches has failed."""
-    return ModelError(
-        f"the model failed on every image of the first {FATAL_BATCHES} batches, so it is the model and not the images; "
-        f"the last error was: {last_failure}"
-    )
 
 
 def _refuse_out_of_memory(error: Exception, pixels: NDArray[np.uint8]) -> None:

@@ -19,16 +19,17 @@ from vision_batch.errors import ModelError
 from vision_batch.inference.cell_gatherer import CellGatherer, WholeCell, commit_cell
 from vision_batch.inference.chunk import DecodedChunk, PredictedChunk
 from vision_batch.inference.event import Event
+from vision_batch.inference.model_trial import ModelTrial
 from vision_batch.inference.stopwatch import Stopwatch
 from vision_batch.inference.worker import (
     BIRTH_FAILURES,
     BROKEN,
     UNDONE,
     calm_openmp,
-    decoded_chunks,
+    decode_stage,
     describe_worker,
-    make_decoder,
-    make_model_stage,
+    encoded_chunks,
+    model_stage,
 )
 from vision_batch.ledger.part import error_counts
 
@@ -51,7 +52,7 @@ class PreprocessActor:
         self._worker = describe_worker()
         self._broken: str | None = None
         try:
-            self._decoder = make_decoder(job, layout.decode_threads)
+            self._stage = decode_stage(job, layout.decode_threads)
         except BIRTH_FAILURES as error:
             self._broken = str(error)
 
@@ -65,7 +66,7 @@ class PreprocessActor:
         try:
             if self._broken is not None:
                 raise ModelError(self._broken)
-            for chunk in decoded_chunks(self._job, work, self._decoder, watch):
+            for chunk in self._stage.run(encoded_chunks(self._job, work), watch):
                 facts = (chunk.place, chunk.rows, chunk.good, chunk.pixels.shape, watch.take())
                 yield _row(facts, pa.py_buffer(np.ascontiguousarray(chunk.pixels)))
         except UNDONE as error:
@@ -81,9 +82,10 @@ class PredictActor:
         calm_openmp()
         self._worker = describe_worker()
         self._broken: str | None = None
+        self._trial = ModelTrial(proven=job.proven)
         try:
-            self._model = make_model_stage(job, layout.cpus_per_predictor)
-            self._worker = describe_worker(self._model.device)
+            self._stage = model_stage(job, layout.cpus_per_predictor)
+            self._worker = describe_worker(self._stage.device)
         except BIRTH_FAILURES as error:
             self._broken = str(error)
 
@@ -100,10 +102,12 @@ class PredictActor:
         try:
             if self._broken is not None:
                 raise ModelError(self._broken)
-            predicted = self._model(DecodedChunk(place=place, rows=rows, good=good, pixels=pixels), watch)
+            decoded = DecodedChunk(place=place, rows=rows, good=good, pixels=pixels)
+            (predicted,) = self._stage.run(iter([decoded]), watch)
+            self._trial.judge(predicted)
         except BROKEN as error:
             return _event(Event(kind="fatal", shard=place.shard, message=str(error), worker=self._worker))
-        suspicion = self._model.take_failed_batches() if self._model.suspect else None
+        suspicion = self._trial.take_failed_batches() if self._trial.suspect else None
         facts = (place, seconds | watch.take(), self._worker, suspicion)
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, predicted.table.schema) as stream:

@@ -13,11 +13,11 @@ import pyarrow as pa
 from vision_batch.datasets.table import format_named
 from vision_batch.errors import DeviceError, LedgerError, ModelError, ShardError, SpecError, StorageError
 from vision_batch.images.preprocess import Preprocessor
-from vision_batch.inference.chunk import DecodedChunk
+from vision_batch.inference.chunk import EncodedChunk, Place
 from vision_batch.inference.decode_stage import Decoder
 from vision_batch.inference.job import PredictJob
 from vision_batch.inference.model_stage import ModelStage
-from vision_batch.inference.stopwatch import Stopwatch
+from vision_batch.inference.stage import Stage
 from vision_batch.ledger.cell import chunks, wanted_rows
 from vision_batch.ledger.schema import output_schema
 from vision_batch.ledger.state import Work
@@ -45,15 +45,32 @@ def calm_openmp() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-def make_decoder(job: PredictJob, threads: int) -> Decoder:
-    """The CPU stage of one actor."""
+def decode_stage(job: PredictJob, threads: int) -> Stage:
+    """EncodedChunk to DecodedChunk, in `threads` threads."""
+    return Stage(device="cpu", run=_decoder(job, threads))
+
+
+def model_stage(job: PredictJob, threads: int) -> Stage:
+    """DecodedChunk to PredictedChunk. `threads` is how many CPU threads one operator of the model may use."""
+    model = _model(job, threads)
+    return Stage(device=model.device, run=lambda chunks, watch: (model(chunk, watch) for chunk in chunks))
+
+
+def whole_stage(job: PredictJob, threads: int) -> Stage:
+    """EncodedChunk to PredictedChunk."""
+    decoder, model = _decoder(job, threads), _model(job, threads)
+    return Stage(
+        device=model.device, run=lambda chunks, watch: (model(chunk, watch) for chunk in decoder(chunks, watch))
+    )
+
+
+def _decoder(job: PredictJob, threads: int) -> Decoder:
     function = job.function.load() if job.function is not None else None
     preprocessor = Preprocessor(job.preprocess, max_pixels=job.max_pixels, function=function)
     return Decoder(preprocessor, threads, job.preprocess.output_px)
 
 
-def make_model_stage(job: PredictJob, threads: int) -> ModelStage:
-    """The model on this actor's device. `threads` is how many CPU threads one operator of the model may use."""
+def _model(job: PredictJob, threads: int) -> ModelStage:
     from vision_batch.models.device import choose_device
     from vision_batch.models.predictor import Predictor
 
@@ -72,11 +89,11 @@ def make_model_stage(job: PredictJob, threads: int) -> ModelStage:
         raise ModelError(f"the model cannot be put on its device: {type(error).__name__}: {error}") from error
     task = task_for(job.task, job.model.labels)
     schema = output_schema(task.fields(), job.extra_fields)
-    return ModelStage(predictor, task, schema, threads=threads, proven=job.proven)
+    return ModelStage(predictor, task, schema, threads=threads)
 
 
-def decoded_chunks(job: PredictJob, work: Work, decoder: Decoder, watch: Stopwatch) -> Iterator[DecodedChunk]:
-    """Reads and decodes one shard's missing cells. The same work gives the same chunks, always: Ray replays calls.
+def encoded_chunks(job: PredictJob, work: Work) -> Iterator[EncodedChunk]:
+    """Reads one shard's missing cells. The same work gives the same chunks, always: Ray replays calls.
 
     ShardError when its extra columns are not those of the output.
     """
@@ -86,8 +103,16 @@ def decoded_chunks(job: PredictJob, work: Work, decoder: Decoder, watch: Stopwat
     if job.row_limits is not None:
         limit = job.row_limits[work.shard.key]
         samples = takewhile(lambda sample: sample.row < limit, samples)
-    cut = chunks(samples, job.cell_rows, job.batch_rows, work.done_cells)
-    return decoder(work.shard.key, work.shard.version, cut, watch)
+    for chunk in chunks(samples, job.cell_rows, job.batch_rows, work.done_cells):
+        place = Place(
+            shard=work.shard.key,
+            version=work.shard.version,
+            cell=chunk.cell,
+            index=chunk.index,
+            ends_cell=chunk.ends_cell,
+            last_cell=chunk.last_cell,
+        )
+        yield EncodedChunk(place=place, samples=chunk.samples)
 
 
 def _check_fields(job: PredictJob, shard: Shard, fields: Sequence[pa.Field]) -> None:

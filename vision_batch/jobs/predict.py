@@ -134,7 +134,7 @@ class PredictRun:
 
     def _pass(self, works: Sequence[Work], is_proven: bool) -> None:
         from vision_batch.inference.execute import execute
-        from vision_batch.inference.model_stage import FATAL_BATCHES, broken_model
+        from vision_batch.inference.model_trial import FATAL_BATCHES, broken_model
 
         assert self._layout is not None
         tally = self._account.tally
