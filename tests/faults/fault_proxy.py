@@ -24,25 +24,32 @@ from typing import Literal, Self
 BUFFER_BYTES = 256 * 1024
 LINGER_NOT = struct.pack("ii", 1, 0)  # closing such a socket sends a reset
 
-Kind = Literal["none", "status", "reset", "cut", "stall", "delay", "corrupt"]
+Kind = Literal["none", "status", "reset", "cut", "stall", "pause", "delay", "silence", "lost", "corrupt", "mangle"]
 
 
 @dataclass(kw_only=True)
 class Rule:
     """What happens to requests: "METHOD /path" in which `match` is found are hit with probability `p`, `n` times.
 
+    The first `after` requests that match pass untouched. Fractions (`at`) are of the body.
+
     status   answered with an S3 error instead: `status`, `code`, `retry_after` (seconds)
     reset    the connection is reset before the request reaches the server
     cut      the connection is reset in mid-body, after the fraction `at` of the answer
     stall    the answer comes `s` seconds late
+    pause    the answer's body stops for `s` seconds after the fraction `at`
     delay    the request is passed on `s` seconds late
-    corrupt  one bit of the body is flipped
+    silence  nothing is answered as long as the rule stands; then the connection is reset
+    lost     the request is served, and its answer is lost: the connection is reset
+    corrupt  one bit of the answer's body is flipped, after the fraction `at`
+    mangle   one bit of the request's body is flipped, after the fraction `at`
     """
 
     kind: Kind
     match: str = ""
     p: float = 1
     n: int | None = None
+    after: int = 0
     status: int = 503
     code: str = "SlowDown"
     retry_after: int | None = None
@@ -113,6 +120,9 @@ class FaultProxy:
         self.requests.append(request_line)
         for rule in self.rules:
             if rule.n != 0 and re.search(rule.match, request_line) and self._random.random() < rule.p:
+                if rule.after:
+                    rule.after -= 1
+                    continue
                 if rule.n is not None:
                     rule.n -= 1
                 self.log.append((rule.kind, request_line))
@@ -137,7 +147,10 @@ class FaultProxy:
         raw, line, headers = await _read_head(client_in)
         rule, length = self._pick(line), int(headers.get("content-length", 0))
         expects = headers.get("expect", "").lower() == "100-continue"
-        if rule.kind == "reset":
+        if rule.kind == "silence":
+            while rule in self.rules:
+                await asyncio.sleep(0.02)
+        if rule.kind in ("reset", "silence"):
             _abort(client_out)
             return False
         if rule.kind == "status":
@@ -159,7 +172,7 @@ class FaultProxy:
         if "chunked" in headers.get("transfer-encoding", ""):
             await _copy_chunked(client_in, up_out)
         else:
-            await _copy(client_in, up_out, length)
+            await _copy(client_in, up_out, length, flip_at=int(length * rule.at) if rule.kind == "mangle" else None)
         return await self._answer(rule, line, up_in, client_out)
 
     async def _answer(
@@ -169,6 +182,9 @@ class FaultProxy:
         raw, status, headers = await _read_head(up_in)
         while " 100 " in status:
             raw, status, headers = await _read_head(up_in)
+        if rule.kind == "lost":
+            _abort(client_out)
+            return False
         if rule.kind == "stall":
             await asyncio.sleep(rule.s)
         client_out.write(raw)
@@ -176,12 +192,17 @@ class FaultProxy:
             pass
         elif "content-length" in headers:
             length = int(headers["content-length"])
+            begin = int(length * rule.at)
             if rule.kind == "cut":
-                await _copy(up_in, client_out, int(length * rule.at))
+                await _copy(up_in, client_out, begin)
                 await asyncio.sleep(0.02)
                 _abort(client_out)
                 return False
-            await _copy(up_in, client_out, length, corrupt=rule.kind == "corrupt")
+            if rule.kind == "pause":
+                await _copy(up_in, client_out, begin)
+                await asyncio.sleep(rule.s)
+                length -= begin
+            await _copy(up_in, client_out, length, flip_at=begin if rule.kind == "corrupt" else None)
         elif "chunked" in headers.get("transfer-encoding", ""):
             await _copy_chunked(up_in, client_out)
         else:
@@ -236,16 +257,24 @@ async def _read_head(reader: asyncio.StreamReader) -> tuple[bytes, str, dict[str
 
 
 async def _copy(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter | None, length: int | None, *, corrupt: bool = False
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter | None,
+    length: int | None,
+    *,
+    flip_at: int | None = None,
 ) -> None:
-    """Passes `length` bytes on, or all until the end; without a writer they are thrown away."""
+    """Passes `length` bytes on, or all until the end, one bit of byte `flip_at` flipped.
+
+    Without a writer they are thrown away.
+    """
     sent = 0
     while length is None or sent < length:
         data = await reader.read(BUFFER_BYTES if length is None else min(BUFFER_BYTES, length - sent))
         if not data:
             return
-        if corrupt and sent == 0:
-            data = bytes([data[0] ^ 1]) + data[1:]
+        if flip_at is not None and sent <= flip_at < sent + len(data):
+            place = flip_at - sent
+            data = data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
         if writer is not None:
             writer.write(data)
             await writer.drain()

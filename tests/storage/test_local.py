@@ -150,6 +150,24 @@ def test_temporary_files_go_to_scratch_and_away(storage: LocalStorage, tmp_path:
     assert os.listdir(scratch) == []
 
 
+@pytest.mark.parametrize("if_absent", [True, False])
+def test_a_temporary_file_that_somebody_removed_is_written_again(
+    storage: LocalStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, if_absent: bool
+) -> None:
+    real, removed = os.fsync, []
+
+    def fsync(descriptor: int) -> None:
+        real(descriptor)
+        for path in [] if removed else (tmp_path / "scratch").iterdir():
+            path.unlink()
+            removed.append(path)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    storage.put(str(tmp_path / "x"), b"data", if_absent=if_absent, scratch=str(tmp_path / "scratch"))
+    assert removed
+    assert (tmp_path / "x").read_bytes() == b"data"
+
+
 def test_a_file_system_without_links_says_what_to_choose(
     storage: LocalStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.conftest import S3Bucket
-from vision_batch.errors import ForbiddenError, NotFoundError, SpecError
+from vision_batch.errors import ForbiddenError, NotFoundError, SpecError, StorageError
 from vision_batch.storage.storage import ReadRequest
 from vision_batch.storage.table import forget_s3, local_storage, s3_storage, storage_for
 from vision_batch.storage.uri import join
@@ -74,6 +74,12 @@ def test_no_credentials_say_what_to_set(rgw_s3: S3Bucket, monkeypatch: pytest.Mo
     forget_s3()
     with pytest.raises(ForbiddenError, match="nobody"):
         storage_for(rgw_s3.uri).read(join(rgw_s3.uri, "x"))
+
+
+def test_what_does_not_fit_into_one_request_is_refused_before_it_is_sent(rgw_s3: S3Bucket) -> None:
+    huge = bytes((5 << 30) + 1)  # the system gives such zeros without using memory
+    with pytest.raises(StorageError, match=r"5,368,709,121 bytes.*at most 5,368,709,120.*one PUT"):
+        storage_for(rgw_s3.uri).put(join(rgw_s3.uri, "x"), huge, if_absent=True)
 
 
 def test_the_endpoint_for_s3_alone_comes_first(rgw_s3: S3Bucket, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Iterator
 
@@ -91,8 +92,9 @@ def test_a_stream_survives_cut_bodies(proxy: FaultProxy, patient: S3Storage, rgw
         (Rule(kind="reset"), r"\(5 times\)"),
         (Rule(kind="cut", match="^GET"), r"\(5 times\)"),
         (Rule(kind="stall", s=3), r"[Tt]ime-?out\w* \(5 times\)"),
+        (Rule(kind="pause", s=3), r"[Tt]ime-?out\w* \(5 times\)"),
     ],
-    ids=["503", "reset", "cut", "stall"],
+    ids=["503", "reset", "cut", "stalled head", "stalled body"],
 )
 def test_what_does_not_pass_is_unavailable_in_bounded_time(
     proxy: FaultProxy, impatient: S3Storage, rgw_s3: S3Bucket, rule: Rule, reason: str
@@ -136,6 +138,25 @@ def test_answers_that_will_not_change_are_not_asked_for_again(
     assert len(proxy.requests) == 1
 
 
+@pytest.mark.parametrize("code", ["ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotMatch"])
+def test_credentials_that_are_not_valid_say_where_they_come_from(
+    proxy: FaultProxy, patient: S3Storage, rgw_s3: S3Bucket, code: str
+) -> None:
+    proxy.rules = [Rule(kind="status", status=400 if code == "ExpiredToken" else 403, code=code)]
+    with pytest.raises(ForbiddenError, match=rf"{code}.*from the environment \(AWS_ACCESS_KEY_ID.*renew.*run again"):
+        patient.read(join(rgw_s3.uri, "x"))
+
+
+@pytest.mark.parametrize(("status", "code"), [(507, "InsufficientStorage"), (403, "QuotaExceeded")])
+def test_a_full_bucket_is_said_at_once(
+    proxy: FaultProxy, patient: S3Storage, rgw_s3: S3Bucket, status: int, code: str
+) -> None:
+    proxy.rules = [Rule(kind="status", match="^PUT", status=status, code=code)]
+    with pytest.raises(UnavailableError, match=rf"{code}.*no space or quota left.*run again to resume"):
+        patient.put(join(rgw_s3.uri, "x"), b"data")
+    assert len(proxy.requests) == 1
+
+
 @pytest.mark.parametrize("code", ["SlowDown", "ConditionalRequestConflict", "RequestTimeout"])
 def test_some_refusals_mean_try_again(proxy: FaultProxy, patient: S3Storage, rgw_s3: S3Bucket, code: str) -> None:
     proxy.rules = [Rule(kind="status", status=409 if "Conflict" in code else 400, code=code, n=2)]
@@ -148,11 +169,39 @@ def test_some_refusals_mean_try_again(proxy: FaultProxy, patient: S3Storage, rgw
 def test_a_lost_answer_to_a_put_is_an_object_that_is_there(
     proxy: FaultProxy, impatient: S3Storage, rgw_s3: S3Bucket
 ) -> None:
-    proxy.rules = [Rule(kind="stall", match="^PUT", s=1, n=1)]
-    uri = join(rgw_s3.uri, "part")
-    with pytest.raises(ExistsError):
-        impatient.put(uri, b"mine", if_absent=True)
-    assert impatient.read(uri) == b"mine"
+    for kind in ("stall", "lost"):
+        proxy.rules = [Rule(kind=kind, match="^PUT", s=1, n=1)]
+        uri = join(rgw_s3.uri, f"part-{kind}")
+        with pytest.raises(ExistsError):
+            impatient.put(uri, b"mine", if_absent=True)
+        assert impatient.read(uri) == b"mine"
+
+
+def test_a_body_damaged_on_its_way_to_the_server_is_refused_and_sent_again(
+    proxy: FaultProxy, patient: S3Storage, rgw_s3: S3Bucket
+) -> None:
+    data = random.Random(0).randbytes(3 << 20)  # large enough for Expect: 100-continue
+    for at in (0, 0.5, 0.9999):
+        proxy.rules = [Rule(kind="mangle", match="^PUT", at=at, n=2)]
+        uri = join(rgw_s3.uri, f"part-{at}")
+        patient.put(uri, data, if_absent=True)
+        assert patient.read(uri) == data
+    assert proxy.hits()["mangle"] == 6
+
+
+def test_a_server_that_falls_silent_is_asked_until_it_answers(proxy: FaultProxy, rgw_s3: S3Bucket) -> None:
+    """The proportions of the defaults, fifty times as fast: time-outs of 60 s, two minutes of patience."""
+    storage = S3Storage(retry=Retry(first_s=0.004, longest_s=0.4, total_s=2.4), read_timeout_s=1.2)
+    stored = fill(storage, rgw_s3.uri, 100)
+    proxy.rules = [Rule(kind="silence")]
+    threading.Timer(1.4, proxy.rules.clear).start()
+    requests = [ReadRequest(uri=info.uri, version=info.version) for info in stored]
+    assert list(storage.read_many(requests)) == list(stored.values())
+    assert proxy.hits()["silence"] >= 100
+    proxy.rules = [Rule(kind="status")]
+    threading.Timer(1.4, proxy.rules.clear).start()
+    assert list(storage.read_many(requests)) == list(stored.values())
+    storage.close()
 
 
 def test_one_bad_object_does_not_hold_up_the_others(proxy: FaultProxy, impatient: S3Storage, rgw_s3: S3Bucket) -> None:

@@ -12,9 +12,10 @@ from contextlib import suppress
 from vision_batch.errors import ChangedError, ExistsError, NotFoundError, UnavailableError
 from vision_batch.storage.local_errors import translated
 from vision_batch.storage.object_info import ObjectInfo
-from vision_batch.storage.retry import Retry
+from vision_batch.storage.retry import Retry, TransientError
 
 NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EXDEV, errno.EMLINK}
+VANISHED = "its temporary file vanished"
 
 
 def info_of(path: str, status: os.stat_result) -> ObjectInfo:
@@ -48,7 +49,10 @@ def read_file(path: str, start: int, stop: int | None, version: str | None) -> b
 
 
 def write_file(path: str, data: bytes, scratch: str, *, if_absent: bool, if_version: str | None) -> ObjectInfo:
-    """Makes `path` hold `data` in one step: a synced temporary file in `scratch` gets the name."""
+    """Makes `path` hold `data` in one step: a synced temporary file in `scratch` gets the name.
+
+    A temporary file may be removed by whoever takes its writer for dead; it is then written again.
+    """
     temporary = os.path.join(scratch, f".{secrets.token_hex(12)}.tmp")
     try:
         with translated(path):
@@ -60,7 +64,7 @@ def write_file(path: str, data: bytes, scratch: str, *, if_absent: bool, if_vers
             else:
                 if if_version is not None:
                     _demand_present(path, if_version)
-                os.replace(temporary, path)
+                _replace(temporary, path)
             _sync_folder(os.path.dirname(path))
             return info
     finally:
@@ -162,11 +166,20 @@ def _link(temporary: str, path: str) -> None:
         os.link(temporary, path)
     except FileExistsError as error:
         raise ExistsError(path, "is there already") from error
+    except FileNotFoundError as error:
+        raise TransientError(VANISHED) from error
     except OSError as error:
         if error.errno in NO_LINKS:
             advice = "vision-batch needs hard links here: choose an output on a local disk, NFS or s3://"
             raise UnavailableError(path, f"cannot link {temporary}: {os.strerror(error.errno)}; {advice}") from error
         raise
+
+
+def _replace(temporary: str, path: str) -> None:
+    try:
+        os.replace(temporary, path)
+    except FileNotFoundError as error:
+        raise TransientError(VANISHED) from error
 
 
 def _sync_folder(folder: str) -> None:

@@ -32,9 +32,12 @@ class Retry:
 
     No attempt starts after `total_s` seconds or more than `attempts` times. An attempt that runs is never cut short:
     the transport's own time-outs bound it, and a large object may take long without anything being wrong.
+
+    By default time is the bound, not attempts: a server that refuses every connection for a minute is asked about ten
+    times meanwhile, and one that takes them and says nothing twice; both are asked again afterwards.
     """
 
-    attempts: int = 10
+    attempts: int = 100
     first_s: float = 0.2
     longest_s: float = 20
     total_s: float = 120

@@ -23,6 +23,8 @@ from vision_batch.storage.window import read_in_order
 T = TypeVar("T")
 Request = Callable[[Any], Awaitable[T]]
 PAGE_KEYS = 1000
+MOST_PUT_BYTES = 5 << 30
+"""https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html"""
 
 
 class S3Storage:
@@ -95,11 +97,14 @@ class S3Storage:
         if_version: str | None = None,
         scratch: str | None = None,
     ) -> ObjectInfo:
-        """One PUT, never multipart: some servers ignore conditions there. `scratch` is not needed here.
+        """One PUT of at most 5 GiB, never multipart: some servers ignore conditions there. `scratch` is not needed.
 
+        The request's signature covers a SHA-256 of `data`: a server that checks it refuses what was damaged on the way.
         A first attempt may have succeeded although its answer was lost; with `if_absent` the next one then raises
         ExistsError, and the caller compares what is stored with what it wanted to store.
         """
+        if len(data) > MOST_PUT_BYTES:
+            raise StorageError(uri, f"{len(data):,} bytes, expected at most {MOST_PUT_BYTES:,}: S3's limit of one PUT")
         if if_version is not None:
             return self._put_over(uri, data, if_version)
         condition = {"IfNoneMatch": "*"} if if_absent else {}
@@ -188,7 +193,15 @@ class S3Storage:
             try:
                 return await request(await self._fs.set_session())
             except FAULTS as error:
-                raise translate(error, uri) from error
+                raise translate(error, uri, await self._credentials_source()) from error
+
+    async def _credentials_source(self) -> str:
+        """Where the credentials came from, in botocore's word; empty where there are none."""
+        try:
+            credentials = await self._fs.session.get_credentials()
+        except FAULTS:
+            return ""
+        return "" if credentials is None else str(credentials.method)
 
 
 async def _get(uri: str, version: str | None, start: int, stop: int | None, client: Any) -> bytes:
