@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+MINUTES ?= 20
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
@@ -29,8 +30,10 @@ format: $(VENV)/dev.stamp  ## put the code into the format that `make check` wan
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-soak: $(VENV)/dev.stamp  ## the slow tests
+soak: $(VENV)/dev.stamp  ## the slow tests, then chaos for MINUTES=20, half of them on S3
 	$(BIN)/pytest -m slow
+	$(BIN)/python -m tests.faults.chaos --minutes $$(($(MINUTES) / 2))
+	$(BIN)/python -m tests.faults.chaos --minutes $$(($(MINUTES) / 2)) --s3
 
 bench: $(VENV)/dev.stamp  ## images per second, against what this machine could do
 	$(BIN)/python -m tests.benchmarks.throughput

@@ -1,0 +1,123 @@
+"""The processes of one run, found by their session: the driver leads it, and Ray and its workers stay in it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Role = Literal["driver", "worker", "raylet", "gcs", "other"]
+
+WORKER = "ray::Map"
+"""How Ray titles an actor of Ray Data."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """One live process. A worker is an actor of the pipeline, or any process below one."""
+
+    pid: int
+    role: Role
+    title: str
+
+    def __str__(self) -> str:
+        """Its pid and what tells it from others: Ray's title, or its program's name."""
+        words = self.title.split()
+        name = self.title if self.title.startswith("ray::") else Path(words[0]).name if words else ""
+        module = next((Path(word).name for word in words[1:] if word.endswith(".py")), "")
+        return f"{self.pid} {name[:60]} {module}".strip()
+
+    def send(self, number: signal.Signals) -> None:
+        """Sends a signal; a process that has ended meanwhile is none."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+
+class RunProcess:
+    """A `vision-batch` command and all that it starts."""
+
+    def __init__(self, arguments: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
+        self.arguments = list(arguments)
+        self.log = log
+        self.started = time.monotonic()
+        with log.open("wb") as output:
+            self._driver = subprocess.Popen(
+                [sys.executable, "-m", "vision_batch", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **environment},
+                start_new_session=True,
+            )
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while the driver lives; minus the signal that ended it."""
+        return self._driver.poll()
+
+    def processes(self, *roles: Role) -> list[Process]:
+        """Those that live and have one of the roles; all without roles. The driver's end does not end the others."""
+        session = _session(self._driver.pid)
+        return [process for process in session if not roles or process.role in roles]
+
+    def kill_driver(self) -> None:
+        self._driver.kill()
+        self._driver.wait()
+
+    def terminate(self) -> None:
+        self._driver.terminate()
+
+    def wait(self, seconds: float) -> int | None:
+        """The exit code, or None when the driver still lives after so long."""
+        with suppress(subprocess.TimeoutExpired):
+            return self._driver.wait(seconds)
+        return None
+
+    def kill_all(self) -> int:
+        """Kills until nobody of the session is left; how many there were."""
+        killed: set[int] = set()
+        while processes := self.processes():
+            for process in processes:
+                process.send(signal.SIGKILL)
+                killed.add(process.pid)
+            self._driver.poll()
+            time.sleep(0.01)
+        self._driver.wait()
+        return len(killed)
+
+    def said(self) -> str:
+        """The end of what it printed."""
+        return self.log.read_bytes()[-4000:].decode(errors="replace")
+
+
+def _session(leader: int) -> list[Process]:
+    found: list[Process] = []
+    workers: set[int] = set()
+    for pid in sorted(int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()):
+        with suppress(OSError):
+            state, parent, _, session = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:4]
+            if int(session) != leader or state in "ZX":
+                continue
+            title = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+            if title.startswith(WORKER) or int(parent) in workers:
+                workers.add(pid)
+            found.append(Process(pid=pid, role=_role(pid, leader, title, pid in workers), title=title))
+    return found
+
+
+def _role(pid: int, leader: int, title: str, is_worker: bool) -> Role:
+    if pid == leader:
+        return "driver"
+    if is_worker:
+        return "worker"
+    for role, program in (("raylet", "/raylet/raylet "), ("gcs", "/gcs/gcs_server ")):
+        if program in title:
+            return role  # type: ignore[return-value]
+    return "other"
