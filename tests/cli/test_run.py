@@ -16,7 +16,7 @@ import pytest
 from tests.integration.job import Job, digits, write_folder
 from tests.jobs.finished import complete
 from vision_batch.cli.main import main
-from vision_batch.cli.run import exit_code, print_summary, query_command
+from vision_batch.cli.run import ERROR_CODES, error_codes, exit_code, print_summary, query_command
 from vision_batch.jobs.summary import RunSummary, Status
 
 Capture = pytest.CaptureFixture[str]
@@ -28,6 +28,7 @@ PROMISED = {
     "images_ok",
     "images_failed",
     "images_resumed",
+    "images_retried",
     "shards_total",
     "shards_done",
     "seconds",
@@ -44,6 +45,7 @@ SUMMARY = RunSummary(
     images_ok=99_990,
     images_failed=10,
     images_resumed=4_096,
+    images_retried=0,
     failures={"unreadable": 7, "empty": 3},
     shards_total=25,
     shards_done=25,
@@ -76,6 +78,10 @@ def test_the_summary_says_what_a_person_wants_to_know(capsys: Capture) -> None:
 
 def test_the_summary_ends_with_a_query(capsys: Capture) -> None:
     assert shown(SUMMARY, capsys)[-1] == f"  query       {query_command('/data/labels')}"
+
+
+def test_retried_images_are_said_where_there_are_any(capsys: Capture) -> None:
+    assert shown(replace(SUMMARY, images_retried=1_200), capsys)[1].endswith("4,096 done before, 1,200 retried")
 
 
 def test_what_did_not_happen_is_not_said(capsys: Capture) -> None:
@@ -162,6 +168,32 @@ def test_a_trial_needs_a_number_and_an_output_of_its_own(tmp_path: Path, capsys:
     message = refusal(capsys, str(job.spec), *options)
     assert message.startswith(f"error: --limit: found {options[1]}; expected a number above 0, together with --output")
     assert not job.output.exists()
+
+
+@pytest.mark.parametrize(
+    ("texts", "codes"),
+    [
+        ([], ()),
+        (["empty"], ("empty",)),
+        (["empty,missing", "truncated", "empty"], ("empty", "missing", "truncated")),
+        (["missing, empty"], ("missing", "empty")),
+        (["all"], ERROR_CODES),
+        (["empty", "all"], ERROR_CODES),
+    ],
+)
+def test_codes_to_retry_are_separated_by_commas_or_spaces(texts: list[str], codes: tuple[str, ...]) -> None:
+    assert error_codes(texts) == codes
+
+
+def test_codes_that_there_are_not_are_all_named(tmp_path: Path, capsys: Capture) -> None:
+    job = Job(tmp_path, {})
+    assert main(["run", str(job.spec), "--retry-errors", "emty,missing", "lost"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split(";")[0] for line in said] == [
+        "error: --retry-errors: found 'emty'",
+        "error: --retry-errors: found 'lost'",
+    ]
+    assert all("expected all, or of empty, missing, unreadable" in line for line in said)
 
 
 def test_a_limit_that_is_no_number(capsys: Capture) -> None:

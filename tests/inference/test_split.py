@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import random
 from collections.abc import Iterable
@@ -21,12 +22,16 @@ from vision_batch.inference.event import Event, events_of
 from vision_batch.inference.job import PredictJob
 from vision_batch.inference.layout import Layout
 from vision_batch.inference.split import ROW, GatherActor, PredictActor, PreprocessActor
+from vision_batch.ledger.manifest import StoredPart
+from vision_batch.ledger.part import read_part, read_part_record
+from vision_batch.ledger.patch import Patch
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.ledger.plan import make_plan
 from vision_batch.ledger.state import Work
 from vision_batch.models.bundle import resolve_model
 from vision_batch.models.settings import ModelSettings
 from vision_batch.plugin import find_plugin
+from vision_batch.storage.table import storage_for
 from vision_batch.tasks.settings import TaskSettings
 
 CELL_ROWS, BATCH_ROWS = 64, 20
@@ -77,19 +82,20 @@ def make_job(folder: Path, code: str = MODEL, labels: list[str] | None = None) -
     )
 
 
-def works(job: PredictJob) -> list[Work]:
+def works(job: PredictJob, patches: tuple[Patch, ...] = ()) -> list[Work]:
     plan = make_plan(job.paths, job.input, format_named(job.format), cell_rows=job.cell_rows, write=False)
-    return [Work(shard=shard, done_cells=frozenset()) for shard in plan.shards]
+    done = frozenset(patch.cell for patch in patches)
+    return [Work(shard=shard, done_cells=done, patches=patches) for shard in plan.shards]
 
 
-def preprocessed(job: PredictJob) -> list[pa.Table]:
-    batch = pa.table({"work": pa.array([pickle.dumps(work) for work in works(job)], pa.large_binary())})
+def preprocessed(job: PredictJob, patches: tuple[Patch, ...] = ()) -> list[pa.Table]:
+    batch = pa.table({"work": pa.array([pickle.dumps(work) for work in works(job, patches)], pa.large_binary())})
     return list(PreprocessActor(job, LAYOUT)(batch))
 
 
-def predicted(job: PredictJob) -> list[pa.Table]:
+def predicted(job: PredictJob, patches: tuple[Patch, ...] = ()) -> list[pa.Table]:
     """Given to the predictor in one block, as Ray may merge them."""
-    return list(PredictActor(job, LAYOUT)(pa.concat_tables(preprocessed(job))))
+    return list(PredictActor(job, LAYOUT)(pa.concat_tables(preprocessed(job, patches))))
 
 
 def gathered(job: PredictJob, rows: Iterable[pa.Table]) -> list[Event]:
@@ -133,6 +139,30 @@ def test_chunks_in_any_order_and_twice_give_one_part_a_cell(tmp_path: Path, seed
     assert table["row"].to_pylist() == list(range(101))
     assert table["error_code"].to_pylist() == [None] * 25 + ["empty"] + [None] * 75
     assert table["label"].null_count == 1
+
+
+@pytest.mark.parametrize("seed", [None, 1, 2])
+def test_a_patched_cell_gets_its_rows_and_an_open_one_all(tmp_path: Path, seed: int | None) -> None:
+    job = make_job(tmp_path)
+    gathered(job, predicted(job))
+    first, second = (job.paths.part("a.tar", cell) for cell in (0, 1))
+    before = pq.read_table(first)
+    info = storage_for(first).stat(first)
+    base = StoredPart(info=info, record=read_part_record(storage_for(first), info))
+    os.unlink(second)
+    rows = tuple(range(0, 64, 2))
+    again = replace(job, run_id="again", batch_rows=7)
+    chunks = predicted(again, (Patch(base=base, rows=rows),))
+    if seed is not None:
+        chunks += random.Random(seed).sample(chunks, 3)
+        random.Random(seed).shuffle(chunks)
+    events = gathered(again, chunks)
+    assert {(event.cell, event.images) for event in events if event.kind == "part"} == {(0, 64), (1, 37)}
+    record, after = read_part(first, Path(first).read_bytes())
+    assert (record.run, record.errors, record.last) == ("again", {"empty": 1}, False)
+    exact = [name for name in before.column_names if name not in ("score", "top_scores")]
+    assert after.select(exact).equals(before.select(exact))
+    assert pq.read_table(second)["row"].to_pylist() == list(range(64, 101))
 
 
 def test_a_shard_that_failed_half_way_is_forgotten(tmp_path: Path) -> None:

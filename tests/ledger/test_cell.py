@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.ledger.outputs import SCHEMA, sealed
 from vision_batch.datasets.sample import Sample
 from vision_batch.errors import ImageError
 from vision_batch.ledger.cell import Chunk, chunks, wanted_rows
+from vision_batch.ledger.manifest import StoredPart
+from vision_batch.ledger.patch import Patch
+from vision_batch.storage.object_info import ObjectInfo
 
 sizes = st.lists(st.integers(0, 40), max_size=60)
 rows_per = st.integers(1, 9)
@@ -84,6 +89,42 @@ def test_a_shard_without_rows_is_one_empty_cell() -> None:
 
 def test_nothing_wanted_of_a_done_shard_gives_nothing() -> None:
     assert list(chunks(iter(()), 4, 2, frozenset({0}))) == []
+
+
+def patches(rows: set[int], cell_rows: int) -> list[Patch]:
+    """Patches of these rows, of stored cells."""
+    wanted: dict[int, list[int]] = {}
+    for row in sorted(rows):
+        wanted.setdefault(row // cell_rows, []).append(row)
+    empty = sealed(SCHEMA.empty_table(), shard="s")
+    info = ObjectInfo(uri="part", size_bytes=1, version="1")
+    return [
+        Patch(base=StoredPart(info=info, record=replace(empty, cell=cell)), rows=tuple(found))
+        for cell, found in wanted.items()
+    ]
+
+
+@given(sizes, rows_per, rows_per, st.sets(st.integers(0, 60)), st.sets(st.integers(0, 60)))
+def test_of_a_patched_cell_only_the_rows_of_the_patch_are_computed(
+    images: list[int], cell_rows: int, chunk_rows: int, some: set[int], again: set[int]
+) -> None:
+    whole = cells(list(chunks(shard(images), cell_rows, chunk_rows)))
+    found = patches({row for row in again if row < len(images)}, cell_rows)
+    done = frozenset(some) & whole.keys()
+    wanted = wanted_rows(cell_rows, done, found)
+    samples = (sample for sample in shard(images) if wanted(sample.row))
+    cut = list(chunks(samples, cell_rows, chunk_rows, done, found))
+    patched = {patch.cell: patch for patch in found}
+    expected = {cell: list(patched[cell].rows) if cell in patched else rows for cell, (rows, _) in whole.items()}
+    computed = {cell: rows for cell, (rows, _) in cells(cut).items()}
+    assert computed == {cell: rows for cell, rows in expected.items() if cell in patched or cell not in done}
+    assert all(chunk.patch is patched.get(chunk.cell) for chunk in cut)
+    assert all(last == (cell == max(whole)) for cell, (_, last) in cells(cut).items())
+
+
+def test_a_reader_that_ends_before_a_patch_does_is_stopped() -> None:
+    with pytest.raises(ValueError, match="row 9 was due"):
+        list(chunks(iter([Sample(row=8, image_id="8", data=b"x")]), 4, 2, frozenset({0, 1}), patches({8, 9}, 4)))
 
 
 def test_only_one_sample_is_read_ahead() -> None:

@@ -6,17 +6,20 @@ import argparse
 import re
 import shlex
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
+from typing import get_args
 
 from vision_batch.cli.exit_code import ExitCode
 from vision_batch.cli.output import emit_json, warn
 from vision_batch.cli.progress import Progress
-from vision_batch.errors import Problem, SpecError
+from vision_batch.errors import ErrorCode, Problem, SpecError
 from vision_batch.jobs.predict import run_predict
 from vision_batch.jobs.spec import load_spec
 from vision_batch.jobs.summary import RunSummary
+
+ERROR_CODES: tuple[str, ...] = get_args(ErrorCode)
 
 SUMMARY = "run a job until it is done; run it again to resume"
 
@@ -33,6 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", metavar="URI", help="write here instead of the spec's output.uri")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N images, to try a spec; needs --output")
+    parser.add_argument(
+        "--retry-errors",
+        nargs="+",
+        default=[],
+        metavar="CODE",
+        help=f"process error rows with these codes again: all, or of {', '.join(ERROR_CODES)}",
+    )
     parser.add_argument("--address", help="a running Ray cluster (host:port, or auto) instead of a fresh local one")
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line of standard output")
 
@@ -42,11 +52,17 @@ def execute(arguments: argparse.Namespace) -> int:
         raise SpecError(
             Problem("--limit", str(arguments.limit), "a number above 0, together with --output for a scratch output")
         )
+    retry_errors = error_codes(arguments.retry_errors)
     spec = load_spec(arguments.spec, arguments.overrides, output=arguments.output)
     progress = Progress()
     with terminated_like_interrupted():
         summary = run_predict(
-            spec, address=arguments.address, limit=arguments.limit, reporter=progress, verbose=arguments.verbose
+            spec,
+            address=arguments.address,
+            limit=arguments.limit,
+            retry_errors=retry_errors,
+            reporter=progress,
+            verbose=arguments.verbose,
         )
     print_summary(summary)
     if arguments.json:
@@ -55,6 +71,19 @@ def execute(arguments: argparse.Namespace) -> int:
     if code is ExitCode.TOO_MANY_ERRORS:
         warn(f"more images failed than limits.max_error_fraction = {spec.settings.limits.max_error_fraction} allows")
     return code
+
+
+def error_codes(texts: Sequence[str]) -> tuple[str, ...]:
+    """The codes in texts like `empty,missing` or `all`; SpecError naming every one that there is not."""
+    codes = [code for text in texts for code in text.replace(",", " ").split()]
+    problems = [
+        Problem("--retry-errors", repr(code), f"all, or of {', '.join(ERROR_CODES)}")
+        for code in codes
+        if code not in (*ERROR_CODES, "all")
+    ]
+    if problems:
+        raise SpecError(problems)
+    return ERROR_CODES if "all" in codes else tuple(dict.fromkeys(codes))
 
 
 def exit_code(summary: RunSummary, max_error_fraction: float) -> ExitCode:
@@ -71,7 +100,8 @@ def print_summary(summary: RunSummary) -> None:
     total = "?" if summary.images_total is None else f"{summary.images_total:,}"
     print(f"{summary.status}: {summary.images_ok + summary.images_failed:,} of {total} images have their row")
     counts = f"{summary.images_ok:,} predicted, {summary.images_failed:,} failed"
-    print(f"  images      {counts}, {summary.images_resumed:,} done before")
+    retried = f", {summary.images_retried:,} retried" if summary.images_retried else ""
+    print(f"  images      {counts}, {summary.images_resumed:,} done before{retried}")
     if summary.failures:
         print(f"  failures    {', '.join(f'{code} {count:,}' for code, count in sorted(summary.failures.items()))}")
     print(f"  shards      {summary.shards_done:,} of {summary.shards_total:,}")

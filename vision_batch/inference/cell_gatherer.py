@@ -11,17 +11,19 @@ from vision_batch.inference.chunk import PredictedChunk
 from vision_batch.inference.job import PredictJob
 from vision_batch.inference.stopwatch import Stopwatch
 from vision_batch.ledger.part import PartRecord, commit_part, record_for
+from vision_batch.ledger.patch import Patch, commit_patch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WholeCell:
-    """All rows of one cell, in order, ready to be committed."""
+    """All rows of one cell, in order, ready to be committed; with a `patch`, all that it computes."""
 
     shard: str
     version: str
     cell: int
     last: bool
     table: pa.Table
+    patch: Patch | None = None
 
     def filled(self, names: Iterable[str]) -> list[str]:
         """Which of these columns hold a value in any row."""
@@ -57,7 +59,14 @@ class CellGatherer:
             return None
         del self._open[key]
         table = pa.concat_tables([cell.tables[index] for index in range(cell.last_index + 1)])
-        return WholeCell(shard=place.shard, version=place.version, cell=place.cell, last=cell.last_cell, table=table)
+        return WholeCell(
+            shard=place.shard,
+            version=place.version,
+            cell=place.cell,
+            last=cell.last_cell,
+            table=table,
+            patch=place.patch,
+        )
 
     def forget(self, shard: str) -> None:
         """Drops the unfinished cells of a shard that could not be read to its end; whole ones may still come."""
@@ -65,8 +74,10 @@ class CellGatherer:
 
 
 def commit_cell(job: PredictJob, cell: WholeCell, watch: Stopwatch) -> PartRecord:
-    """Writes a cell's part; success also when the same part is there already."""
+    """Writes a cell's part, or its part with a patch; success also when the same part is there already."""
     with watch.time("write"):
+        if cell.patch is not None:
+            return commit_patch(job.paths, cell.patch, cell.table, version=cell.version, run=job.run_id)
         record = record_for(
             cell.table,
             shard=cell.shard,

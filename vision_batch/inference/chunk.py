@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from vision_batch.datasets.sample import Sample
 from vision_batch.errors import ImageError
+from vision_batch.ledger.patch import Patch
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Which chunk this is: number `index` of cell `cell` of a shard; the last of its cell, in the last cell, or not."""
+    """Which chunk this is: number `index` of cell `cell` of a shard; the last of its cell, in the last cell, or not.
+
+    With a `patch` it holds rows of a cell that is stored.
+    """
 
     shard: str
     version: str
@@ -25,6 +29,7 @@ class Place:
     index: int
     ends_cell: bool
     last_cell: bool
+    patch: Patch | None = None
 
 
 @dataclass(slots=True, kw_only=True)

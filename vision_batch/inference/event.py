@@ -50,7 +50,8 @@ class Event:
 
     @staticmethod
     def from_json(text: str) -> Event:
-        return Event(**json.loads(text))
+        facts = json.loads(text)
+        return Event(**{**facts, "filled": tuple(facts["filled"])})
 
     def to_table(self) -> pa.Table:
         """One row with the column `event`."""

@@ -93,17 +93,19 @@ def _model(job: PredictJob, threads: int) -> ModelStage:
 
 
 def encoded_chunks(job: PredictJob, work: Work) -> Iterator[EncodedChunk]:
-    """Reads one shard's missing cells. The same work gives the same chunks, always: Ray replays calls.
+    """Reads one shard's missing cells and the rows of its patches.
+
+    The same work gives the same chunks, always: Ray replays calls.
 
     ShardError when its extra columns are not those of the output.
     """
     format = format_named(job.format)
     _check_fields(job, work.shard, format.extra_fields(work.shard, job.input))
-    samples = format.read(work.shard, job.input, wanted_rows(job.cell_rows, work.done_cells))
+    samples = format.read(work.shard, job.input, wanted_rows(job.cell_rows, work.done_cells, work.patches))
     if job.row_limits is not None:
         limit = job.row_limits[work.shard.key]
         samples = takewhile(lambda sample: sample.row < limit, samples)
-    for chunk in chunks(samples, job.cell_rows, job.batch_rows, work.done_cells):
+    for chunk in chunks(samples, job.cell_rows, job.batch_rows, work.done_cells, work.patches):
         place = Place(
             shard=work.shard.key,
             version=work.shard.version,
@@ -111,6 +113,7 @@ def encoded_chunks(job: PredictJob, work: Work) -> Iterator[EncodedChunk]:
             index=chunk.index,
             ends_cell=chunk.ends_cell,
             last_cell=chunk.last_cell,
+            patch=chunk.patch,
         )
         yield EncodedChunk(place=place, samples=chunk.samples)
 

@@ -105,6 +105,7 @@ class Account:
             images_ok=state.images_ok,
             images_failed=state.images_failed,
             images_resumed=backlog.resumed,
+            images_retried=backlog.retried,
             failures=dict(state.errors),
             shards_total=backlog.shards_total,
             shards_done=len(state.complete),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 
 from vision_batch.errors import EngineError, NotFoundError, SpecError
@@ -9,34 +10,44 @@ from vision_batch.jobs.forecast import plan_input
 from vision_batch.jobs.prepare import Prepared, reading_input, reading_output
 from vision_batch.jobs.trial import row_limits
 from vision_batch.ledger.definition import claim_definition
+from vision_batch.ledger.manifest import StoredPart
 from vision_batch.ledger.plan import Plan
+from vision_batch.ledger.retry import retry_patches
 from vision_batch.ledger.state import OutputState, Work, look, todo
 from vision_batch.storage.object_info import ObjectInfo
 from vision_batch.storage.table import storage_for
 
 
 class Backlog:
-    """Plan and state are what the latest look has found; `resumed` counts the images that the first one found done.
+    """Plan and state are what the latest look has found; `resumed` counts images that were done before the run.
 
     `row_limits` are those of a trial, None for a whole run.
     """
 
-    def __init__(self, prepared: Prepared) -> None:
-        """Claims the output, plans and looks. SpecError before anything is written."""
+    plan: Plan
+    state: OutputState
+
+    def __init__(self, prepared: Prepared, run_id: str, retry: Collection[str] = ()) -> None:
+        """Claims the output, plans and looks. SpecError before anything is written.
+
+        Error rows with one of the codes `retry` count as not done until this run has replaced them.
+        """
         self._prepared = prepared
+        self._run_id = run_id
+        self._retry = retry
         with reading_output():
             self.cell_rows = claim_definition(prepared.paths, prepared.definition).cell_rows
-        self.plan: Plan = plan_input(prepared, cell_rows=self.cell_rows, write=True)
+        self.plan = plan_input(prepared, cell_rows=self.cell_rows, write=True)
         with reading_input():
             self.row_limits = row_limits(prepared, self.plan.shards)
-        self.state: OutputState = look(prepared.paths, self.plan, prepared.definition.digest)
-        self._remove_stale()
-        self.resumed = self.state.images
+        with reading_output():
+            self._look(known=None)
+        self._to_retry = self._rows_to_retry()
+        self.resumed = self.state.images - self._to_retry
 
     def look(self) -> None:
         """Looks at the output and removes what a changed input has made stale."""
-        self.state = look(self._prepared.paths, self.plan, self._prepared.definition.digest, known=self.state.parts)
-        self._remove_stale()
+        self._look(known=self.state.parts)
 
     def look_again(self) -> list[Work]:
         """Plans and looks as at the beginning; what fails now is no longer the spec's fault."""
@@ -49,7 +60,7 @@ class Backlog:
 
     def works(self) -> list[Work]:
         """What is to be done, in the plan's order."""
-        works = todo(self.plan, self.state)
+        works = todo(self.plan, self.state, self._patches)
         return works if self.row_limits is None else [w for w in works if w.shard.key in self.row_limits]
 
     @property
@@ -65,9 +76,25 @@ class Backlog:
     def shards_total(self) -> int:
         return len(self.plan.shards) if self.row_limits is None else len(self.row_limits)
 
-    def _remove_stale(self) -> None:
+    @property
+    def cells_done(self) -> int:
+        """Cells with nothing left to do: while a run makes progress there are more of them after each pass."""
+        return sum(map(len, self.state.done.values())) - sum(map(len, self._patches.values()))
+
+    @property
+    def retried(self) -> int:
+        """Error rows that this run has processed again, whatever became of them."""
+        return self._to_retry - self._rows_to_retry()
+
+    def _rows_to_retry(self) -> int:
+        return sum(len(patch.rows) for patches in self._patches.values() for patch in patches)
+
+    def _look(self, *, known: Sequence[StoredPart] | None) -> None:
+        prepared = self._prepared
+        self.state = look(prepared.paths, self.plan, prepared.definition.digest, known=known)
         for info in self.state.stale:
             _delete(info)
+        self._patches = retry_patches(self.state.current, self._retry, self._run_id)
 
 
 def _delete(info: ObjectInfo) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from vision_batch.jobs.reporter import Reporter, Silent
 from vision_batch.jobs.spec import LoadedSpec
 from vision_batch.jobs.summary import RunSummary, Status
 from vision_batch.jobs.tally import Expectation
-from vision_batch.ledger.state import OutputState, Work
+from vision_batch.ledger.state import Work
 
 if TYPE_CHECKING:
     from vision_batch.inference.job import PredictJob
@@ -34,17 +34,19 @@ def run_predict(
     *,
     address: str | None = None,
     limit: int | None = None,
+    retry_errors: Collection[str] = (),
     reporter: Reporter | None = None,
     verbose: bool = False,
 ) -> RunSummary:
     """Runs the job until it is done, and says how it ended.
 
-    `address` names a Ray cluster, None starts a local one; `limit` takes the first N images only. SpecError, before
-    anything is started, when the spec or its surroundings are wrong; ModelError or EngineError when the run failed:
-    what was committed stays, and running again resumes. An interrupt ends the run in order.
+    `address` names a Ray cluster, None starts a local one; `limit` takes the first N images only; error rows with one
+    of the codes `retry_errors` are processed again. SpecError, before anything is started, when the spec or its
+    surroundings are wrong; ModelError or EngineError when the run failed: what was committed stays, and running again
+    resumes. An interrupt ends the run in order.
     """
     started = time.monotonic()
-    run = PredictRun(prepare(spec, limit=limit), reporter or Silent(), started)
+    run = PredictRun(prepare(spec, limit=limit), reporter or Silent(), started, retry_errors)
     works = run.begin(on_this_machine=address is None)
     if not works:
         return run.end(run.settled)
@@ -56,9 +58,12 @@ class PredictRun:
 
     _backlog: Backlog
 
-    def __init__(self, prepared: Prepared, reporter: Reporter, started: float) -> None:
+    def __init__(
+        self, prepared: Prepared, reporter: Reporter, started: float, retry_errors: Collection[str] = ()
+    ) -> None:
         self._prepared = prepared
         self._reporter = reporter
+        self._retry_errors = retry_errors
         self._account = Account(prepared, started)
         self._layout: Layout | None = None
 
@@ -68,7 +73,7 @@ class PredictRun:
             from vision_batch.cluster.machine import machine_resources
 
             self._choose_layout(machine_resources(), shards=1)
-        self._backlog = Backlog(self._prepared)
+        self._backlog = Backlog(self._prepared, self._account.run_id, self._retry_errors)
         return self._backlog.works()
 
     @property
@@ -108,13 +113,13 @@ class PredictRun:
         still, is_proven = 0, backlog.state.images_ok > 0
         while works:
             self._choose_layout(resources, shards=len(works))
-            cells, trouble = _count_cells(backlog.state), None
+            cells, trouble = backlog.cells_done, None
             try:
                 self._pass(works, is_proven)
             except EngineError as error:
                 trouble = str(error)  # not the error: its traceback would keep the pass's actors alive
             works = backlog.look_again()
-            is_still = _count_cells(backlog.state) <= cells
+            is_still = backlog.cells_done <= cells
             still = still + 1 if is_still else 0
             if tally.withheld_batches and is_still and not is_proven and trouble is None:
                 is_proven = True  # too few batches to tell: they were the whole input, so let them have their rows
@@ -190,7 +195,3 @@ class PredictRun:
             with suppress(StorageError):
                 self._backlog.look()
         return self._account.close(status, self._backlog, self._layout)
-
-
-def _count_cells(state: OutputState) -> int:
-    return sum(len(cells) for cells in state.done.values())

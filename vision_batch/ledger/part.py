@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict, dataclass, replace
 
 import pyarrow as pa
@@ -155,18 +156,28 @@ def commit_part(paths: LedgerPaths, table: pa.Table, record: PartRecord) -> Part
     """Writes a cell's part in one step and returns the record that now stands for it.
 
     `record` comes from `record_for`. Whoever commits first wins. When the cell's part is there already with the same
-    version and definition, that is success and the stored record is returned; PartConflictError otherwise.
+    version and definition, that is success and the stored record is returned; PartConflictError otherwise, PartError
+    when what is there is damaged.
     """
     uri = paths.part(record.shard, record.cell)
     storage = storage_for(uri)
     try:
         storage.put(uri, encode_part(table, record), if_absent=True, scratch=paths.scratch)
     except ExistsError:
-        stored = read_part_record(storage, storage.stat(uri))
+        try:
+            stored = read_part_record(storage, storage.stat(uri))
+        except PartError as error:
+            raise with_way_out(error, paths) from error
         if not stored.is_same_cell(record):
             raise PartConflictError(uri, _conflict(stored, record)) from None
         return stored
     return record
+
+
+def with_way_out(error: PartError, paths: LedgerPaths) -> PartError:
+    """The error of a damaged part that holds a cell's place, with what its reader can do about it."""
+    advice = f"`vision-batch verify --repair {shlex.quote(paths.output)}` sets it aside; then run again"
+    return PartError(error.uri, f"{error.message}; {advice}")
 
 
 def _record(uri: str, text: bytes) -> PartRecord:

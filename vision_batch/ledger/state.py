@@ -10,6 +10,7 @@ from vision_batch.datasets.shard import Shard
 from vision_batch.ledger.inspect import Expected, Foreign, inspect, list_parts
 from vision_batch.ledger.manifest import StoredPart, read_manifest
 from vision_batch.ledger.manifest import write_manifest as _write_manifest
+from vision_batch.ledger.patch import Patch
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.ledger.plan import Plan
 from vision_batch.storage.object_info import ObjectInfo
@@ -22,7 +23,8 @@ IMAGE_BYTES = 100_000
 class OutputState:
     """One look at an output, against a plan and a definition.
 
-    `done` has the committed cells of the current version of each shard that has any; `complete` the shards whose cells
+    `current` are the parts of the planned versions, `parts` those of shards that left the input too. `done` has the
+    committed cells of the current version of each shard that has any; `complete` the shards whose cells
     0…last are all there. `images_ok` and `errors` (rows by code) count what is done; `kept_rows` are rows of shards
     that left the input. `foreign` files are only reported. `images_total` is None until every shard's rows are known;
     `images_estimate` then guesses from bytes.
@@ -31,6 +33,7 @@ class OutputState:
     run that dies in between finds the rest of them stale again.
     """
 
+    current: tuple[StoredPart, ...]
     parts: tuple[StoredPart, ...]
     done: Mapping[str, frozenset[int]]
     complete: frozenset[str]
@@ -55,10 +58,11 @@ class OutputState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """A shard that is not complete, and its cells that are done already."""
+    """A shard with something to do, its cells that are done already, and its stored cells that are to be patched."""
 
     shard: Shard
     done_cells: frozenset[int]
+    patches: tuple[Patch, ...] = ()
 
 
 def look(
@@ -81,6 +85,7 @@ def look(
     rows |= {key: counted for key, parts in cells.items() if (counted := rows_of(parts)) is not None}
     total, estimate = _totals(plan.shards, rows)
     return OutputState(
+        current=tuple(found.current),
         parts=(*found.current, *found.kept),
         done={key: frozenset(parts) for key, parts in cells.items()},
         complete=frozenset(key for key, parts in cells.items() if is_complete(parts)),
@@ -95,12 +100,17 @@ def look(
     )
 
 
-def todo(plan: Plan, state: OutputState) -> list[Work]:
-    """The shards that are not complete, in the plan's order."""
+def todo(plan: Plan, state: OutputState, patches: Mapping[str, tuple[Patch, ...]] | None = None) -> list[Work]:
+    """The shards that are not complete or have `patches`, by key, in the plan's order."""
+    patches = patches or {}
     return [
-        Work(shard=shard, done_cells=state.done.get(shard.key, frozenset()))
+        Work(
+            shard=shard,
+            done_cells=state.done.get(shard.key, frozenset()),
+            patches=patches.get(shard.key, ()),
+        )
         for shard in plan.shards
-        if shard.key not in state.complete
+        if shard.key not in state.complete or shard.key in patches
     ]
 
 

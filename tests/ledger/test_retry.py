@@ -1,0 +1,75 @@
+"""Which rows are processed again when a user asks for error codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from tests.ledger.outputs import CELL_ROWS, Output, cell_table, new_output, sealed
+from vision_batch.errors import PartError
+from vision_batch.ledger.part import commit_part
+from vision_batch.ledger.retry import retry_patches
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Output:
+    """Three groups of files; the second has failed at rows 1 and 3, the third at row 0."""
+    output = new_output(tmp_path, images=3 * CELL_ROWS)
+    for work, errors in zip(output.todo(), ([], [1, 3], [0]), strict=True):
+        table = cell_table(work.shard.key, 0, CELL_ROWS, errors=errors)
+        if errors:
+            found = table["error_code"].to_pylist()
+            codes = pa.array([code and ("truncated" if row == 3 else code) for row, code in enumerate(found)])
+            table = table.set_column(table.schema.get_field_index("error_code"), "error_code", codes)
+        commit_part(output.paths, table, sealed(table, shard=work.shard.key, version=work.shard.version))
+    return output
+
+
+def rows(output: Output, *codes: str, run: str = "run-2") -> dict[str, list[tuple[int, ...]]]:
+    patches = retry_patches(output.look().current, codes, run)
+    return {shard: [patch.rows for patch in found] for shard, found in patches.items()}
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected"),
+    [
+        ((), {}),
+        (("missing",), {}),
+        (("empty",), {"files-000002": [(1,)], "files-000003": [(0,)]}),
+        (("truncated",), {"files-000002": [(3,)]}),
+        (("empty", "truncated"), {"files-000002": [(1, 3)], "files-000003": [(0,)]}),
+    ],
+)
+def test_exactly_the_rows_with_the_codes(
+    output: Output, codes: tuple[str, ...], expected: dict[str, list[tuple[int, ...]]]
+) -> None:
+    assert rows(output, *codes) == expected
+
+
+def test_what_the_run_itself_has_written_is_not_tried_for_ever(output: Output) -> None:
+    assert rows(output, "empty", run="run-1") == {}
+
+
+def test_parts_without_such_errors_are_not_opened(output: Output) -> None:
+    state = output.look()
+    Path(output.paths.part("files-000001", 0)).unlink()
+    assert set(retry_patches(state.current, ["empty"], "run-2")) == {"files-000002", "files-000003"}
+
+
+def test_a_part_that_was_replaced_since_is_left_to_the_next_look(output: Output) -> None:
+    state = output.look()
+    Path(output.paths.part("files-000003", 0)).unlink()
+    assert set(retry_patches(state.current, ["empty"], "run-2")) == {"files-000002"}
+
+
+def test_a_damaged_part_is_said(output: Output) -> None:
+    part = Path(output.paths.part("files-000002", 0))
+    data = part.read_bytes()
+    known = output.look().current
+    part.write_bytes(data[:-20] + bytes([data[-20] ^ 1]) + data[-19:])
+    info = output.look().foreign[0].info
+    damaged = [type(found)(info=info, record=found.record) for found in known if found.info.uri == info.uri]
+    with pytest.raises(PartError, match="damaged"):
+        retry_patches(damaged, ["empty"], "run-2")

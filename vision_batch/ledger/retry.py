@@ -1,0 +1,52 @@
+"""Error rows that are to be processed again: which rows of which stored parts."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from vision_batch.errors import ChangedError, NotFoundError, PartError
+from vision_batch.ledger.manifest import StoredPart
+from vision_batch.ledger.patch import Patch
+from vision_batch.ledger.sealed_parquet import DAMAGE, read_footer
+from vision_batch.storage.table import storage_for
+
+READERS = 16
+
+
+def retry_patches(parts: Iterable[StoredPart], codes: Collection[str], run: str) -> dict[str, tuple[Patch, ...]]:
+    """By shard, patches of all rows whose error has one of `codes`; parts that count none are not opened.
+
+    Parts that `run` has written are left as they are: what failed again has its row. PartError for a damaged part.
+    """
+    wanted = [part for part in parts if part.record.run != run and not part.record.errors.keys().isdisjoint(codes)]
+    patches: dict[str, tuple[Patch, ...]] = {}
+    with ThreadPoolExecutor(READERS, "retry") as pool:
+        for part, rows in zip(wanted, pool.map(lambda part: error_rows(part, codes), wanted), strict=True):
+            if rows:
+                shard = part.record.shard
+                patches[shard] = (*patches.get(shard, ()), Patch(base=part, rows=rows))
+    return patches
+
+
+def error_rows(part: StoredPart, codes: Collection[str]) -> tuple[int, ...]:
+    """The numbers of a part's rows that have one of `codes`, ascending; two columns are read.
+
+    None of a part that is no longer the one that was seen: the next look sees what is there then.
+    """
+    storage = storage_for(part.info.uri)
+    try:
+        metadata = pq.read_metadata(pa.BufferReader(read_footer(storage, part.info)))
+        with storage.open(part.info) as stream:
+            file = pq.ParquetFile(stream, metadata=metadata, pre_buffer=False, page_checksum_verification=True)
+            table = file.read(["row", "error_code"], use_threads=False)
+    except (NotFoundError, ChangedError):
+        return ()
+    except DAMAGE as error:
+        raise PartError(part.info.uri, f"damaged: {error}") from error
+    failed = table.filter(pc.is_in(table.column("error_code"), pa.array(sorted(codes), pa.string())))
+    return tuple(failed.column("row").to_pylist())
