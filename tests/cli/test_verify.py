@@ -103,6 +103,22 @@ def test_a_flipped_bit_needs_a_deep_look(output: Output) -> None:
     assert main(["verify", output.paths.output, "--deep"]) == 1
 
 
+def test_a_repair_says_what_it_did_and_what_remains(output: Output, capsys: Capture) -> None:
+    cut, copy = part(output, 1), Path(output.paths.output) / "copy.parquet"
+    cut.write_bytes(cut.read_bytes()[:-1])
+    copy.write_bytes(part(output, 2).read_bytes())
+    assert main(["verify", output.paths.output, "--repair", "--json"]) == 1
+    captured = capsys.readouterr()
+    report = json.loads(captured.out)
+    removed, aside = report["repaired"]
+    assert removed == f"removed {copy}: it doubles the rows of {part(output, 2).name}, which is there and intact"
+    assert aside.startswith(f"set aside {cut}: not a whole Parquet file: its end is missing; it is ")
+    assert captured.err.startswith(f"repaired: {removed}\nrepaired: {aside}\nNOT OK: 6 images in 6 rows of 2 parts\n")
+    output.run()
+    assert main(["verify", output.paths.output, "--repair"]) == 0
+    assert "repaired" not in capsys.readouterr().out
+
+
 def test_a_warning_is_no_failure(output: Output, tmp_path: Path, capsys: Capture) -> None:
     for picture in (tmp_path / "in").iterdir():
         picture.unlink()

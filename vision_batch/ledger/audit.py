@@ -23,7 +23,7 @@ READERS = 8
 
 
 def audit_parts(parts: Sequence[StoredPart], findings: Findings) -> list[Foreign]:
-    """Reports every part whose content is not what was written, and image ids that occur more than once.
+    """Reports parts whose content is not what was written, or not their cell's rows, and image ids that repeat.
 
     Returns the former. A part that vanishes or is replaced meanwhile is only mentioned: a run is at work.
     """
@@ -33,22 +33,24 @@ def audit_parts(parts: Sequence[StoredPart], findings: Findings) -> list[Foreign
         for part, result in zip(parts, pool.map(_audit, parts), strict=True):
             if result is None:
                 findings.warn("moving parts", f"{part.info.uri}: replaced or removed while it was audited")
+            elif isinstance(result, PartError):
+                findings.problem("damaged parts", str(result))
+                damaged.append(Foreign(info=part.info, reason=result.message, record=part.record))
             elif isinstance(result, str):
-                findings.problem("damaged parts", f"{part.info.uri}: {result}")
-                damaged.append(Foreign(info=part.info, reason=result, record=part.record))
+                findings.problem("parts with wrong rows", f"{part.info.uri}: {result}")
             else:
                 ids.add(result)
     ids.report(findings)
     return damaged
 
 
-def _audit(part: StoredPart) -> NDArray[np.int64] | str | None:
-    """Hashes of the part's image ids, or what is wrong with it; None when it is no longer there as it was."""
+def _audit(part: StoredPart) -> NDArray[np.int64] | PartError | str | None:
+    """Hashes of the part's image ids, or what is wrong with its bytes or its rows; None when it is no longer there."""
     try:
         data = storage_for(part.info.uri).read(part.info.uri, version=part.info.version)
         record, table = read_part(part.info.uri, data)
     except PartError as error:
-        return error.message
+        return error
     except (NotFoundError, ChangedError):
         return None
     wrong = _wrong_rows(record, table)

@@ -61,6 +61,11 @@ class Inspection:
     kept: list[StoredPart]
     foreign: list[Foreign]
 
+    @property
+    def parts(self) -> list[StoredPart]:
+        """All but the foreign files."""
+        return [*self.current, *self.kept, *self.stale]
+
 
 def list_parts(paths: LedgerPaths) -> list[ObjectInfo]:
     """What readers of OUTPUT/*.parquet see; empty when there is no output."""

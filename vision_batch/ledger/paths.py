@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from vision_batch.storage.uri import join
 
 SEGMENT = re.compile(r"(\d{6})\.plan")
+PART = re.compile(r"(part-[0-9a-f]{16})-\d{6,}\.parquet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,16 @@ class LedgerPaths:
 
     def part_name(self, shard: str, cell: int) -> str:
         """The file name of a cell's part. Fixed by the cell alone, so that whoever writes it writes the same file."""
-        return f"part-{hashlib.sha256(shard.encode()).hexdigest()[:16]}-{cell:06d}.parquet"
+        return f"{self.part_stem(shard)}-{cell:06d}.parquet"
+
+    def part_stem(self, shard: str) -> str:
+        """What the names of all parts of a shard begin with."""
+        return f"part-{hashlib.sha256(shard.encode()).hexdigest()[:16]}"
+
+    def stem_of(self, uri: str) -> str | None:
+        """The stem of a name that a cell's part could have, None for any other."""
+        match = PART.fullmatch(uri.rpartition("/")[2])
+        return match[1] if match else None
 
     def part(self, shard: str, cell: int) -> str:
         return join(self.output, self.part_name(shard, cell))
@@ -69,6 +79,10 @@ class LedgerPaths:
     def scratch(self) -> str:
         """Where files are written before they are linked into place; used on file systems only."""
         return join(self.ledger, "tmp")
+
+    def damaged(self, part_name: str, digest: str) -> str:
+        """Where a repair puts what it found in a part's place, by the digest of its bytes."""
+        return join(self.ledger, "damaged", f"{part_name.removesuffix('.parquet')}-{digest}")
 
     def metrics(self, run_id: str) -> str:
         """A run's metrics folder, beside the output and not in it: OUTPUT/*.parquet is nothing but parts."""

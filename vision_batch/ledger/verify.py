@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vision_batch.errors import LedgerError, Problem, SpecError
 from vision_batch.ledger.audit import audit_parts
 from vision_batch.ledger.coverage import check_coverage
 from vision_batch.ledger.definition import LIMIT, ClaimedOutput, read_definition
 from vision_batch.ledger.findings import Findings
-from vision_batch.ledger.inspect import Expected, Inspection, inspect, list_folder, list_parts
+from vision_batch.ledger.inspect import Expected, Foreign, Inspection, inspect, list_folder, list_parts
 from vision_batch.ledger.manifest import StoredPart, read_manifest
 from vision_batch.ledger.part import PartRecord
 from vision_batch.ledger.paths import LedgerPaths
@@ -23,7 +23,8 @@ class VerifyReport:
 
     `rows` are those of every part, wherever it belongs; `images` are the distinct ones, by (shard, row); `duplicated`
     is the difference. `missing` counts planned images without a row: None when nobody knows yet how many there are.
-    `complete` says that every planned shard is. `parts` counts the Parquet files, foreign ones too.
+    `complete` says that every planned shard is. `parts` counts the Parquet files, foreign ones too. `repaired` says
+    what a repair has done before this was found.
     """
 
     ok: bool
@@ -35,6 +36,22 @@ class VerifyReport:
     parts: int
     problems: list[str]
     warnings: list[str]
+    repaired: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """A report, and what it is made of.
+
+    `damaged` parts have a good record and other pages than were written; they are in `found` too. `keys` are those of
+    every shard that was ever planned, `definition` is the digest of the output's own.
+    """
+
+    report: VerifyReport
+    found: Inspection
+    damaged: list[Foreign]
+    keys: frozenset[str]
+    definition: str | None
 
 
 def verify(output: str, *, deep: bool = False) -> VerifyReport:
@@ -42,14 +59,19 @@ def verify(output: str, *, deep: bool = False) -> VerifyReport:
 
     SpecError when there is no output at all; storage errors pass through.
     """
-    paths, findings = LedgerPaths(output), Findings()
+    return audit_output(LedgerPaths(output), deep=deep).report
+
+
+def audit_output(paths: LedgerPaths, *, deep: bool) -> Audit:
+    """As `verify`, for those who need more than the report."""
+    findings = Findings()
     # A run may be at work. What is read later may be newer: a part is there before the manifest knows it, and the plan
     # knows of a shard before it has a part.
     remembered = read_manifest(paths)
     files = list_parts(paths)
     claimed, recorded = _claimed(paths, findings), _recorded(paths, findings)
     if not files and not findings.problems and claimed is None and not recorded.segments:
-        raise SpecError(Problem("output", f"nothing at {output}", "the output.uri of a run"))
+        raise SpecError(Problem("output", f"nothing at {paths.output}", "the output.uri of a run"))
     gone = recorded.gone
     shards = [shard for key, shard in recorded.shards.items() if key not in gone]
     digest = claimed.definition.digest if claimed else None
@@ -61,10 +83,9 @@ def verify(output: str, *, deep: bool = False) -> VerifyReport:
     _check_manifest(found, manifest, findings)
     _check_scratch(paths, findings)
     coverage = check_coverage(shards, found.current, manifest.values(), _limit(claimed), findings)
-    if deep:
-        audit_parts([*found.current, *found.kept, *found.stale], findings)
+    damaged = audit_parts(found.parts, findings) if deep else []
     rows, images = _count(found)
-    return VerifyReport(
+    report = VerifyReport(
         ok=not findings.problems,
         complete=coverage.complete,
         images=images,
@@ -75,6 +96,8 @@ def verify(output: str, *, deep: bool = False) -> VerifyReport:
         problems=findings.problems,
         warnings=findings.warnings,
     )
+    keys = frozenset((*recorded.shards, *recorded.superseded))
+    return Audit(report=report, found=found, damaged=damaged, keys=keys, definition=digest)
 
 
 def _claimed(paths: LedgerPaths, findings: Findings) -> ClaimedOutput | None:
@@ -165,7 +188,7 @@ def _limit(claimed: ClaimedOutput | None) -> int | None:
 
 def _count(found: Inspection) -> tuple[int, int]:
     """Rows of every readable part, and distinct images among them."""
-    records = [part.record for part in (*found.current, *found.kept, *found.stale)]
+    records = [part.record for part in found.parts]
     records += [foreign.record for foreign in found.foreign if foreign.record is not None]
     cells: dict[tuple[str, int], int] = {}
     for record in records:
