@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -155,6 +157,36 @@ def test_a_full_bucket_is_said_at_once(
     with pytest.raises(UnavailableError, match=rf"{code}.*no space or quota left.*run again to resume"):
         patient.put(join(rgw_s3.uri, "x"), b"data")
     assert len(proxy.requests) == 1
+
+
+READ_ROUNDS = """
+import gc, sys
+from vision_batch.storage.retry import Retry
+from vision_batch.storage.s3 import S3Storage
+from vision_batch.storage.storage import ReadRequest
+
+storage = S3Storage(retry=Retry(first_s=0.001, longest_s=0.02))
+for _ in range(int(sys.argv[2])):
+    for body in storage.read_many(ReadRequest(uri=sys.argv[1], size_bytes=512 << 10) for _ in range(50)):
+        assert len(body) == 512 << 10
+    del body
+    gc.collect()
+    with open("/proc/self/statm") as file:
+        print(int(file.read().split()[1]) * 4096, flush=True)
+"""
+"""A process of its own, so that nothing else is in its memory; prints its resident bytes after every round."""
+
+
+@pytest.mark.slow
+def test_bodies_cut_a_thousand_times_leave_nothing_in_memory(
+    proxy: FaultProxy, patient: S3Storage, rgw_s3: S3Bucket
+) -> None:
+    info = patient.put(join(rgw_s3.uri, "x"), bytes(512 << 10))
+    proxy.rules = [Rule(kind="cut", match="^GET", p=0.8)]
+    command = [sys.executable, "-c", READ_ROUNDS, info.uri, "7"]
+    resident = [int(line) for line in subprocess.run(command, check=True, capture_output=True).stdout.split()]
+    assert proxy.hits()["cut"] > 1000
+    assert resident[-1] - resident[1] < 24 << 20  # 1,000 halves of a body would be 250 MiB
 
 
 @pytest.mark.parametrize("code", ["SlowDown", "ConditionalRequestConflict", "RequestTimeout"])

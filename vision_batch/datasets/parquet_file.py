@@ -91,7 +91,11 @@ def open_parquet(
     whole = max(footer.group_bytes[slice(*groups)], default=0) <= WHOLE_BYTES
     with storage_for(file.uri).open(file) as stream:
         parquet = pq.ParquetFile(
-            stream, metadata=footer.metadata, pre_buffer=False, buffer_size=0 if whole else PIECE_BYTES
+            stream,
+            metadata=footer.metadata,
+            pre_buffer=False,
+            buffer_size=0 if whole else PIECE_BYTES,
+            page_checksum_verification=True,  # where the file has them
         )
         yield ParquetReader(parquet, file, footer, columns)
 
