@@ -20,7 +20,8 @@ from vision_batch.datasets.settings import InputSettings
 from vision_batch.datasets.shard import Shard
 from vision_batch.datasets.table import FORMATS
 from vision_batch.errors import ForbiddenError, LedgerError, SpecError
-from vision_batch.ledger.match import group_rows
+from vision_batch.ledger.groups import group_rows
+from vision_batch.ledger.members import load_members
 from vision_batch.ledger.plan import Plan
 from vision_batch.storage.object_info import ObjectInfo
 from vision_batch.storage.uri import relative_to
@@ -66,13 +67,16 @@ def pages(monkeypatch: pytest.MonkeyPatch) -> Pages:
     return format
 
 
-def uris(plan: Plan) -> list[str]:
-    return [file.uri for shard in plan.shards for file in shard.files]
+def files_of(output: Output, plan: Plan) -> list[ObjectInfo]:
+    return [file for shard in plan.shards for file in load_members(output.paths, shard).files]
+
+
+def uris(output: Output, plan: Plan) -> list[str]:
+    return [file.uri for file in files_of(output, plan)]
 
 
 def segments(output: Output) -> list[str]:
-    folder = Path(output.paths.plan)
-    return sorted(os.listdir(folder)) if folder.exists() else []
+    return sorted(path.name for path in Path(output.paths.plan).glob("*.plan"))
 
 
 def test_files_are_grouped_in_listing_order_and_others_ignored(tmp_path: Path) -> None:
@@ -84,7 +88,7 @@ def test_files_are_grouped_in_listing_order_and_others_ignored(tmp_path: Path) -
         ("files-000002", 4),
         ("files-000003", 2),
     ]
-    assert uris(plan) == sorted(uris(plan))
+    assert uris(output, plan) == sorted(uris(output, plan))
     assert (plan.ignored, plan.ignored_examples, plan.added) == (1, ("notes.txt",), 3)
 
 
@@ -98,7 +102,7 @@ def test_planning_again_writes_nothing_and_gives_the_same(tmp_path: Path) -> Non
 def test_planning_without_writing_says_what_would_be_planned(tmp_path: Path) -> None:
     output = new_output(tmp_path)
     assert output.plan(write=False).shards == output.plan(write=False).shards
-    assert segments(output) == []
+    assert not Path(output.paths.plan).exists()
     assert output.plan(write=False) == output.plan()
 
 
@@ -127,17 +131,15 @@ def test_groups_never_regroup_and_every_file_is_in_exactly_one(history: list[dic
             assert plan == proposed
             assert output.plan().added == 0
             for shard in plan.shards:
-                assert members.setdefault(shard.key, [file.uri for file in shard.files]) == uris_of(shard)
-            assert len(set(uris(plan))) == len(uris(plan))
-            planned = {file.uri: file for shard in plan.shards for file in shard.files}
+                files = [file.uri for file in load_members(output.paths, shard).files]
+                assert members.setdefault(shard.key, files) == files
+            planned = {file.uri: file for file in files_of(output, plan)}
+            assert len(planned) == len(files_of(output, plan)) == sum(shard.rows or 0 for shard in plan.shards)
+            assert all(shard.files == () for shard in plan.shards), "the driver holds no file"
             present = {str(path): path for path in Path(folder, "in").rglob("*.jpg")}
             assert present.keys() <= planned.keys()
             assert all(planned[uri].size_bytes == path.stat().st_size for uri, path in present.items())
             assert plan.removed == len(planned) - len(present)
-
-
-def uris_of(shard: Shard) -> list[str]:
-    return [file.uri for file in shard.files]
 
 
 def _apply(folder: Path, step: dict[str, str], number: int) -> None:
@@ -232,7 +234,7 @@ def test_a_file_in_several_inputs_is_planned_once(tmp_path: Path) -> None:
     output = new_output(tmp_path, images=3)
     output = with_input(output, [str(tmp_path / "in"), str(tmp_path / "in" / "00001.jpg")])
     plan = output.plan()
-    assert len(uris(plan)) == 3
+    assert len(uris(output, plan)) == 3
     assert plan.duplicates == 1
     assert plan.warnings == ("1 file in several inputs; each is read once",)
 
@@ -242,7 +244,7 @@ def test_groups_of_several_inputs_do_not_mix(tmp_path: Path) -> None:
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "x.jpg").write_bytes(b"x")
     plan = with_input(output, [str(tmp_path / "in"), str(tmp_path / "more")]).plan()
-    assert [(shard.key, len(shard.files)) for shard in plan.shards] == [("0/files-000001", 3), ("1/files-000001", 1)]
+    assert [(shard.key, shard.rows) for shard in plan.shards] == [("0/files-000001", 3), ("1/files-000001", 1)]
 
 
 def test_odd_names_survive_planning(tmp_path: Path) -> None:
@@ -251,7 +253,7 @@ def test_odd_names_survive_planning(tmp_path: Path) -> None:
     for name in names:
         (tmp_path / "in" / name).write_bytes(b"x")
     output.plan()
-    assert sorted(Path(uri).name for uri in uris(output.plan())) == sorted(names)
+    assert sorted(Path(uri).name for uri in uris(output, output.plan())) == sorted(names)
     assert output.plan().added == 0
 
 

@@ -19,6 +19,7 @@ from vision_batch.inference.job import PredictJob
 from vision_batch.inference.model_stage import ModelStage
 from vision_batch.inference.stage import Stage
 from vision_batch.ledger.cell import chunks, wanted_rows
+from vision_batch.ledger.members import load_members
 from vision_batch.ledger.schema import output_schema
 from vision_batch.ledger.state import Work
 from vision_batch.tasks.table import task_for
@@ -100,15 +101,16 @@ def encoded_chunks(job: PredictJob, work: Work) -> Iterator[EncodedChunk]:
     ShardError when its extra columns are not those of the output.
     """
     format = format_named(job.format)
-    _check_fields(job, work.shard, format.extra_fields(work.shard, job.input))
-    samples = format.read(work.shard, job.input, wanted_rows(job.cell_rows, work.done_cells, work.patches))
+    shard = load_members(job.paths, work.shard)
+    _check_fields(job, shard, format.extra_fields(shard, job.input))
+    samples = format.read(shard, job.input, wanted_rows(job.cell_rows, work.done_cells, work.patches))
     if job.row_limits is not None:
-        limit = job.row_limits[work.shard.key]
+        limit = job.row_limits[shard.key]
         samples = takewhile(lambda sample: sample.row < limit, samples)
     for chunk in chunks(samples, job.cell_rows, job.batch_rows, work.done_cells, work.patches):
         place = Place(
-            shard=work.shard.key,
-            version=work.shard.version,
+            shard=shard.key,
+            version=shard.version,
             cell=chunk.cell,
             index=chunk.index,
             ends_cell=chunk.ends_cell,

@@ -1,22 +1,22 @@
-"""Matches the files of a listing with those of a recorded plan: what is known, new, changed, gone."""
+"""Matches listed files of many images with those of a recorded plan: what is known, new, changed, gone."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from vision_batch.datasets.format import Format
 from vision_batch.datasets.settings import InputSettings
 from vision_batch.datasets.shard import Shard
 from vision_batch.errors import StorageError
-from vision_batch.ledger.recorded import Recorded
+from vision_batch.ledger.recorded import Recorded, RecordedFile
 from vision_batch.ledger.segment import Entry
 from vision_batch.storage.object_info import ObjectInfo
 
 CUTTERS = 16
-GROUP = re.compile(r"(?:(?P<input>.*)/)?files-(?P<number>\d{6,})")
+MOST_CUTS = 256
+"""How many files one call of a thread takes at most: a call of its own would cost more than cutting a tar."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,69 +42,32 @@ def match_files(
     recorded: Recorded, files: Iterable[Found], format: Format, format_name: str, settings: InputSettings
 ) -> Matched:
     """For formats whose files hold many images: a new or changed file is cut, the others keep their shards unopened."""
-    listed = list(files)
+    listed = [_known_or_found(recorded, found) for found in files]
     matched = Matched()
-    cuts = _cut([found for found in listed if _is_new(recorded, found)], format, settings)
-    for found in listed:
-        known = recorded.files.get(found.info.uri)
-        if _is_new(recorded, found):
-            shards: list[Shard] | StorageError = next(cuts)
-        else:
-            shards = [recorded.shards[key] for key in known.keys] if known else []
-        if isinstance(shards, StorageError):
+    cuts = _cut([entry for entry in listed if isinstance(entry, Found)], format, settings)
+    for entry in listed:
+        if isinstance(entry, RecordedFile):
+            shards = [recorded.shards[key] for key in entry.keys]
+            matched.shards += shards
+            matched.entries += [Entry(kind="shard", shard=shard) for shard in shards if entry.gone]
+            continue
+        cut = next(cuts)
+        if isinstance(cut, StorageError):
             # What was planned of an older version stays planned: its parts are good, and readers notice the change.
-            matched.unread.append(str(shards))
+            known = recorded.files.get(entry.info.uri)
+            matched.unread.append(str(cut))
             matched.shards += [recorded.shards[key] for key in known.keys] if known else []
             continue
-        matched.shards += shards
-        if known is None or known.gone or known.info != found.info:
-            matched.entries += _entries(found, shards, format_name)
-    _leave(recorded, {found.info.uri for found in listed}, matched)
+        matched.shards += cut
+        matched.entries += _entries(entry, cut, format_name)
+    _leave(recorded, {entry.info.uri for entry in listed}, matched)
     return matched
 
 
-def match_groups(recorded: Recorded, files: Iterable[Found], format_name: str, cell_rows: int) -> Matched:
-    """For formats whose files are one image each: many files make one shard, a group, and never another one.
-
-    A changed member changes its group's version, so that the whole group is done again. A removed member keeps its
-    place and recorded version: the numbers of the rows after it must not move.
-    """
-    places = {
-        file.uri: (key, position) for key, shard in recorded.shards.items() for position, file in enumerate(shard.files)
-    }
-    changed: dict[str, dict[int, ObjectInfo]] = {}
-    new: list[Found] = []
-    for found in files:
-        place = places.pop(found.info.uri, None)
-        if place is None:
-            new.append(found)
-        elif recorded.shards[place[0]].files[place[1]] != found.info:
-            changed.setdefault(place[0], {})[place[1]] = found.info
-    matched = Matched(removed=len(places))
-    for key, shard in recorded.shards.items():
-        if key in changed:
-            members = tuple(changed[key].get(position, file) for position, file in enumerate(shard.files))
-            shard = replace(shard, files=members)
-            matched.entries.append(Entry(kind="shard", shard=shard))
-        matched.shards.append(shard)
-    for shard in _groups(new, _next_numbers(recorded), format_name, cell_rows):
-        matched.shards.append(shard)
-        matched.entries.append(Entry(kind="shard", shard=shard))
-    return matched
-
-
-def group_rows(index: int, cell_rows: int) -> int:
-    """How many files the `index`-th new group of a planning pass takes: 16 groups of 64, 16 of 128, and so on.
-
-    Small inputs still spread over many workers, large ones get groups as large as a cell, and nobody needs to know
-    the number of files before the listing ends.
-    """
-    return min(cell_rows, 64 << min(index // 16, 32))
-
-
-def _is_new(recorded: Recorded, found: Found) -> bool:
+def _known_or_found(recorded: Recorded, found: Found) -> RecordedFile | Found:
+    """What is planned of a file that is as it was, so that the listing takes no memory for it; else the file."""
     known = recorded.files.get(found.info.uri)
-    return known is None or known.info != found.info
+    return known if known is not None and known.info == found.info and (known.keys or not known.gone) else found
 
 
 def _cut(new: list[Found], format: Format, settings: InputSettings) -> Iterator[list[Shard] | StorageError]:
@@ -118,9 +81,12 @@ def _cut(new: list[Found], format: Format, settings: InputSettings) -> Iterator[
 
     if not new:
         return
+    share = min(max(len(new) // (CUTTERS * 16), 1), MOST_CUTS)
+    shares = (new[start : start + share] for start in range(0, len(new), share))
     pool = ThreadPoolExecutor(CUTTERS, "cut")
     try:
-        yield from pool.map(cut, new)
+        for results in pool.map(lambda files: [cut(found) for found in files], shares):
+            yield from results
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -145,35 +111,3 @@ def _leave(recorded: Recorded, listed: set[str], matched: Matched) -> None:
 
 def _keyless(info: ObjectInfo, root: str, input_name: str, format_name: str) -> Shard:
     return Shard(key="", input_name=input_name, root=root, format=format_name, files=(info,))
-
-
-def _groups(new: list[Found], numbers: dict[str, int], format_name: str, cell_rows: int) -> Iterator[Shard]:
-    start = index = 0
-    while start < len(new):
-        first = new[start]
-        stop = start
-        while stop < min(len(new), start + group_rows(index, cell_rows)) and new[stop].input_name == first.input_name:
-            stop += 1
-        number = numbers.get(first.input_name, 1)
-        numbers[first.input_name] = number + 1
-        prefix = f"{first.input_name}/" if first.input_name else ""
-        yield Shard(
-            key=f"{prefix}files-{number:06d}",
-            input_name=first.input_name,
-            root=first.root,
-            format=format_name,
-            files=tuple(found.info for found in new[start:stop]),
-            rows=stop - start,
-        )
-        start, index = stop, index + 1
-
-
-def _next_numbers(recorded: Recorded) -> dict[str, int]:
-    """For each input name the number of its next group: numbers are never used twice."""
-    numbers: dict[str, int] = {}
-    for key in recorded.shards:
-        match = GROUP.fullmatch(key)
-        if match:
-            name = match["input"] or ""
-            numbers[name] = max(numbers.get(name, 1), int(match["number"]) + 1)
-    return numbers

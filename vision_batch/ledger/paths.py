@@ -64,6 +64,10 @@ class LedgerPaths:
         match = SEGMENT.fullmatch(uri.rpartition("/")[2])
         return int(match[1]) if match else None
 
+    def members(self, name: str) -> str:
+        """An object beside the segments that holds the files of groups."""
+        return join(self.plan, name)
+
     @property
     def manifest(self) -> str:
         return join(self.ledger, "manifest")

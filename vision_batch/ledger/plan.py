@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from heapq import merge
+from itertools import chain
 
 from vision_batch.datasets.format import Format
-from vision_batch.datasets.listing import list_inputs
+from vision_batch.datasets.listing import InputListing, list_inputs
 from vision_batch.datasets.naming import relative_name
 from vision_batch.datasets.settings import InputSettings
 from vision_batch.datasets.shard import Shard
 from vision_batch.datasets.table import FORMATS
 from vision_batch.errors import ExistsError, LedgerError, Problem, SpecError
-from vision_batch.ledger.match import Found, match_files, match_groups
+from vision_batch.ledger.groups import match_groups
+from vision_batch.ledger.match import Found, match_files
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.ledger.recorded import Recorded, read_recorded
 from vision_batch.ledger.segment import Entry, write_segment
@@ -66,17 +69,20 @@ class _Listing:
     duplicates: int = 0
 
     def files(self) -> Iterator[Found]:
-        """Members in order: input by input, each in byte order of URIs, each URI once."""
-        for listing in list_inputs(self.settings):
-            for info in listing:
-                if self.format.is_member(info.uri):
-                    self.members += 1
-                    yield Found(info=info, root=listing.root, input_name=listing.name)
-                else:
-                    self.ignored += 1
-                    if len(self.ignored_examples) < EXAMPLES:
-                        self.ignored_examples.append(relative_name(info.uri, listing.root, listing.name))
-            self.duplicates += listing.repeated
+        """Members, each URI once: in order of URIs for a grouped format, else input by input."""
+        streams = [self._members(listing) for listing in list_inputs(self.settings)]
+        return merge(*streams, key=lambda found: found.info.uri) if self.format.grouped else chain(*streams)
+
+    def _members(self, listing: InputListing) -> Iterator[Found]:
+        for info in listing:
+            if self.format.is_member(info.uri):
+                self.members += 1
+                yield Found(info=info, root=listing.root, input_name=listing.name)
+            else:
+                self.ignored += 1
+                if len(self.ignored_examples) < EXAMPLES:
+                    self.ignored_examples.append(relative_name(info.uri, listing.root, listing.name))
+        self.duplicates += listing.repeated
 
 
 def make_plan(paths: LedgerPaths, settings: InputSettings, format: Format, *, cell_rows: int, write: bool) -> Plan:
@@ -89,7 +95,7 @@ def make_plan(paths: LedgerPaths, settings: InputSettings, format: Format, *, ce
     for _ in range(ATTEMPTS):
         recorded = read_recorded(paths)
         number = recorded.segments + 1
-        plan, entries = _match(recorded, settings, format, cell_rows)
+        plan, entries = _match(paths, recorded, settings, format, cell_rows, write=write)
         if not (write and entries):
             return plan
         try:
@@ -100,11 +106,13 @@ def make_plan(paths: LedgerPaths, settings: InputSettings, format: Format, *, ce
     raise LedgerError(paths.plan, f"other planners were faster {ATTEMPTS} times in a row")
 
 
-def _match(recorded: Recorded, settings: InputSettings, format: Format, cell_rows: int) -> tuple[Plan, list[Entry]]:
+def _match(
+    paths: LedgerPaths, recorded: Recorded, settings: InputSettings, format: Format, cell_rows: int, *, write: bool
+) -> tuple[Plan, list[Entry]]:
     listing = _Listing(settings, format)
     format_name = next(name for name, known in FORMATS.items() if known is format)
     if format.grouped:
-        matched = match_groups(recorded, listing.files(), format_name, cell_rows)
+        matched = match_groups(paths, recorded, listing.files(), format_name, cell_rows, write=write)
     else:
         matched = match_files(recorded, listing.files(), format, format_name, settings)
     if not listing.members or not (matched.shards or matched.unread):
@@ -130,9 +138,10 @@ def _demand_own_keys(shards: Sequence[Shard]) -> None:
     """Keys are made of printable names, so that two odd file names could meet in one: no image may vanish by that."""
     files: dict[str, str] = {}
     for shard in shards:
-        other = files.setdefault(shard.key, shard.files[0].uri)
-        if other != shard.files[0].uri:
-            found = f"{other!r} and {shard.files[0].uri!r}, which both become {shard.key!r}"
+        uri = shard.files[0].uri if shard.files else ""
+        other = files.setdefault(shard.key, uri)
+        if other != uri:
+            found = f"{other!r} and {uri!r}, which both become {shard.key!r}"
             raise SpecError(Problem("input.uri", found, "files whose names differ when printed"))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
@@ -23,14 +23,17 @@ class RecordedFile:
 
 @dataclass(slots=True, kw_only=True)
 class Recorded:
-    """The plan so far. `files` is keyed by URI; `shards` has every key that is not superseded, gone ones included.
+    """The plan so far. `shards` has every key that is not superseded, gone ones included.
 
+    `files` is keyed by URI and has the files that hold many images. `origins` has, of each group of files that are one
+    image each, the number of the segment that formed it: the members of one input's groups of one origin are in order.
     A key is superseded when its file was planned again without it: nothing of it may stay in the output.
     """
 
     segments: int = 0
     shards: dict[str, Shard] = field(default_factory=dict)
     files: dict[str, RecordedFile] = field(default_factory=dict)
+    origins: dict[str, int] = field(default_factory=dict)
     superseded: set[str] = field(default_factory=set)
 
     @property
@@ -41,8 +44,16 @@ class Recorded:
     def add(self, entries: Iterable[Entry]) -> None:
         """Takes in one segment. The shards of one file are consecutive in it, and all of them are there."""
         self.segments += 1
-        for uri, lines in groupby(entries, key=lambda entry: entry.shard.files[0].uri):
-            self._add_file(uri, list(lines))
+        for uri, lines in groupby(entries, key=_uri):
+            if uri is None:
+                self._add_groups(lines)
+            else:
+                self._add_file(uri, list(lines))
+
+    def _add_groups(self, lines: Iterable[Entry]) -> None:
+        for line in lines:
+            self.origins.setdefault(line.shard.key, self.segments)
+            self.shards[line.shard.key] = line.shard
 
     def _add_file(self, uri: str, lines: list[Entry]) -> None:
         before = self.files.get(uri)
@@ -66,3 +77,16 @@ def read_recorded(paths: LedgerPaths) -> Recorded:
     for entries in read_segments(paths):
         recorded.add(entries)
     return recorded
+
+
+def earlier_shards(paths: LedgerPaths, versions: Mapping[str, str]) -> dict[str, Shard]:
+    """Shards as they were planned once, by key: for each key of `versions` the one of that version, if there is one.
+
+    `load_members` finds the files that such a group had. LedgerError when a segment is missing or damaged.
+    """
+    entries = (entry for segment in read_segments(paths, versions) for entry in segment if entry.kind == "shard")
+    return {entry.shard.key: entry.shard for entry in entries if entry.shard.version == versions[entry.shard.key]}
+
+
+def _uri(entry: Entry) -> str | None:
+    return entry.shard.files[0].uri if entry.shard.files else None

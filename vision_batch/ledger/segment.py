@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from vision_batch.datasets.shard import Shard
+from vision_batch.datasets.shard import Group, Shard
 from vision_batch.errors import LedgerError, NotFoundError
+from vision_batch.ledger.file_name import decode_below, decode_name, encode_below, encode_name
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.ledger.sealed_table import decode_table, encode_table
 from vision_batch.storage.object_info import ObjectInfo
 from vision_batch.storage.table import storage_for
-from vision_batch.storage.uri import join, relative_to
 
 EntryKind = Literal["shard", "empty", "gone"]
 
-FILE = pa.struct([("name", pa.binary()), ("size_bytes", pa.int64()), ("version", pa.string())])
 SCHEMA = pa.schema(
     [
         ("kind", pa.string()),
@@ -31,9 +30,18 @@ SCHEMA = pa.schema(
         ("row_group_stop", pa.int64()),
         ("first_row", pa.int64()),
         ("rows", pa.int64()),
-        ("files", pa.list_(FILE)),
+        ("name", pa.binary()),  # of the shard's file, relative to the root; null for a group
+        ("size_bytes", pa.int64()),
+        ("version", pa.string()),  # of the file or the group
+        ("members", pa.string()),  # where a group's files are written: object, first byte, the byte after the last
+        ("members_start", pa.int64()),
+        ("members_stop", pa.int64()),
     ]
 )
+REPEATED = frozenset({"kind", "input_name", "root", "format", "members"})
+"""Columns of few values: many shards share one Python object."""
+LINES = 1 << 16
+"""How many lines are Python objects of every column at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +56,8 @@ class Entry:
     shard: Shard
 
 
-def read_segments(paths: LedgerPaths) -> list[list[Entry]]:
-    """Every segment, in order; LedgerError when one is missing or damaged."""
+def read_segments(paths: LedgerPaths, keys: Iterable[str] | None = None) -> Iterator[Iterator[Entry]]:
+    """Every segment, in order, or only the lines of these keys; LedgerError when one is missing or damaged."""
     storage = storage_for(paths.plan)
     try:
         numbered = sorted(
@@ -58,10 +66,12 @@ def read_segments(paths: LedgerPaths) -> list[list[Entry]]:
             if (number := paths.segment_number(info.uri)) is not None
         )
     except NotFoundError:
-        return []
+        return
     if [number for number, _ in numbered] != list(range(1, len(numbered) + 1)):
         raise LedgerError(paths.plan, f"a segment of the plan is missing among {[n for n, _ in numbered]}")
-    return [_decode(info.uri, storage.read(info.uri)) for _, info in numbered]
+    wanted = None if keys is None else pa.array(keys, pa.string())
+    for _, info in numbered:
+        yield _read(info.uri, wanted)
 
 
 def write_segment(paths: LedgerPaths, number: int, entries: Sequence[Entry]) -> None:
@@ -71,84 +81,87 @@ def write_segment(paths: LedgerPaths, number: int, entries: Sequence[Entry]) -> 
 
 
 def encode_segment(entries: Sequence[Entry]) -> bytes:
-    """Column by column; file names are relative to their shard's root."""
+    """Column by column. A shard has one file, or is a group whose files are stored elsewhere."""
     shards = [entry.shard for entry in entries]
-    columns = [
+    groups = [shard.group for shard in shards]
+    columns: list[list[Any]] = [
         [entry.kind for entry in entries],
         [shard.key for shard in shards],
         [shard.input_name for shard in shards],
-        [_encode_name(shard.root) for shard in shards],
+        [encode_name(shard.root) for shard in shards],
         [shard.format for shard in shards],
         [None if shard.row_groups is None else shard.row_groups[0] for shard in shards],
         [None if shard.row_groups is None else shard.row_groups[1] for shard in shards],
         [shard.first_row for shard in shards],
         [shard.rows for shard in shards],
+        [None if shard.group else encode_below(shard.files[0].uri, shard.root) for shard in shards],
+        [shard.size_bytes for shard in shards],
+        [shard.group.version if shard.group else shard.files[0].version for shard in shards],
+        [group and group.stored_in for group in groups],
+        [group and group.start for group in groups],
+        [group and group.stop for group in groups],
     ]
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=False)]
-    return encode_table(pa.Table.from_arrays([*arrays, _files_array(shards)], schema=SCHEMA))
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
+    return encode_table(pa.Table.from_arrays(arrays, schema=SCHEMA))
 
 
-def decode_segment(data: bytes) -> list[Entry]:
-    """What `encode_segment` was given; ValueError when the bytes are damaged."""
+def decode_segment(data: bytes, keys: pa.Array | None = None) -> Iterator[Entry]:
+    """What `encode_segment` was given, or its lines of `keys`; ValueError when the bytes are damaged."""
     table = decode_table(data, SCHEMA)
-    columns = {name: table.column(name).to_pylist() for name in SCHEMA.names[:-1]}
-    lists = table.column("files").combine_chunks()
-    names, sizes, versions = (child.to_pylist() for child in lists.flatten().flatten())
-    entries, start = [], 0
-    for index, count in enumerate(lists.value_lengths().to_pylist()):
-        root = _decode_name(columns["root"][index])
-        files = tuple(
-            ObjectInfo(uri=_below(root, _decode_name(names[at])), size_bytes=sizes[at], version=versions[at])
-            for at in range(start, start + count)
-        )
-        start += count
-        group_start, group_stop = columns["row_group_start"][index], columns["row_group_stop"][index]
-        shard = Shard(
-            key=columns["key"][index],
-            input_name=columns["input_name"][index],
-            root=root,
-            format=columns["format"][index],
-            files=files,
-            row_groups=None if group_start is None else (group_start, group_stop),
-            first_row=columns["first_row"][index],
-            rows=columns["rows"][index],
-        )
-        entries.append(Entry(kind=columns["kind"][index], shard=shard))
-    return entries
+    if keys is not None:
+        table = table.filter(pc.is_in(table.column("key"), value_set=keys))
+    for batch in table.to_batches(max_chunksize=LINES):
+        yield from map(_entry, *(_values(name, batch.column(name)) for name in SCHEMA.names))
 
 
-def _files_array(shards: Sequence[Shard]) -> pa.Array:
-    offsets = [0]
-    for shard in shards:
-        offsets.append(offsets[-1] + len(shard.files))
-
-    def files() -> Iterable[tuple[Shard, ObjectInfo]]:
-        return chain.from_iterable(((shard, file) for file in shard.files) for shard in shards)
-
-    children = [
-        pa.array([_encode_name(relative_to(file.uri, shard.root)) for shard, file in files()], pa.binary()),
-        pa.array([file.size_bytes for _, file in files()], pa.int64()),
-        pa.array([file.version for _, file in files()], pa.string()),
-    ]
-    structs = pa.StructArray.from_arrays(children, fields=list(FILE))
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), structs)
+def _values(name: str, column: pa.Array) -> list[Any]:
+    if name not in REPEATED:
+        return column.to_pylist()  # type: ignore[no-any-return]
+    encoded = column.dictionary_encode()
+    values = [decode_name(value) if isinstance(value, bytes) else value for value in encoded.dictionary.to_pylist()]
+    return [None if index is None else values[index] for index in encoded.indices.to_pylist()]
 
 
-def _encode_name(name: str) -> bytes:
-    """File names need not be Unicode: Python carries their odd bytes as surrogates, which Arrow's strings refuse."""
-    return name.encode("utf-8", "surrogateescape")
+def _entry(
+    kind: EntryKind,
+    key: str,
+    input_name: str,
+    root: str,
+    format: str,
+    row_group_start: int | None,
+    row_group_stop: int | None,
+    first_row: int,
+    rows: int | None,
+    name: bytes | None,
+    size_bytes: int,
+    version: str,
+    members: str | None,
+    members_start: int,
+    members_stop: int,
+) -> Entry:
+    files: tuple[ObjectInfo, ...] = ()
+    if name is not None:
+        files = (ObjectInfo(uri=decode_below(name, root), size_bytes=size_bytes, version=version),)
+    group = None
+    if members is not None:
+        group = Group(version=version, size_bytes=size_bytes, stored_in=members, start=members_start, stop=members_stop)
+    row_groups = None if row_group_start is None or row_group_stop is None else (row_group_start, row_group_stop)
+    shard = Shard(
+        key=key,
+        input_name=input_name,
+        root=root,
+        format=format,
+        files=files,
+        group=group,
+        row_groups=row_groups,
+        first_row=first_row,
+        rows=rows,
+    )
+    return Entry(kind=kind, shard=shard)
 
 
-def _decode_name(name: bytes) -> str:
-    return name.decode("utf-8", "surrogateescape")
-
-
-def _below(root: str, name: str) -> str:
-    return join(root, name) if name else root
-
-
-def _decode(uri: str, data: bytes) -> list[Entry]:
+def _read(uri: str, keys: pa.Array | None) -> Iterator[Entry]:
     try:
-        return decode_segment(data)
+        yield from decode_segment(storage_for(uri).read(uri), keys)
     except (ValueError, pa.ArrowException) as error:
         raise LedgerError(uri, f"a segment of the plan cannot be read: {error}") from error

@@ -1,0 +1,178 @@
+"""What the ledger costs at size, in seconds and memory. `python -m tests.benchmarks.ledger --help`
+
+The input is a simulated listing, the output and its ledger are real files on a local disk: one part for each tar, with
+a truthful footer that says how many images it holds. Each step is a process of its own, as a run would be, so that its
+peak memory is its own. Imports alone need about 110 MiB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import resource
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from vision_batch.datasets.settings import InputSettings
+from vision_batch.datasets.shard import Shard
+from vision_batch.datasets.table import format_named
+from vision_batch.errors import NotFoundError
+from vision_batch.ledger.definition import CELL_ROWS
+from vision_batch.ledger.part import encode_part, record_for
+from vision_batch.ledger.paths import LedgerPaths
+from vision_batch.ledger.plan import Plan, make_plan
+from vision_batch.ledger.schema import output_schema
+from vision_batch.ledger.state import look, todo, write_manifest
+from vision_batch.storage.object_info import ObjectInfo
+from vision_batch.storage.table import STORAGES
+
+DEFINITION = "0" * 64
+SCHEMA = output_schema([pa.field("label", pa.string()), pa.field("score", pa.float32())], [])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One measurement: `count` files of a kind, `rows` images in each tar; every `changed`-th file is a new version."""
+
+    folder: str
+    kind: str
+    count: int
+    rows: int
+    changed: int = 0
+
+    @property
+    def paths(self) -> LedgerPaths:
+        return LedgerPaths(str(Path(self.folder) / self.kind))
+
+    def plan(self, *, write: bool = True) -> Plan:
+        STORAGES["sim"] = lambda: SimulatedListing(self)  # type: ignore[assignment, return-value]
+        format = format_named("webdataset" if self.kind == "tar" else "folder")
+        settings = InputSettings(uri="sim://bucket/dataset/of/images")
+        return make_plan(self.paths, settings, format, cell_rows=CELL_ROWS, write=write)
+
+
+@dataclass(frozen=True)
+class SimulatedListing:
+    """A folder that is listed as S3 lists one, and holds nothing."""
+
+    case: Case
+
+    def stat(self, uri: str) -> ObjectInfo:
+        raise NotFoundError(uri, "simulated")
+
+    def list(self, uri: str) -> Iterator[ObjectInfo]:
+        for number in range(self.case.count):
+            version = number + (1 << 64 if self.case.changed and number % self.case.changed == 0 else 0)
+            yield ObjectInfo(
+                uri=f"{uri}/{number // 1000:06d}/{number:09d}.{self.case.kind}",
+                size_bytes=100_000_000 + number,
+                version=f"{version:032x}",
+            )
+
+
+def write_parts(case: Case) -> None:
+    """A part for every planned tar but each twentieth: one encoded part is the template of all others."""
+    shards = case.plan().shards
+    template = _Template(shards[0], case.rows)
+    for number, shard in enumerate(shards):
+        if number % 20:
+            Path(case.paths.part(shard.key, 0)).write_bytes(template.part_of(shard))
+
+
+class _Template:
+    """Keys and versions of all shards have the same length, so that one part's bytes become another's."""
+
+    def __init__(self, shard: Shard, rows: int) -> None:
+        columns: dict[str, list[object]] = {name: [None] * rows for name in SCHEMA.names}
+        columns |= {"image_id": [""] * rows, "shard": [""] * rows, "row": list(range(rows))}
+        table = pa.table(columns, schema=SCHEMA)
+        record = record_for(
+            table,
+            shard=shard.key,
+            version=shard.version,
+            cell=0,
+            cell_rows=CELL_ROWS,
+            last=True,
+            definition=DEFINITION,
+            run="20261121T000000.000Z-00000000",
+        )
+        self._data = encode_part(table, record)
+        self._shard = shard
+
+    def part_of(self, shard: Shard) -> bytes:
+        data = self._data.replace(self._shard.key.encode(), shard.key.encode())
+        return data.replace(self._shard.version.encode(), shard.version.encode())
+
+
+def plan(case: Case) -> str:
+    made = case.plan()
+    return f"{len(made.shards):,} shards, {made.added:,} recorded"
+
+
+def look_and_todo(case: Case) -> str:
+    made = case.plan()
+    state = look(case.paths, made, DEFINITION)
+    works = todo(made, state)
+    return f"{len(state.parts):,} parts, {state.images:,} images, {len(works):,} works"
+
+
+def look_and_remember(case: Case) -> str:
+    made = case.plan()
+    state = look(case.paths, made, DEFINITION)
+    write_manifest(case.paths, state)
+    return f"{len(state.parts):,} parts"
+
+
+def measure(name: str, step: Callable[[Case], str | None], case: Case) -> None:
+    """Prints one line of the table."""
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("spawn").Process(target=_child, args=(step, case, sender))
+    process.start()
+    sender.close()
+    seconds, cpu, mib, said = receiver.recv()
+    process.join()
+    print(f"| {name} | {seconds:.1f} | {cpu:.1f} | {mib:,.0f} | {said or ''} |", flush=True)
+
+
+def _child(step: Callable[[Case], str | None], case: Case, sender: Any) -> None:
+    start = time.perf_counter()
+    said = step(case)
+    seconds = time.perf_counter() - start
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    sender.send((seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, said))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tars", type=int, default=100_000, help="each has one part; default: 100,000")
+    parser.add_argument("--rows", type=int, default=1_000, help="images in a tar; default: 1,000")
+    parser.add_argument("--only-planned", type=int, default=1_000_000, help="tars without parts; default: 1,000,000")
+    parser.add_argument("--images", type=int, default=1_000_000, help="files in a folder; default: 1,000,000")
+    arguments = parser.parse_args()
+    print("| step | seconds | CPU s | peak MiB | |\n| --- | --- | --- | --- | --- |")
+    with tempfile.TemporaryDirectory(prefix="vision-batch-ledger-") as folder:
+        if arguments.tars:
+            tars = Case(folder=folder, kind="tar", count=arguments.tars, rows=arguments.rows)
+            measure(f"plan {tars.count:,} tars", plan, tars)
+            measure(f"(make parts of {tars.rows:,} images)", write_parts, tars)
+            measure("resume without a manifest: every footer is read", look_and_remember, tars)
+            measure("resume", look_and_todo, tars)
+        if arguments.only_planned:
+            tars = Case(folder=f"{folder}/more", kind="tar", count=arguments.only_planned, rows=0)
+            measure(f"plan {tars.count:,} tars", plan, tars)
+            measure("plan them again", plan, tars)
+        if arguments.images:
+            images = Case(folder=folder, kind="jpg", count=arguments.images, rows=1)
+            measure(f"plan {images.count:,} files of a folder", plan, images)
+            measure("plan them again", plan, images)
+            measure("plan them again, 1 in 1,000 changed", plan, replace(images, changed=1000))
+
+
+if __name__ == "__main__":
+    main()
