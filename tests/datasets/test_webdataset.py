@@ -147,14 +147,40 @@ class TestColumns:
 
 
 class TestDamage:
-    def test_good_samples_come_before_one_error_row(self, tmp_path: Path) -> None:
-        whole = written([("0.jpg", b"A"), ("1.jpg", b"B")])
-        samples = read(tmp_path, whole[:2048] + b"garbage!" * 64 + whole)
+    def test_good_samples_stand_on_both_sides_of_an_error_row(self, tmp_path: Path) -> None:
+        archive = member(b"0.jpg", b"A") + b"garbage!" * 64 + member(b"1.jpg", b"B") + END
+        samples = read(tmp_path, archive)
         assert outcomes(samples) == [
             ("train-0001/0", b"A"),
+            ("train-0001/damage at byte 1024", "unreadable"),
             ("train-0001/1", b"B"),
-            ("train-0001/damage at byte 2048", "unreadable"),
         ]
+        assert [sample.row for sample in samples] == [0, 1, 2]
+
+    @pytest.mark.parametrize(
+        "order", [("cls", "jpg", "txt"), ("jpg", "cls", "txt"), ("txt", "cls", "jpg")], ids="-".join
+    )
+    @pytest.mark.parametrize("lost", range(3))
+    def test_a_sample_whose_image_is_damaged_has_one_row(
+        self, tmp_path: Path, order: tuple[str, ...], lost: int
+    ) -> None:
+        """Whichever of its members it is; where the image itself is whole it has its row, and the damage another."""
+        broken = [member(f"1.{name}".encode(), name.encode()) for name in order]
+        broken[lost] = b"!" * len(broken[lost])
+        around = [member(f"{key}.{name}".encode(), b"x") for key in "02" for name in order]
+        archive = b"".join(around[:3] + broken + around[3:]) + END
+        samples = read(tmp_path, archive, label_column="cls")
+        image_is_whole = order[lost] != "jpg"
+        good = ["train-0001/0", *(["train-0001/1"] if image_is_whole else []), "train-0001/2"]
+        assert [sample.image_id for sample in samples if sample.error is None] == good
+        assert len(samples) == len(good) + 1
+
+    def test_every_damage_has_a_row_of_its_own(self, tmp_path: Path) -> None:
+        broken = b"!" * 512
+        archive = broken + member(b"0.cls", b"3") + broken + member(b"1.jpg", b"A") + broken
+        samples = read(tmp_path, archive)
+        assert [outcome(sample) for sample in samples] == ["unreadable", "unreadable", b"A", "unreadable"]
+        assert [sample.row for sample in samples] == [0, 1, 2, 3]
 
     def test_bytes_that_end_are_truncated(self, tmp_path: Path) -> None:
         samples = read(tmp_path, written([("0.jpg", b"A"), ("1.jpg", b"B" * 600)])[:1600])
@@ -208,10 +234,14 @@ class TestShards:
         names=st.lists(st.sampled_from(["0.jpg", "0.cls", "1.jpg", "1.txt", "2.a.png", "d/1.jpg", ".x"]), max_size=15),
         chosen=st.sets(st.integers(0, 15)),
         cut=st.integers(0, 12_000),
+        broken=st.lists(st.integers(0, 12_000), max_size=3),
     )
     def test_what_is_wanted_does_not_change_what_is_read(
-        self, tmp_path: Path, names: list[str], chosen: set[int], cut: int
+        self, tmp_path: Path, names: list[str], chosen: set[int], cut: int, broken: list[int]
     ) -> None:
         archive = written([(name, str(index).encode() * (index * 100)) for index, name in enumerate(names)])
-        (tmp_path / "a.tar").write_bytes(archive[:cut])
+        damaged = bytearray(archive[:cut])
+        for at in broken:
+            damaged[at : at + 1] = b"\xaa"[: max(len(damaged) - at, 0)]
+        (tmp_path / "a.tar").write_bytes(damaged)
         assert_reads_alike_whatever_is_wanted(settings_of(tmp_path, label_column="cls"), chosen)

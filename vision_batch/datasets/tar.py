@@ -1,11 +1,13 @@
 """Tar archives as a stream of regular members: nothing is extracted, nothing but names and bytes is believed.
 
 Formats: V7, ustar, PAX (`path` and `size` of extended headers; global headers are ignored) and GNU (long names,
-base-256 sizes, sparse files), as POSIX.1-2017 `pax` and the GNU tar manual, "Basic Tar Format", lay them out. Links,
-devices, folders, sparse and unknown kinds of members are passed over. What is not asked for is not read.
+base-256 sizes, sparse files). Links, devices, folders, sparse and unknown kinds of members are passed over. What is not
+asked for is not read.
 
 The archive ends at a zero block that only zeros follow, or where the file ends between two members. Everything else
-is damage, also data after the end: it would be lost without a word.
+is damage, also data after the end: it would be lost without a word. Behind damage reading goes on at the next block
+that is a header beyond doubt (as GNU tar's does), so that a broken header costs its own member only. Such a block may
+be one of an archive within the damaged member, whose members then count as the archive's own.
 """
 
 from __future__ import annotations
@@ -15,7 +17,17 @@ from dataclasses import dataclass
 from io import BufferedIOBase
 from typing import BinaryIO, Literal, cast
 
-BLOCK = 512
+from vision_batch.datasets.tar_header import (
+    BLOCK,
+    find_header,
+    has_checksum,
+    name_of,
+    padded,
+    pax_records,
+    pax_size,
+    size_of,
+)
+
 ZEROS = bytes(BLOCK)
 READ_BYTES = 512 << 10
 SEEK_BYTES = 256 << 10
@@ -33,13 +45,17 @@ COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ")
 
 
 class TarDamage(Exception):
-    """The archive cannot be read from byte `offset` on: `truncated` if its bytes end there, else `unreadable`."""
+    """No member can be read at byte `offset`: `truncated` if the bytes end before it does, else `unreadable`.
 
-    def __init__(self, code: Literal["truncated", "unreadable"], offset: int, reason: str) -> None:
+    `resume` is the byte from which on the next header is searched for.
+    """
+
+    def __init__(self, code: Literal["truncated", "unreadable"], offset: int, reason: str, *, resume: int) -> None:
         super().__init__(reason)
         self.code: Literal["truncated", "unreadable"] = code
         self.offset = offset
         self.reason = reason
+        self.resume = resume
 
 
 class ShortFileError(Exception):
@@ -68,8 +84,9 @@ class _Extended:
 class TarReader:
     """Iterates over the members of `file`, which is `size_bytes` long; `read` gives the latest member's bytes.
 
-    Both raise TarDamage, ShortFileError, and what the file raises. Where an archive is damaged is decided by its
-    headers and its size alone: it does not depend on which members are read.
+    Where the archive is damaged, a TarDamage stands in the members' place. Both raise ShortFileError, and what the file
+    raises. Where an archive is damaged is decided by its headers and its size alone: it does not depend on which
+    members are read.
     """
 
     def __init__(self, file: BinaryIO, size_bytes: int) -> None:
@@ -79,13 +96,27 @@ class TarReader:
         self._start = 0  # of the window in the file
         self._filled = 0  # bytes of the window; the file stands behind them
 
-    def __iter__(self) -> Iterator[TarMember]:
-        at, extended = 0, _Extended()
+    def __iter__(self) -> Iterator[TarMember | TarDamage]:
+        at: int | None = 0
+        while at is not None:
+            try:
+                yield from self._members(at)
+            except TarDamage as damage:
+                yield damage
+                at = self._next_header(damage.resume)
+            else:
+                return
+
+    def _members(self, at: int) -> Iterator[TarMember]:
+        """From the header at byte `at` to the end of the archive. TarDamage."""
+        extended = _Extended()
         while (header := self._header(at)) is not None:
-            kind, size, data_at = header[156], _number(header[124:136], at), at + BLOCK
+            kind, size, data_at = header[156], size_of(header), at + BLOCK
+            if size is None:
+                raise TarDamage("unreadable", at, "no tar header is there: its size is not a number", resume=data_at)
             if kind in EXTENSIONS:
                 self._extend(extended, kind, data_at, size)
-                at = data_at + _padded(size)
+                at = data_at + padded(size)
                 continue
             if extended.size is not None:
                 size = extended.size
@@ -93,14 +124,15 @@ class TarReader:
                 data_at = self._after_sparse_maps(header, data_at)
             if kind in WITHOUT_DATA:
                 size = 0
-            name = extended.name or _name(header)
+            name = extended.name or name_of(header)
             if data_at + size > self._size:
-                raise TarDamage("truncated", at, f"member {_shown(name)} ends beyond the archive's {self._size} bytes")
+                reason = f"member {_shown(name)} ends beyond the archive's {self._size} bytes"
+                raise TarDamage("truncated", at, reason, resume=data_at)
             if kind in REGULAR and not extended.sparse:
                 yield TarMember(name, data_at, size)
-            at, extended = data_at + _padded(size), _Extended()
+            at, extended = data_at + padded(size), _Extended()
         if extended.pending:
-            raise TarDamage("truncated", at, "no member follows a long name or PAX header")
+            raise TarDamage("truncated", at, "no member follows a long name or PAX header", resume=self._size)
 
     def read(self, member: TarMember) -> bytes:
         """The bytes of the member that the iteration gave last."""
@@ -115,31 +147,55 @@ class TarReader:
             self._demand_zeros(at)
             return None
         if len(header) < BLOCK:
-            raise TarDamage("truncated", at, f"the archive ends within a block, at byte {self._size}")
-        _demand_checksum(header, at)
+            raise TarDamage(
+                "truncated", at, f"the archive ends within a block, at byte {self._size}", resume=self._size
+            )
+        if not has_checksum(header):
+            packed = at == 0 and header.startswith(COMPRESSED)
+            reason = "it looks compressed; only plain tar is read" if packed else "no tar header is there"
+            raise TarDamage("unreadable", at, reason, resume=at + BLOCK)
         return header
 
-    def _demand_zeros(self, at: int) -> None:
+    def _next_header(self, at: int) -> int | None:
+        """Where the first header behind damage lies, from byte `at` on; None if there is none."""
+        while at < self._size:
+            blocks = self._bytes(at, min(READ_BYTES // 2, self._size - at))
+            found = find_header(blocks)
+            if found is not None:
+                return at + found
+            at += len(blocks)
+        return None
+
+    def _demand_zeros(self, begin: int) -> None:
+        at = begin
         while at < self._size:
             block = self._bytes(at, min(READ_BYTES // 2, self._size - at))
             if rest := block.lstrip(b"\0"):
                 at += len(block) - len(rest)
-                raise TarDamage("unreadable", at, "there is data after the block of zeros that ends an archive")
+                reason = "there is data after the block of zeros that ends an archive"
+                raise TarDamage("unreadable", at, reason, resume=begin + (at - begin) // BLOCK * BLOCK)
             at += len(block)
 
     def _extend(self, extended: _Extended, kind: int, at: int, size: int) -> None:
+        """Takes in what an extension header says, whose data begin at byte `at`. TarDamage."""
         if at + size > self._size:
-            raise TarDamage("truncated", at - BLOCK, "a long name or PAX header ends beyond the archive")
+            raise TarDamage("truncated", at - BLOCK, "a long name or PAX header ends beyond the archive", resume=at)
         if size > MAX_HEADER_BYTES:
-            raise TarDamage("unreadable", at - BLOCK, f"a long name or PAX header of {size} bytes")
+            raise TarDamage("unreadable", at - BLOCK, f"a long name or PAX header of {size} bytes", resume=at)
         content = self._bytes(at, size)
         if kind == LONG_NAME:
             extended.name = content.partition(b"\0")[0]
         elif kind in PAX:
-            records = _pax_records(content, at)
+            records = pax_records(content)
+            if records is None:
+                reason = "a PAX header that is not well formed"
+                raise TarDamage("unreadable", at - BLOCK, reason, resume=at + padded(size))
             extended.name = records.get(b"path", extended.name)
             if (digits := records.get(b"size")) is not None:
-                extended.size = _pax_size(digits, at)
+                extended.size = pax_size(digits)
+                if extended.size is None:
+                    reason = "a PAX header whose size is not a number"
+                    raise TarDamage("unreadable", at - BLOCK, reason, resume=at + padded(size))
             extended.sparse |= any(key.startswith(b"GNU.sparse.") for key in records)
         extended.pending |= kind != PAX_GLOBAL
 
@@ -147,7 +203,7 @@ class TarReader:
         more = header[482]
         while more:
             if at + BLOCK > self._size:
-                raise TarDamage("truncated", at, "a sparse file's map ends beyond the archive")
+                raise TarDamage("truncated", at, "a sparse file's map ends beyond the archive", resume=self._size)
             more, at = self._bytes(at + 504, 1)[0], at + BLOCK
         return at
 
@@ -195,69 +251,5 @@ class TarReader:
             self._file.read(gap)
 
 
-def _padded(size: int) -> int:
-    return -(-size // BLOCK) * BLOCK
-
-
-def _name(header: bytes) -> bytes:
-    name = header[:100].partition(b"\0")[0]
-    prefix = header[345:500].partition(b"\0")[0] if header[257:263] == b"ustar\0" else b""
-    return prefix + b"/" + name if prefix else name
-
-
 def _shown(name: bytes) -> str:
     return repr(name[:200].decode("utf-8", "backslashreplace"))
-
-
-def _demand_checksum(header: bytes, at: int) -> None:
-    """The sum of the header's bytes, its own field as spaces; some writers summed signed bytes."""
-    stored = _number_or_none(header[148:156])
-    total = sum(header) - sum(header[148:156]) + 8 * ord(" ")
-    if stored == total:
-        return
-    high_bytes = sum(byte >> 7 for byte in header[:148] + header[156:])
-    if stored != total - 256 * high_bytes:
-        packed = at == 0 and header.startswith(COMPRESSED)
-        reason = "it looks compressed; only plain tar is read" if packed else "no tar header is there"
-        raise TarDamage("unreadable", at, reason)
-
-
-def _number(digits: bytes, at: int) -> int:
-    number = _number_or_none(digits)
-    if number is None:
-        raise TarDamage("unreadable", at, "no tar header is there: its size is not a number")
-    return number
-
-
-def _number_or_none(digits: bytes) -> int | None:
-    """A numeric field: octal text, or GNU's base 256 with the highest bit set; None for anything else."""
-    if digits[0] == 0x80:
-        return int.from_bytes(digits[1:], "big")
-    text = digits.partition(b"\0")[0].strip(b" ")
-    if not text:
-        return 0
-    try:
-        return int(text, 8) if text.isdigit() else None
-    except ValueError:
-        return None
-
-
-def _pax_size(digits: bytes, at: int) -> int:
-    if not digits.isdigit() or len(digits) > 20:
-        raise TarDamage("unreadable", at - BLOCK, "a PAX header whose size is not a number")
-    return int(digits)
-
-
-def _pax_records(content: bytes, at: int) -> dict[bytes, bytes]:
-    """The records `LENGTH KEY=VALUE\\n` of an extended header; LENGTH counts the whole record."""
-    records: dict[bytes, bytes] = {}
-    begin = 0
-    while begin < len(content) and content[begin]:
-        length, space, _ = content[begin : begin + 20].partition(b" ")
-        end = begin + int(length) if length.isdigit() else begin
-        key, equals, value = content[begin + len(length) + 1 : end].partition(b"=")
-        if not (space and equals and key) or end > len(content) or not value.endswith(b"\n"):
-            raise TarDamage("unreadable", at - BLOCK, "a PAX header that is not well formed")
-        records[key] = value[:-1]
-        begin = end
-    return records

@@ -34,31 +34,39 @@ class TarColumns:
 
 
 def tar_samples(reader: TarReader, columns: TarColumns, wanted: Callable[[int], bool]) -> Iterator[Sample]:
-    """The wanted samples; if the archive is damaged, one error row comes last."""
+    """The wanted samples, in order; an error row stands where the archive is damaged.
+
+    The sample that damage interrupts is given if its image is whole; otherwise the error row is its row. That row also
+    stands for a sample without an image that comes first behind the damage: it is likely the rest of the broken one.
+    """
     sample: _OpenSample | None = None
-    rows = 0
-    for member in _until_damage(reader):
-        if isinstance(member, TarDamage):
-            if sample is not None and sample.rank == NO_IMAGE:
+    rows, after_damage = 0, False
+    for entry in reader:
+        if isinstance(entry, TarDamage):
+            if sample is not None and sample.row is not None and sample.rank == NO_IMAGE:
                 row, is_wanted = sample.row, sample.wanted
             else:
-                if sample is not None and sample.wanted:
-                    yield sample.finished(columns)
+                if sample is not None:
+                    yield from sample.finished(columns)
                 row, is_wanted = rows, wanted(rows)
+                rows += 1
             if is_wanted:
-                yield _damage_row(member, row, columns)
-            return
-        key, extension = split_name(member.name)
+                yield _damage_row(entry, row, columns)
+            sample, after_damage = None, True
+            continue
+        key, extension = split_name(entry.name)
         if not key:
             continue
         if sample is None or key != sample.key:
-            if sample is not None and sample.wanted:
-                yield sample.finished(columns)
-            sample = _OpenSample(row=rows, key=key, wanted=wanted(rows))
+            if sample is not None:
+                yield from sample.finished(columns)
+            sample, after_damage = _OpenSample(key=key, follows_damage=after_damage), False
+        if sample.row is None and (columns.image_rank(extension) or not sample.follows_damage):
+            sample.row, sample.wanted = rows, wanted(rows)
             rows += 1
-        sample.take(member, extension, reader, columns)
-    if sample is not None and sample.wanted:
-        yield sample.finished(columns)
+        sample.take(entry, extension, reader, columns)
+    if sample is not None:
+        yield from sample.finished(columns)
 
 
 def split_name(name: bytes) -> tuple[bytes, str]:
@@ -70,11 +78,15 @@ def split_name(name: bytes) -> tuple[bytes, str]:
 
 @dataclass(slots=True, kw_only=True)
 class _OpenSample:
-    """The sample whose members are passing. What an unwanted one holds is not read, only noted."""
+    """The sample whose members are passing. What an unwanted one holds is not read, only noted.
 
-    row: int
+    One that follows damage has no row before it has an image; until then it counts as wanted.
+    """
+
     key: bytes
-    wanted: bool
+    follows_damage: bool
+    row: int | None = None
+    wanted: bool = True
     rank: int = NO_IMAGE
     image: bytes | ImageError | None = None
     texts: dict[str, str | ImageError] = field(default_factory=dict)
@@ -93,14 +105,17 @@ class _OpenSample:
         if len(self.seen) < 8:
             self.seen.add(extension)
 
-    def finished(self, columns: TarColumns) -> Sample:
+    def finished(self, columns: TarColumns) -> Iterator[Sample]:
+        """The sample, if it has a row and is wanted."""
+        if self.row is None or not self.wanted:
+            return
         faults = [text for text in self.texts.values() if isinstance(text, ImageError)]
         image = faults[0] if faults and not isinstance(self.image, ImageError) else self.image
         if image is None:
             has = ", ".join(sorted(self.seen))
             image = ImageError("missing", f"no member of the sample is an image; it has {shortened(has)}")
         texts = {name: text for name, text in self.texts.items() if isinstance(text, str)}
-        return Sample(
+        yield Sample(
             row=self.row,
             image_id=columns.id_prefix + _text(self.key),
             data=None if isinstance(image, ImageError) else image,
@@ -108,13 +123,6 @@ class _OpenSample:
             truth=texts.get(columns.label) if columns.label else None,
             kept=tuple(texts.get(name) for name in columns.kept),
         )
-
-
-def _until_damage(reader: TarReader) -> Iterator[TarMember | TarDamage]:
-    try:
-        yield from reader
-    except TarDamage as damage:
-        yield damage
 
 
 def _image(member: TarMember, reader: TarReader) -> bytes | ImageError:

@@ -26,8 +26,8 @@ class WebDatasetFormat:
     columns are the stripped text of other members, null where there is none; text that is not UTF-8 makes the row
     `invalid_label`.
 
-    A damaged tar gives the samples before the damage, then one error row; what follows the damage is not searched
-    for. The sample that the damage interrupts is given if its image is whole; otherwise the error row is its row.
+    A damaged tar gives its good samples and an error row at each damage. The sample that the damage interrupts is given
+    if its image is whole; otherwise the error row is its row.
     """
 
     grouped = False
