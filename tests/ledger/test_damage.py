@@ -105,7 +105,7 @@ def test_a_trial_gives_no_alarm(tmp_path: Path) -> None:
     assert audit(output).problems == []
 
 
-@pytest.mark.parametrize("moment", ["list_parts", "read_definition", "inspect"])
+@pytest.mark.parametrize("moment", ["list_folder", "read_definition", "inspect"])
 def test_what_a_run_commits_during_the_audit_is_no_alarm(
     output: Output, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
@@ -128,6 +128,17 @@ def test_temporary_files_are_mentioned(output: Output) -> None:
     damage.leave_temporary_files(output)
     report = audit(output)
     assert report.ok
-    assert report.warnings == [
-        f"{output.paths.scratch}: 2 temporary files of 1,000 bytes, of a run at work or of one that was killed"
+    assert report.warnings == [f"{output.paths.scratch}: 2 temporary files, of a run at work or of one that was killed"]
+
+
+def test_other_files_in_the_folder_are_mentioned(output: Output) -> None:
+    folder = Path(output.paths.output)
+    (folder / "below").mkdir()
+    (folder / "below" / "part.parquet").write_bytes(b"")
+    (folder / "notes.txt").write_bytes(b"")
+    report = audit(output)
+    assert report.ok
+    assert [warning.partition(":")[0] for warning in report.warnings] == [
+        str(folder / "below" / "part.parquet"),
+        str(folder / "notes.txt"),
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from vision_batch.errors import LedgerError, Problem, SpecError
@@ -10,11 +10,12 @@ from vision_batch.ledger.audit import audit_parts
 from vision_batch.ledger.coverage import check_coverage
 from vision_batch.ledger.definition import LIMIT, ClaimedOutput, read_definition
 from vision_batch.ledger.findings import Findings
-from vision_batch.ledger.inspect import Expected, Foreign, Inspection, inspect, list_folder, list_parts
+from vision_batch.ledger.inspect import Expected, Foreign, Inspection, inspect, list_folder
 from vision_batch.ledger.manifest import StoredPart, read_manifest
 from vision_batch.ledger.part import PartRecord
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.ledger.recorded import Recorded, read_recorded
+from vision_batch.storage.object_info import ObjectInfo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +69,8 @@ def audit_output(paths: LedgerPaths, *, deep: bool) -> Audit:
     # A run may be at work. What is read later may be newer: a part is there before the manifest knows it, and the plan
     # knows of a shard before it has a part.
     remembered = read_manifest(paths)
-    files = list_parts(paths)
+    listed = list_folder(paths.output)
+    files = [info for info in listed if paths.is_table_file(info.uri)]
     claimed, recorded = _claimed(paths, findings), _recorded(paths, findings)
     if not files and not findings.problems and claimed is None and not recorded.segments:
         raise SpecError(Problem("output", f"nothing at {paths.output}", "the output.uri of a run"))
@@ -81,7 +83,7 @@ def audit_output(paths: LedgerPaths, *, deep: bool) -> Audit:
     _check_ledger(claimed, recorded, findings)
     _check_files(found, claimed, findings)
     _check_manifest(found, manifest, findings)
-    _check_scratch(paths, findings)
+    _check_others(paths, listed, findings)
     coverage = check_coverage(shards, found.current, manifest.values(), _limit(claimed), findings)
     damaged = audit_parts(found.parts, findings) if deep else []
     rows, images = _count(found)
@@ -160,14 +162,20 @@ def _check_manifest(found: Inspection, manifest: Mapping[str, StoredPart], findi
             findings.warn("differences to the manifest", f"{uri}: the manifest remembers another record of this file")
 
 
-def _check_scratch(paths: LedgerPaths, findings: Findings) -> None:
-    leftovers = list_folder(paths.scratch)
-    if leftovers:
-        size_bytes = sum(info.size_bytes for info in leftovers)
+def _check_others(paths: LedgerPaths, listed: Iterable[ObjectInfo], findings: Findings) -> None:
+    """What is neither a part nor the ledger's, and what writers have left in the ledger."""
+    temporary = 0
+    for info in listed:
+        if info.uri.startswith(f"{paths.scratch}/"):
+            temporary += 1
+        elif not paths.is_table_file(info.uri) and not info.uri.startswith(f"{paths.ledger}/"):
+            findings.warn(
+                "other files", f"{info.uri}: not of this output, and some readers take every file of a folder"
+            )
+    if temporary:
         findings.warn(
             "temporary files",
-            f"{paths.scratch}: {len(leftovers)} temporary files of {size_bytes:,} bytes, of a run at work or of one "
-            "that was killed",
+            f"{paths.scratch}: {temporary} temporary files, of a run at work or of one that was killed",
         )
 
 
