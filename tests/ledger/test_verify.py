@@ -172,6 +172,17 @@ def test_cells_after_the_last_are_found(tmp_path: Path) -> None:
     assert "a.tar: cell 0 says it is the last, 1 exists" in audit(output).problems
 
 
+@pytest.mark.parametrize("harm", ["missing", "damaged"])
+def test_lost_records_of_what_groups_are_made_of_are_a_problem(output: Output, harm: str) -> None:
+    (members,) = Path(output.paths.plan).glob("*.members")
+    data = bytearray(members.read_bytes())
+    data[len(data) // 2] ^= 1
+    members.unlink() if harm == "missing" else members.write_bytes(data)
+    report = audit(output, deep=harm == "damaged")
+    assert not report.ok
+    assert str(members) in report.problems[0]
+
+
 def test_a_lost_ledger_is_a_problem_and_no_output_at_all_a_wrong_argument(output: Output, tmp_path: Path) -> None:
     shutil.rmtree(output.paths.ledger)
     problems = "\n".join(audit(output).problems)

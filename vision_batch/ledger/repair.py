@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 
-from vision_batch.datasets.table import format_named
 from vision_batch.errors import ChangedError, ExistsError, NotFoundError, PartError
 from vision_batch.ledger.inspect import Foreign, list_folder
 from vision_batch.ledger.part import read_part
@@ -59,8 +58,8 @@ def _remove_superseded(paths: LedgerPaths, audit: Audit) -> Iterator[str]:
 
 def _planned_versions(paths: LedgerPaths, keys: set[str]) -> frozenset[tuple[str, str]]:
     """Keys and versions, earlier ones too, of the shards among `keys` that are no groups."""
-    shards = (entry.shard for segment in read_segments(paths) for entry in segment if entry.shard.key in keys)
-    return frozenset((shard.key, shard.version) for shard in shards if not format_named(shard.format).grouped)
+    shards = (entry.shard for segment in read_segments(paths, keys) for entry in segment)
+    return frozenset((shard.key, shard.version) for shard in shards if shard.group is None)
 
 
 def _set_aside(paths: LedgerPaths, audit: Audit) -> Iterator[str]:

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from vision_batch.errors import LedgerError, Problem, SpecError
+from vision_batch.datasets.shard import Shard
+from vision_batch.errors import LedgerError, NotFoundError, Problem, SpecError
 from vision_batch.ledger.audit import audit_parts
 from vision_batch.ledger.coverage import check_coverage
 from vision_batch.ledger.definition import LIMIT, ClaimedOutput, read_definition
 from vision_batch.ledger.findings import Findings
 from vision_batch.ledger.inspect import Expected, Foreign, Inspection, inspect, list_folder
 from vision_batch.ledger.manifest import StoredPart, read_manifest
+from vision_batch.ledger.members import read_groups
 from vision_batch.ledger.part import PartRecord
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.ledger.recorded import Recorded, read_recorded
 from vision_batch.storage.object_info import ObjectInfo
+from vision_batch.storage.table import storage_for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +87,7 @@ def audit_output(paths: LedgerPaths, *, deep: bool) -> Audit:
     _check_files(found, claimed, findings)
     _check_manifest(found, manifest, findings)
     _check_others(paths, listed, findings)
+    _check_members(paths, shards, listed, findings, deep=deep)
     coverage = check_coverage(shards, found.current, manifest.values(), _limit(claimed), findings)
     damaged = audit_parts(found.parts, findings) if deep else []
     rows, images = _count(found)
@@ -177,6 +181,31 @@ def _check_others(paths: LedgerPaths, listed: Iterable[ObjectInfo], findings: Fi
             "temporary files",
             f"{paths.scratch}: {temporary} temporary files, of a run at work or of one that was killed",
         )
+
+
+def _check_members(
+    paths: LedgerPaths, shards: Iterable[Shard], listed: Iterable[ObjectInfo], findings: Findings, *, deep: bool
+) -> None:
+    """Is it still recorded which files the groups have? `deep` reads the records."""
+    stored_in = {shard.group.stored_in for shard in shards if shard.group is not None}
+    seen = {info.uri for info in listed}
+    for name in stored_in:
+        uri = paths.members(name)
+        if uri not in seen and not _is_there(uri):  # what was planned since the listing is there
+            findings.problem("damage in the ledger", f"{uri}: missing, and it says which files the groups have")
+    try:
+        for _ in read_groups(paths, shards if deep else ()):
+            pass
+    except LedgerError as error:
+        findings.problem("damage in the ledger", str(error))
+
+
+def _is_there(uri: str) -> bool:
+    try:
+        storage_for(uri).stat(uri)
+    except NotFoundError:
+        return False
+    return True
 
 
 def _current_of(manifest: Mapping[str, StoredPart], expected: Expected) -> dict[str, StoredPart]:
