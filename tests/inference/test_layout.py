@@ -8,24 +8,33 @@ from vision_batch.errors import SpecError
 from vision_batch.inference.layout import CHUNK_PIXEL_BYTES, Layout, Node, Resources, choose_layout
 from vision_batch.inference.settings import ComputeSettings
 
+GIB = 1 << 30
 
-def cluster(*nodes: tuple[int, int]) -> Resources:
+
+def cluster(*nodes: tuple[int, int], memory_gib: int = 256) -> Resources:
     """Nodes of (CPUs, GPUs)."""
-    return Resources(nodes=tuple(Node(cpus=cpus, gpus=gpus) for cpus, gpus in nodes))
+    return Resources(nodes=tuple(Node(cpus=cpus, gpus=gpus, memory_bytes=memory_gib * GIB) for cpus, gpus in nodes))
 
 
-def choose(resources: Resources, shards: int = 1000, **compute: object) -> Layout:
-    return choose_layout(resources, ComputeSettings.model_validate(compute), shards=shards, output_px=(224, 224))
+def choose(resources: Resources, shards: int = 1000, weights_bytes: int | None = None, **compute: object) -> Layout:
+    settings = ComputeSettings.model_validate(compute)
+    return choose_layout(resources, settings, shards=shards, output_px=(224, 224), weights_bytes=weights_bytes)
 
 
-def test_a_laptop_reads_decodes_and_predicts_in_one_process() -> None:
+def test_a_laptop_reads_decodes_and_predicts_in_one_process_for_each_cpu() -> None:
     layout = choose(cluster((2, 0)))
-    assert (layout.name, layout.predictors, layout.decode_threads) == ("joined", 1, 2)
+    assert (layout.name, layout.predictors, layout.cpus_per_predictor, layout.decode_threads) == ("joined", 2, 1, 0)
 
 
-def test_many_cpus_make_several_predictors() -> None:
-    layout = choose(cluster((32, 0)))
-    assert (layout.predictors, layout.cpus_per_predictor, layout.gpus_per_predictor) == (8, 4, 0)
+def test_processes_share_a_model_of_which_the_memory_holds_few() -> None:
+    layout = choose(cluster((32, 0), memory_gib=64), weights_bytes=2 * GIB)
+    assert (layout.predictors, layout.cpus_per_predictor, layout.decode_threads) == (8, 4, 4)
+    assert choose(cluster((32, 0), memory_gib=64), weights_bytes=100 * GIB).predictors == 1
+
+
+def test_a_model_of_unknown_size_is_not_taken_for_a_small_one() -> None:
+    assert choose(cluster((32, 0), memory_gib=64), weights_bytes=1 << 20).predictors == 32
+    assert choose(cluster((32, 0), memory_gib=64)).predictors == 16
 
 
 def test_few_shards_make_few_readers_with_more_cpus_each() -> None:
@@ -40,7 +49,7 @@ def test_every_gpu_has_one_predictor_with_its_share_of_cpus() -> None:
 
 
 def test_an_actor_fits_on_one_node() -> None:
-    layout = choose(cluster((2, 0), (2, 0), (2, 0), (2, 0)))
+    layout = choose(cluster((2, 0), (2, 0), (2, 0), (2, 0), memory_gib=4))
     assert (layout.predictors, layout.cpus_per_predictor) == (4, 2)
 
 

@@ -48,15 +48,16 @@ def test_every_file_of_a_folder_has_one_row(job: MakeJob, ray_address: str, layo
     assert verify(str(it.output), deep=True).ok
 
 
-def test_both_layouts_give_the_same_rows(job: MakeJob, ray_address: str) -> None:
+@pytest.mark.parametrize("other", [["compute.layout=split"], ["compute.gpus_per_predictor=0"]], ids=["split", "cpu"])
+def test_every_layout_gives_the_same_rows(job: MakeJob, ray_address: str, other: list[str]) -> None:
     it = job()
     write_mixed_folder(it)
     it.run(ray_address, "compute.layout=joined")
-    it.run(ray_address, "compute.layout=split", output=str(it.folder / "split"))
-    joined, split = it.table(), it.table(it.folder / "split")
-    exact = [name for name in joined.column_names if name not in ("score", "top_scores")]
-    assert joined.select(exact).equals(split.select(exact))
-    for a, b in zip(joined["score"].to_pylist(), split["score"].to_pylist(), strict=True):
+    it.run(ray_address, *other, output=str(it.folder / "other"))
+    expected, got = it.table(), it.table(it.folder / "other")
+    exact = [name for name in expected.column_names if name not in ("score", "top_scores")]
+    assert expected.select(exact).equals(got.select(exact))
+    for a, b in zip(expected["score"].to_pylist(), got["score"].to_pylist(), strict=True):
         assert a == b or a == pytest.approx(b, abs=1e-5)
 
 

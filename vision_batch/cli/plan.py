@@ -47,7 +47,7 @@ def print_forecast(forecast: Forecast) -> None:
         cpus = f"{layout.cpus_per_preprocessor} CPUs, {layout.decode_threads} decode threads each"
         print(f"            {layout.preprocessors} preprocessors with {cpus}")
     gpus = f", {layout.gpus_per_predictor:g} GPUs" if layout.gpus_per_predictor else ""
-    threads = f", {layout.decode_threads} decode threads" if not layout.preprocessors else ""
+    threads = f", {layout.decode_threads} decode threads" if layout.decode_threads and not layout.preprocessors else ""
     print(f"            {layout.predictors} predictors with {layout.cpus_per_predictor} CPUs{gpus}{threads} each")
     print(f"            batches of {layout.batch_rows} images, precision {forecast.precision}")
     for warning in forecast.warnings:

@@ -71,7 +71,12 @@ def _muted() -> Iterator[None]:
 def cluster_resources() -> Resources:
     """What the live nodes of the connected cluster have together."""
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    return Resources(nodes=tuple(Node(cpus=int(has.get("CPU", 0)), gpus=int(has.get("GPU", 0))) for has in alive))
+    return Resources(
+        nodes=tuple(
+            Node(cpus=int(has.get("CPU", 0)), gpus=int(has.get("GPU", 0)), memory_bytes=int(has.get("memory", 0)))
+            for has in alive
+        )
+    )
 
 
 def _probe(address: str) -> None:

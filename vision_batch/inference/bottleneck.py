@@ -54,7 +54,7 @@ def _workers(layout: Layout) -> dict[str, int]:
     readers = layout.predictors if layout.name == "joined" else layout.preprocessors
     return {
         "read": readers * (CONCURRENT_CALLS if layout.name == "joined" else 1),
-        "decode": readers * layout.decode_threads,
+        "decode": readers * max(1, layout.decode_threads),
         "model": layout.predictors,
         "postprocess": layout.predictors,
         "write": layout.predictors if layout.name == "joined" else 1,

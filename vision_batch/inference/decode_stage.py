@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,20 +28,22 @@ CHUNKS_AHEAD = 3
 class Decoder:
     """Decodes and preprocesses chunks, several at a time, and yields them in order.
 
-    `output_px` is the (height, width) that every image gets, None where only the plug-in function knows.
+    `output_px` is the (height, width) that every image gets, None where only the plug-in function knows. With 0
+    `threads` the caller's own thread decodes, one chunk at a time.
     One instance serves all concurrent calls of an actor, so that its pool bounds the threads of the process.
     """
 
     def __init__(self, preprocessor: Preprocessor, threads: int, output_px: tuple[int, int] | None) -> None:
         self._preprocessor = preprocessor
         self._output_px = output_px
-        self._pool = ThreadPoolExecutor(threads, "decode", initializer=limit_threads)
+        self._pool = ThreadPoolExecutor(threads, "decode", initializer=limit_threads) if threads else CallersThread()
+        self._ahead = CHUNKS_AHEAD if threads else 1
 
     def __call__(self, chunks: Iterator[EncodedChunk], watch: Stopwatch) -> Iterator[DecodedChunk]:
         """The chunks, in order; `chunks` is read at most CHUNKS_AHEAD ahead of what is yielded."""
         pending: deque[_Pending] = deque()
         while True:
-            while len(pending) < CHUNKS_AHEAD:
+            while len(pending) < self._ahead:
                 with watch.time("read"):
                     chunk = next(chunks, None)
                 if chunk is None:
@@ -92,6 +94,16 @@ class Decoder:
                 slots[position] = image.pixels
         watch.add("decode", time.perf_counter() - start)
         return rows
+
+
+class CallersThread(Executor):
+    """No pool: `submit` does the work before it returns."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        limit_threads()
+        future: Future[Any] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
 
 
 class _Pending(NamedTuple):

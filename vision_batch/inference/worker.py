@@ -58,8 +58,8 @@ def model_stage(job: PredictJob, threads: int) -> Stage:
 
 
 def whole_stage(job: PredictJob, threads: int) -> Stage:
-    """EncodedChunk to PredictedChunk."""
-    decoder, model = _decoder(job, threads), _model(job, threads)
+    """EncodedChunk to PredictedChunk; with 0 threads the caller's own does all of it."""
+    decoder, model = _decoder(job, threads), _model(job, max(1, threads))
     return Stage(
         device=model.device, run=lambda chunks, watch: (model(chunk, watch) for chunk in decoder(chunks, watch))
     )

@@ -65,6 +65,7 @@ def forecast_predict(spec: LoadedSpec, *, address: str | None = None) -> Forecas
             prepared.settings.compute,
             shards=len(works) or len(plan.shards),
             output_px=prepared.preprocess.output_px,
+            weights_bytes=prepared.model.weights_bytes,
         ),
         warnings=plan.warnings,
         output=prepared.paths.output,

@@ -135,7 +135,10 @@ class PredictRun:
         from vision_batch.inference.layout import choose_layout
 
         compute, output_px = self._prepared.settings.compute, self._prepared.preprocess.output_px
-        self._layout = choose_layout(resources, compute, shards=shards, output_px=output_px)
+        weights_bytes = self._prepared.model.weights_bytes
+        self._layout = choose_layout(
+            resources, compute, shards=shards, output_px=output_px, weights_bytes=weights_bytes
+        )
 
     def _pass(self, works: Sequence[Work], is_proven: bool) -> None:
         from vision_batch.inference.execute import execute

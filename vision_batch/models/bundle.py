@@ -16,6 +16,7 @@ from vision_batch.models.labels import read_labels
 from vision_batch.models.settings import ModelSettings
 from vision_batch.models.table import SOURCES
 from vision_batch.plugin import Plugin
+from vision_batch.storage.table import storage_for
 from vision_batch.storage.uri import normalise
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class ModelBundle:
 
     `facts` is all that decides the model's predictions, by name, for the output's definition. `labels` are the spec's,
     else the model's own, class index to name. `preprocess` is what a model's own folder demands, None where it does
-    not say.
+    not say. `weights_bytes` is None where nobody knows before the model is loaded.
     """
 
     kind: str
@@ -36,6 +37,7 @@ class ModelBundle:
     plugin: Plugin | None
     options: dict[str, Any]
     weights: str | None
+    weights_bytes: int | None
     labels: tuple[str, ...] | None
     preprocess: PreprocessSettings | None
     facts: dict[str, str]
@@ -74,6 +76,7 @@ def resolve_model(settings: ModelSettings, folder: Path, *, read_preprocess: boo
         plugin=found.plugin,
         options=dict(settings.options),
         weights=weights,
+        weights_bytes=found.weights_bytes if weights is None else storage_for(weights).stat(weights).size_bytes,
         labels=labels,
         preprocess=found.preprocess,
         facts=facts,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from vision_batch.models.digest import file_digest, read_checked
 from vision_batch.models.settings import ModelSettings
 from vision_batch.models.source import Resolved, refuse_extras
+from vision_batch.storage.table import storage_for
 from vision_batch.storage.uri import normalise
 
 if TYPE_CHECKING:
@@ -22,7 +23,12 @@ class ExportSource:
     def resolve(self, address: str, settings: ModelSettings, folder: Path, *, read_preprocess: bool) -> Resolved:
         refuse_extras(settings)
         location = normalise(address, folder)
-        return Resolved(location=location, facts={"program_sha256": file_digest(location, where="model.source")})
+        digest = file_digest(location, where="model.source")
+        return Resolved(
+            location=location,
+            facts={"program_sha256": digest},
+            weights_bytes=storage_for(location).stat(location).size_bytes,
+        )
 
     def load(self, bundle: ModelBundle) -> torch.nn.Module:
         from vision_batch.models.export_program import load_program

@@ -22,12 +22,13 @@ class Resolved:
     """What a source found out about a model without loading it.
 
     `location` is where it lies; `facts` is all that decides its predictions, by name; `labels` and `preprocess` are
-    what the model itself says of them.
+    what the model itself says of them. `weights_bytes` is None where they are not files of the model's own.
     """
 
     location: str
     facts: dict[str, str] = field(default_factory=dict)
     plugin: Plugin | None = None
+    weights_bytes: int | None = None
     labels: tuple[str, ...] | None = None
     preprocess: PreprocessSettings | None = None
 

@@ -48,6 +48,7 @@ class TransformersSource:
         return Resolved(
             location=location,
             facts={name + SUFFIX: file_digest(join(location, name), where="model.source") for name in names},
+            weights_bytes=_weights_bytes(location),
             labels=_labels(config),
             preprocess=None if processor is None else read_processor(processor, where=where),
         )
@@ -61,6 +62,11 @@ class TransformersSource:
             raise SpecError(Problem("model.source", "transformers is not installed", INSTALL)) from error
         with _on_disk(bundle) as folder:
             return load_classifier(folder, bundle.location)
+
+
+def _weights_bytes(location: str) -> int:
+    listed = storage_for(location).list(location)
+    return sum(info.size_bytes for info in listed if info.uri.endswith(".safetensors"))
 
 
 def _locate(address: str, folder: Path) -> str:
