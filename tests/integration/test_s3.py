@@ -49,35 +49,6 @@ def test_folder_and_tars_to_parts_and_back_to_nothing_to_do(job: MakeJob, s3: S3
     assert verify(f"{s3.uri}/out", deep=True).ok
 
 
-def test_a_storage_that_stumbles_costs_nothing(job: MakeJob, rgw_s3: S3Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    it = job(input={"uri": f"{rgw_s3.uri}/data/"}, output={"uri": f"{rgw_s3.uri}/out"})
-    upload_tars(rgw_s3, it, 4)
-    with FaultProxy(rgw_s3.server.address, seed=1) as proxy:
-        proxy.rules = [Rule(kind=kind, p=0.1) for kind in ("status", "reset", "cut")]
-        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
-        forget_s3()
-        summary = it.run(None)
-        assert proxy.log
-    assert (summary.status, summary.images_ok, summary.images_failed) == ("done", 200, 0)
-
-
-def test_a_shard_without_permission_leaves_the_run_incomplete_and_resumable(
-    job: MakeJob, rgw_s3: S3Bucket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    it = job(input={"uri": f"{rgw_s3.uri}/data/"}, output={"uri": f"{rgw_s3.uri}/out"})
-    upload_tars(rgw_s3, it, 3)
-    with FaultProxy(rgw_s3.server.address) as proxy:
-        proxy.rules = [Rule(kind="status", match=r"^GET .*/data/1\.tar", status=403, code="AccessDenied")]
-        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
-        forget_s3()
-        summary = it.run(None)
-        assert (summary.status, summary.images_ok, summary.shards_done) == ("incomplete", 100, 2)
-        assert any("1.tar" in warning for warning in summary.warnings)
-        proxy.rules = []
-        resumed = it.run(None)
-    assert (resumed.status, resumed.images_ok, resumed.images_resumed) == ("done", 150, 100)
-
-
 def test_a_parquet_that_names_its_images(job: MakeJob, rgw_s3: S3Bucket) -> None:
     it = job(input={"uri": f"{rgw_s3.uri}/data/", "format": "parquet"}, output={"uri": f"{rgw_s3.uri}/out"})
     images = digits(4)
@@ -96,26 +67,6 @@ def test_a_parquet_that_names_its_images(job: MakeJob, rgw_s3: S3Bucket) -> None
     table = pq.read_table(io.BytesIO(storage.read(part)))
     assert table["error_code"].to_pylist() == [None, None, None, "missing", "forbidden", "forbidden"]
     assert len(set(table["score"].to_pylist()[:3])) == 3
-
-
-def test_parts_that_may_not_be_written_leave_the_run_incomplete_and_lose_nothing(
-    job: MakeJob, rgw_s3: S3Bucket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    it = job(input={"uri": f"{rgw_s3.uri}/data/"}, output={"uri": f"{rgw_s3.uri}/out"})
-    upload_tars(rgw_s3, it, 2)
-    with FaultProxy(rgw_s3.server.address) as proxy:
-        proxy.rules = [Rule(kind="status", match=r"^PUT .*/out/part-[^/]*\.parquet", status=403, code="AccessDenied")]
-        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
-        forget_s3()
-        summary = it.run(None)
-        assert (summary.status, summary.images_ok, summary.images_failed) == ("incomplete", 0, 0)
-        assert {warning.split(":")[0] for warning in summary.warnings} == {"0.tar", "1.tar"}
-        assert all("AccessDenied" in warning for warning in summary.warnings)
-        assert rows(f"{rgw_s3.uri}/out") == 0
-        proxy.rules = []
-        resumed = it.run(None)
-        assert (resumed.status, resumed.images_ok, resumed.images_resumed) == ("done", 100, 0)
-        assert verify(f"{rgw_s3.uri}/out", deep=True).ok
 
 
 @pytest.mark.parametrize("what", ["", "plan/", "runs/"])

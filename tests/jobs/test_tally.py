@@ -34,6 +34,19 @@ def add_at(tally: Tally, clock: Clock, second: float, images: int) -> None:
     tally.add(Event(kind="progress", images=images))
 
 
+def test_an_output_is_closed_when_it_refuses_three_parts_in_a_row() -> None:
+    tally = Tally()
+    refused, stored = Event(kind="unwritten", shard="a.tar", message="full"), Event(kind="part", shard="b.tar")
+    for event in (refused, refused, stored, refused, refused):
+        tally.add(event)
+        assert not tally.output_is_closed
+    tally.add(refused)
+    assert tally.output_is_closed
+    assert tally.troubles == {"a.tar": "full"}
+    tally.begin_pass()
+    assert not tally.output_is_closed
+
+
 def test_nothing_reported_is_nothing_known() -> None:
     tally = Tally()
     assert (tally.images, tally.images_ok, tally.first_batch, tally.steady_s) == (0, 0, None, 0.0)

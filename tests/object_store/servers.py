@@ -23,6 +23,8 @@ RGW_SCRIPT = Path(__file__).with_name("rgw.sh")
 RGW_PROGRAMS = {"radosgw": "radosgw", "ceph-mon": "ceph-mon", "ceph-osd": "ceph-osd"}
 RGW_PORTS = 1101
 REGION = "us-east-1"
+EVERYTHING = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}'
+"""A policy of moto's users."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,8 +175,7 @@ def _with_user(endpoint: str) -> S3Server:
     anyone = S3Server(name="moto", endpoint=endpoint, access_key="anyone", secret_key="anyone")
     iam = anyone.client("iam")
     iam.create_user(UserName="test")
-    everything = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}'
-    iam.put_user_policy(UserName="test", PolicyName="everything", PolicyDocument=everything)
+    iam.put_user_policy(UserName="test", PolicyName="everything", PolicyDocument=EVERYTHING)
     key = iam.create_access_key(UserName="test")["AccessKey"]
     iam.close()
     return S3Server(name="moto", endpoint=endpoint, access_key=key["AccessKeyId"], secret_key=key["SecretAccessKey"])

@@ -84,6 +84,13 @@ def test_total_time_bounds_it_too() -> None:
     assert time.now <= 30
 
 
+def test_who_waits_long_is_told_once_for_what(caplog: pytest.LogCaptureFixture) -> None:
+    retry = Time().retry(first_s=1, longest_s=4, total_s=60)
+    retry.run_blocking("quick", Flaky(["reset"] * 3))
+    retry.run_blocking("slow", Flaky(["reset"] * 9))
+    assert caplog.messages == ["slow: reset; trying for up to 60 s"]
+
+
 def test_a_server_that_says_when_is_believed() -> None:
     time = Time()
     assert time.retry(first_s=0.1).run_blocking("uri", Flaky(["503"], retry_after_s=7)) == "answer"

@@ -224,12 +224,12 @@ def test_a_body_damaged_on_its_way_to_the_server_is_refused_and_sent_again(
 def test_a_server_that_falls_silent_is_asked_until_it_answers(proxy: FaultProxy, rgw_s3: S3Bucket) -> None:
     """The proportions of the defaults, fifty times as fast: time-outs of 60 s, two minutes of patience."""
     storage = S3Storage(retry=Retry(first_s=0.004, longest_s=0.4, total_s=2.4), read_timeout_s=1.2)
-    stored = fill(storage, rgw_s3.uri, 100)
+    stored = fill(storage, rgw_s3.uri, 300)
     proxy.rules = [Rule(kind="silence")]
     threading.Timer(1.4, proxy.rules.clear).start()
-    requests = [ReadRequest(uri=info.uri, version=info.version) for info in stored]
+    requests = [ReadRequest(uri=info.uri, version=info.version, size_bytes=info.size_bytes) for info in stored]
     assert list(storage.read_many(requests)) == list(stored.values())
-    assert proxy.hits()["silence"] >= 100
+    assert proxy.hits()["silence"] >= 256
     proxy.rules = [Rule(kind="status")]
     threading.Timer(1.4, proxy.rules.clear).start()
     assert list(storage.read_many(requests)) == list(stored.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -16,6 +17,9 @@ import ray
 from vision_batch.errors import Problem, SpecError
 from vision_batch.inference.layout import Node, Resources
 
+SPACE_BYTES = 10 << 20
+"""Less than this in Ray's temporary folder does not last for a session's logs."""
+
 PROBE_S = 5.0
 """How long the port of a cluster may take to answer."""
 
@@ -27,7 +31,9 @@ def connected(address: str | None, *, verbose: bool = False) -> Iterator[Resourc
     `address` is what Ray takes: `host:port`, `ray://…`, or `auto` for the cluster of this node. SpecError when nothing
     answers there.
     """
-    if address is not None:
+    if address is None:
+        _demand_space()
+    else:
         _probe(address)
     level = logging.INFO if verbose else logging.ERROR
     logging.getLogger("ray").setLevel(level)
@@ -38,7 +44,7 @@ def connected(address: str | None, *, verbose: bool = False) -> Iterator[Resourc
                 ray.init(address="local", include_dashboard=False, log_to_driver=verbose, logging_level=level)
             else:
                 ray.init(address=address, log_to_driver=verbose, logging_level=level)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         where = "a local Ray" if address is None else f"Ray at {address}"
         reason = " ".join(str(error).split())[:300]
         raise SpecError(Problem("--address", f"{where} did not come up: {reason}", "a Ray that answers")) from error
@@ -77,6 +83,16 @@ def cluster_resources() -> Resources:
             for has in alive
         )
     )
+
+
+def _demand_space() -> None:
+    """SpecError where Ray's workers could not write their logs: they would die and be started again without end."""
+    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    free_bytes = shutil.disk_usage(folder).free if os.path.isdir(folder) else SPACE_BYTES
+    if free_bytes < SPACE_BYTES:
+        found = f"no space left on device: {free_bytes:,} bytes free in {folder}"
+        expected = f"at least {SPACE_BYTES:,}: free some, or set RAY_TMPDIR to a folder with space"
+        raise SpecError(Problem("Ray's temporary folder", found, expected))
 
 
 def _probe(address: str) -> None:

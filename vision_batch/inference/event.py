@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Kind = Literal["progress", "part", "withheld", "shard_failed", "fatal"]
+Kind = Literal["progress", "part", "withheld", "shard_failed", "unwritten", "fatal"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +23,7 @@ class Event:
     withheld      `batches` more batches of which every image failed in the model, and none has worked yet: their cells
                   are not committed; `message` is the last failure
     shard_failed  the storage did not let `shard` be finished, because of `message`; it stays undone
+    unwritten     the storage did not take the part of one cell, because of `message`; its shard stays undone
     fatal         the run cannot go on, because of `message`
 
     `worker` says where: host, pid, device, and the GPUs that Ray gave the actor.

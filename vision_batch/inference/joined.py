@@ -17,6 +17,7 @@ from vision_batch.inference.stopwatch import Stopwatch
 from vision_batch.inference.worker import (
     BIRTH_FAILURES,
     BROKEN,
+    REFUSALS,
     UNDONE,
     calm_openmp,
     describe_worker,
@@ -110,7 +111,10 @@ class JoinedActor:
             return cells
 
     def _write(self, cell: WholeCell, watch: Stopwatch) -> Event:
-        record = commit_cell(self._job, cell, watch)
+        try:
+            record = commit_cell(self._job, cell, watch)
+        except REFUSALS as error:
+            return Event(kind="unwritten", shard=cell.shard, cell=cell.cell, message=str(error), worker=self._worker)
         return Event(
             kind="part",
             shard=cell.shard,

@@ -24,6 +24,7 @@ from vision_batch.inference.stopwatch import Stopwatch
 from vision_batch.inference.worker import (
     BIRTH_FAILURES,
     BROKEN,
+    REFUSALS,
     UNDONE,
     calm_openmp,
     decode_stage,
@@ -165,6 +166,8 @@ class GatherActor:
     def _commit(self, cell: WholeCell, watch: Stopwatch, worker: dict[str, str]) -> Event:
         try:
             record = commit_cell(self._job, cell, watch)
+        except REFUSALS as error:
+            return Event(kind="unwritten", shard=cell.shard, cell=cell.cell, message=str(error), worker=worker)
         except UNDONE as error:
             return Event(kind="shard_failed", shard=cell.shard, message=str(error), worker=worker)
         return Event(

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from vision_batch.datasets.table import format_named
-from vision_batch.errors import DeviceError, LedgerError, ModelError, ShardError, SpecError, StorageError
+from vision_batch.errors import (
+    DeviceError,
+    ForbiddenError,
+    LedgerError,
+    ModelError,
+    ShardError,
+    SpecError,
+    StorageError,
+    UnavailableError,
+)
 from vision_batch.images.preprocess import Preprocessor
 from vision_batch.inference.chunk import EncodedChunk, Place
 from vision_batch.inference.decode_stage import Decoder
@@ -30,6 +39,9 @@ if TYPE_CHECKING:
 
 UNDONE = (StorageError, LedgerError, ShardError)
 """What leaves a shard undone and is no image's fault; the run goes on with the other shards."""
+
+REFUSALS = (ForbiddenError, UnavailableError)
+"""What the storage says when it does not take a part: that cell is not stored, others may be."""
 
 BROKEN = (ModelError, SpecError)
 """What ends the run: every shard would fail of it."""

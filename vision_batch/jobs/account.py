@@ -97,6 +97,7 @@ class Account:
         state, tally = backlog.state, self.tally
         bottleneck = None if layout is None else find_bottleneck(tally.seconds, layout, tally.steady_s)
         rate = tally.images_per_second
+        trouble = () if backlog.trouble is None else (backlog.trouble,)
         troubles = _first(f"{shard}: {reason}" for shard, reason in tally.troubles.items())
         return RunSummary(
             run_id=self.run_id,
@@ -114,7 +115,7 @@ class Account:
             images_per_second=None if rate is None else round(rate, 1),
             bottleneck=None if bottleneck is None else bottleneck.sentence(),
             output=self._prepared.paths.output,
-            warnings=(*backlog.plan.warnings, *tally.warnings(self._prepared.input.extra_names), *troubles),
+            warnings=(*backlog.plan.warnings, *tally.warnings(self._prepared.input.extra_names), *troubles, *trouble),
             predictors=tuple(tally.predictors),
             stages={stage: round(seconds, 3) for stage, seconds in tally.seconds.items()},
         )

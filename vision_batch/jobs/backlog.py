@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 
-from vision_batch.errors import EngineError, NotFoundError, SpecError
+from vision_batch.errors import NotFoundError, SpecError, StorageError
 from vision_batch.jobs.forecast import plan_input
 from vision_batch.jobs.prepare import Prepared, reading_input, reading_output
 from vision_batch.jobs.trial import row_limits
@@ -13,6 +13,7 @@ from vision_batch.ledger.definition import claim_definition
 from vision_batch.ledger.manifest import StoredPart
 from vision_batch.ledger.plan import Plan
 from vision_batch.ledger.retry import retry_patches
+from vision_batch.ledger.scratch import clear_scratch
 from vision_batch.ledger.state import OutputState, Work, look, todo
 from vision_batch.storage.object_info import ObjectInfo
 from vision_batch.storage.table import storage_for
@@ -21,9 +22,11 @@ from vision_batch.storage.table import storage_for
 class Backlog:
     """Plan and state are what the latest look has found; `resumed` counts images that were done before the run.
 
-    `row_limits` are those of a trial, None for a whole run.
+    `row_limits` are those of a trial, None for a whole run. `trouble` is why the latest plan or look could not be made,
+    so that an earlier one stands, or None.
     """
 
+    trouble: str | None = None
     plan: Plan
     state: OutputState
 
@@ -37,6 +40,7 @@ class Backlog:
         self._retry = retry
         with reading_output():
             self.cell_rows = claim_definition(prepared.paths, prepared.definition).cell_rows
+            clear_scratch(prepared.paths)
         self.plan = plan_input(prepared, cell_rows=self.cell_rows, write=True)
         with reading_input():
             self.row_limits = row_limits(prepared, self.plan.shards)
@@ -50,12 +54,16 @@ class Backlog:
         self._look(known=self.state.parts)
 
     def look_again(self) -> list[Work]:
-        """Plans and looks as at the beginning; what fails now is no longer the spec's fault."""
+        """Plans and looks as at the beginning; where the storage refuses, what was seen before stands."""
+        self.trouble = None
         try:
             self.plan = plan_input(self._prepared, cell_rows=self.cell_rows, write=True)
-            self.look()
         except SpecError as error:
-            raise EngineError(f"the input or output could not be looked at again: {error}") from error
+            self.trouble = f"the input could not be planned again: {error}"
+        try:
+            self.look()
+        except StorageError as error:
+            self.trouble = f"the output could not be looked at again, and has more rows than are counted here: {error}"
         return self.works()
 
     def works(self) -> list[Work]:

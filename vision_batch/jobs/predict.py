@@ -119,6 +119,8 @@ class PredictRun:
             except EngineError as error:
                 trouble = str(error)  # not the error: its traceback would keep the pass's actors alive
             works = backlog.look_again()
+            if works and (backlog.trouble or tally.output_is_closed):
+                return "incomplete"
             is_still = backlog.cells_done <= cells
             still = still + 1 if is_still else 0
             if tally.withheld_batches and is_still and not is_proven and trouble is None:
@@ -158,6 +160,8 @@ class PredictRun:
                     self._reporter.advance(event.images, sum(event.errors.values()))
                 if self._expectation.add(event):
                     self._reporter.expect(self._expectation.images)
+                if tally.output_is_closed:
+                    return
 
     def _job(self, works: Sequence[Work], layout: Layout, is_proven: bool) -> PredictJob:
         from vision_batch.inference.job import PredictJob

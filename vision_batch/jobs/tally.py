@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from vision_batch.inference.event import Event
 from vision_batch.ledger.state import Work
 
+FATAL_REFUSALS = 3
+"""So many parts in a row that the storage did not take: the output is full or closed, and computing more is in vain."""
+
 STEADY_S = 1.0
 """A rate over less than this says nothing."""
 
@@ -25,6 +28,7 @@ class Tally:
         self.committed = 0
         self.filled: set[str] = set()
         self.withheld_batches = 0
+        self.refused_parts = 0
         self.last_failure = ""
         self.first_batch: float | None = None
         self._first_batch_images = 0
@@ -33,12 +37,13 @@ class Tally:
     def begin_pass(self) -> None:
         """Forgets what only says how the last pass went."""
         self.troubles.clear()
-        self.withheld_batches = 0
+        self.withheld_batches = self.refused_parts = 0
 
     def add(self, event: Event) -> None:
         """Counts one event. The first images that arrive mark the start of the steady state."""
-        if event.kind == "shard_failed":
+        if event.kind in ("shard_failed", "unwritten"):
             self.troubles[event.shard] = event.message
+            self.refused_parts += event.kind == "unwritten"
         elif event.kind == "withheld":
             self.withheld_batches += event.batches
             self.last_failure = event.message
@@ -46,6 +51,7 @@ class Tally:
             self.predictors.setdefault(event.worker_name)
         if event.kind == "part":
             self.committed += event.images
+            self.refused_parts = 0
             self.filled.update(event.filled)
         if self.first_batch is not None:
             self.seconds.update(event.seconds)
@@ -55,6 +61,11 @@ class Tally:
             self.images_ok += event.images - sum(event.errors.values())
             if self.first_batch is None:
                 self.first_batch, self._first_batch_images = self._latest, event.images
+
+    @property
+    def output_is_closed(self) -> bool:
+        """Whether the storage has ceased to take parts."""
+        return self.refused_parts >= FATAL_REFUSALS
 
     def warnings(self, extra_names: Sequence[str]) -> tuple[str, ...]:
         """What a user should hear of the columns from the input, a sentence each. None before an image was good."""

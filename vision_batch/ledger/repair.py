@@ -8,9 +8,10 @@ from contextlib import suppress
 from dataclasses import replace
 
 from vision_batch.errors import ChangedError, ExistsError, NotFoundError, PartError
-from vision_batch.ledger.inspect import Foreign, list_folder
+from vision_batch.ledger.inspect import Foreign
 from vision_batch.ledger.part import read_part
 from vision_batch.ledger.paths import LedgerPaths
+from vision_batch.ledger.scratch import clear_scratch
 from vision_batch.ledger.segment import read_segments
 from vision_batch.ledger.verify import Audit, VerifyReport, audit_output
 from vision_batch.storage.object_info import ObjectInfo
@@ -97,7 +98,7 @@ def _is_own(paths: LedgerPaths, uri: str, data: bytes, definition: str | None) -
 
 
 def _remove_temporary(paths: LedgerPaths) -> Iterator[str]:
-    count = sum(_remove(info) for info in list_folder(paths.scratch))
+    count = clear_scratch(paths)
     if count:
         yield f"removed {count} temporary files of {paths.scratch}"
 

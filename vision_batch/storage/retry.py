@@ -16,6 +16,9 @@ from vision_batch.errors import UnavailableError
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
+NOTICE_S = 10
+"""An operation that fails for so long is worth a line: whoever waits would like to know for what."""
+
 
 class TransientError(Exception):
     """One attempt failed in a way that may pass; `reason` is a few words, the same for the same kind of failure."""
@@ -75,6 +78,7 @@ class _Failures:
     retry: Retry
     started: float = field(init=False)
     reasons: Counter[str] = field(default_factory=Counter)
+    is_told: bool = False
 
     def __post_init__(self) -> None:
         self.started = self.retry.clock()
@@ -88,6 +92,9 @@ class _Failures:
         if count >= self.retry.attempts or elapsed_s + pause_s > self.retry.total_s:
             raise UnavailableError(self.uri, f"{self._summary()} in {elapsed_s:.1f} s") from error
         log.debug("%s: %s; attempt %d in %.2f s", self.uri, error.reason, count + 1, pause_s)
+        if elapsed_s > NOTICE_S and not self.is_told:
+            self.is_told = True
+            log.warning("%s: %s; trying for up to %d s", self.uri, error.reason, self.retry.total_s)
         return pause_s
 
     def _summary(self) -> str:
