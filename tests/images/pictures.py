@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import tifffile
 from PIL import Image, ImageOps
 from skimage import data as skimage_data
 from sklearn.datasets import load_sample_image
@@ -55,6 +58,34 @@ def oriented(image: Image.Image, format: str, orientation: int, **options: Any) 
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     return encoded(image, format, exif=exif, **options)
+
+
+def tiff(pixels: Array, **options: Any) -> bytes:
+    """The file that tifffile writes, which knows kinds that Pillow does not."""
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, pixels, **options)
+    return buffer.getvalue()
+
+
+def png(pixels: Array, colour_type: int, *, part: float = 1) -> bytes:
+    """A PNG of (H, W, C) pixels; of the compressed stream only a part, with a right checksum."""
+    bits = 8 * pixels.dtype.itemsize
+    big_endian = pixels.astype(pixels.dtype.newbyteorder(">"))
+    stream = zlib.compress(b"".join(b"\0" + row.tobytes() for row in big_endian))
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], bits, colour_type, 0, 0, 0)
+    pieces = (b"IHDR", header), (b"IDAT", stream[: int(len(stream) * part)]), (b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*piece) for piece in pieces)
+
+
+def bmp(width: int, height: int, bits: int, rows: bytes, *, palette: bytes = b"", compression: int = 0) -> bytes:
+    """A bitmap with a BITMAPINFOHEADER around rows as they are to be stored."""
+    start = 54 + len(palette)
+    info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, compression, len(rows), 0, 0, len(palette) // 4, 0)
+    return struct.pack("<2sIHHI", b"BM", start + len(rows), 0, 0, start) + info + palette + rows
 
 
 def as_pillow(data: bytes) -> Array:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import io
 import struct
-import zlib
 from typing import Any
 
 import numpy as np
 import pytest
-import tifffile
 from PIL import Image
 
-from tests.images.pictures import as_pillow, difference, encoded, in_mode, photo
+from tests.images.pictures import as_pillow, bmp, difference, encoded, in_mode, photo, png, tiff
 from vision_batch.errors import ImageError
 from vision_batch.images.decode import MAX_MESSAGE, decode, short
 from vision_batch.images.formats import check_whole, read_header
@@ -75,6 +73,14 @@ def test_first_frame_of_animations_and_first_page() -> None:
     for format, options in (("WEBP", {"lossless": True}), ("PNG", {}), ("TIFF", {})):
         data = encoded(first, format, save_all=True, append_images=[second], **options)
         assert difference(decoded(data), np.asarray(first)) == 0
+
+
+def test_a_damaged_animation_is_unreadable_like_any_damaged_png() -> None:
+    whole = encoded(photo(), "PNG", save_all=True, append_images=[photo(which=1)])
+    middle = whole.index(b"IDAT") + 5000
+    with pytest.raises(ImageError) as caught:
+        decoded(whole[:middle] + bytes(40) + whole[middle + 40 :])
+    assert caught.value.code == "unreadable"
 
 
 def test_bytes_behind_a_whole_picture_are_ignored() -> None:
@@ -192,32 +198,6 @@ def test_damage_is_unreadable(format: str) -> None:
 def test_messages_are_one_short_line(message: str) -> None:
     assert len(short(message)) <= MAX_MESSAGE
     assert short(message).isprintable()
-
-
-def tiff(pixels: np.ndarray, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    tifffile.imwrite(buffer, pixels, **options)
-    return buffer.getvalue()
-
-
-def png(pixels: np.ndarray, colour_type: int, *, part: float = 1) -> bytes:
-    """A PNG of (H, W, C) pixels; of the compressed stream only a part, with a right checksum."""
-    bits = 8 * pixels.dtype.itemsize
-    big_endian = pixels.astype(pixels.dtype.newbyteorder(">"))
-    stream = zlib.compress(b"".join(b"\0" + row.tobytes() for row in big_endian))
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    header = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], bits, colour_type, 0, 0, 0)
-    pieces = (b"IHDR", header), (b"IDAT", stream[: int(len(stream) * part)]), (b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*piece) for piece in pieces)
-
-
-def bmp(width: int, height: int, bits: int, rows: bytes, *, palette: bytes = b"", compression: int = 0) -> bytes:
-    start = 54 + len(palette)
-    info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, compression, len(rows), 0, 0, len(palette) // 4, 0)
-    return struct.pack("<2sIHHI", b"BM", start + len(rows), 0, 0, start) + info + palette + rows
 
 
 def test_the_helpers_write_what_pillow_reads() -> None:

@@ -170,6 +170,11 @@ class TestBombs:
         assert seconds < 0.05
         assert peak_bytes < 2_000_000
 
+    def test_a_jpeg_of_very_many_scans(self) -> None:
+        data = encoded(photo(), "JPEG", progressive=True)
+        last = data.rindex(b"\xff\xda")
+        assert refusal(data[:last] + data[last:-2] * 1000 + b"\xff\xd9").code == "unsupported"
+
     def test_a_canvas_that_hides_a_larger_picture(self) -> None:
         inner = encoded(photo(), "WEBP")[12:]
         extended = b"VP8X" + struct.pack("<I", 10) + bytes(4) + bytes(6)  # a canvas of 1 x 1

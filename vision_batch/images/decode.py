@@ -20,8 +20,9 @@ What becomes of each kind of picture:
 | bytes behind a whole picture | ignored |
 | colour profiles (ICC) | ignored |
 
-A picture that ends early is `truncated`, never half a picture. One cut cannot be seen: a progressive JPEG cut exactly
-between two scans and closed by an end marker is a whole JPEG of less detail. Damage that changes no length is seen
+A picture that ends early is `truncated`, never half a picture. Some cuts cannot be seen: a progressive JPEG cut exactly
+between two scans and closed by an end marker is a whole JPEG of less detail; a CCITT or JPEG strip within a TIFF may
+lack rows although it has an end. Damage that changes no length is seen
 where the format has checksums (PNG) or the decoder stumbles; JPEG and TIFF have none for their pixels.
 """
 
@@ -35,7 +36,7 @@ import numpy.typing as npt
 import simplejpeg
 
 from vision_batch.errors import ImageError
-from vision_batch.images import jpeg, png, tiff
+from vision_batch.images import jpeg, png, tiff, tiff_strips
 from vision_batch.images.header import Encoded, Header, truncated, unreadable
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
@@ -57,7 +58,10 @@ def decode(data: Encoded, header: Header, *, min_width: int = 0, min_height: int
     """
     if header.format == "jpeg":
         return _decode_jpeg(data, header, min_width, min_height)
-    pixels = _decode_tiff(data, header) if header.format == "tiff" else _read(data, _RGB)
+    if header.format == "tiff":
+        pixels = _decode_tiff(data, header)
+    else:
+        pixels = _read(png.still(data) if header.format == "png" else data, _RGB)
     if pixels is None:
         if header.format == "png" and png.ends_early(data):
             raise truncated("PNG whose compressed pixels end early")
@@ -103,11 +107,14 @@ def _rgb_from_cmyk(pixels: Pixels) -> Pixels:
 def _decode_tiff(data: Encoded, header: Header) -> Pixels | None:
     """OpenCV's conversion to RGB is right for 8 bits without alpha; the rest is converted here."""
     page, alpha = tiff.without_meaning(data)
-    if header.bits <= 8 and alpha != "multiplied":
-        return _read(page, _RGB)
-    stored = _read(page, cv2.IMREAD_UNCHANGED)
+    plain = header.bits <= 8 and alpha != "multiplied"
+    stored = _read(page, _RGB if plain else cv2.IMREAD_UNCHANGED)
     if stored is None:
         return None
+    if header.bits <= 8 and (strips := tiff.strips(data, header)) is not None:
+        tiff_strips.demand_pixels(data, strips, stored.reshape(*stored.shape[:2], -1))
+    if plain:
+        return stored
     pixels = (stored >> 8).astype(np.uint8) if header.bits == 16 else stored
     if pixels.ndim == 2:
         grey = 255 - pixels if header.bits == 16 and tiff.white_is_zero(data) else pixels

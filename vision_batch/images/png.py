@@ -13,6 +13,7 @@ from vision_batch.images.header import Encoded, Header, truncated, unreadable, u
 
 MAX_CHUNKS: Final = 1 << 16
 _BLOCK: Final = 1 << 20
+_ANIMATION: Final = (b"acTL", b"fcTL", b"fdAT")
 _CHANNELS: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 
 
@@ -65,6 +66,19 @@ def check_whole(data: Encoded, header: Header) -> None:
         pixels = pixels or kind == b"IDAT"
     if not pixels:
         raise truncated("PNG without IDAT")
+
+
+def still(data: Encoded) -> Encoded:
+    """The file without its animation, if it has one.
+
+    OpenCV reads animated files by a way of its own that goes on behind wrong checksums and gives, where pixels are
+    missing, whatever was in memory before.
+    """
+    chunks = list(_chunks(data))
+    if not any(kind in _ANIMATION for _, kind, _ in chunks):
+        return data
+    kept = (data[at : at + 12 + length] for at, kind, length in chunks if kind not in _ANIMATION)
+    return b"".join((data[:8], *kept))
 
 
 def ends_early(data: Encoded) -> bool:

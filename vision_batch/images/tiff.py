@@ -10,9 +10,10 @@ import numpy.typing as npt
 
 from vision_batch.images.exif import ORIENTATION, Directory, read_directory
 from vision_batch.images.header import Encoded, Header, truncated, unreadable, unsupported
+from vision_batch.images.tiff_strips import JPEG, Strips
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
-_STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP, _STRIP_BYTES = 273, 277, 278, 279
+_FILL_ORDER, _STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP, _STRIP_BYTES = 266, 273, 277, 278, 279
 _PLANAR, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_BYTES = 284, 322, 323, 324, 325
 _EXTRA_SAMPLES, _SAMPLE_FORMAT, _DNG_VERSION = 338, 339, 50706
 
@@ -131,6 +132,29 @@ def check_whole(data: Encoded, header: Header) -> None:
     plain = directory.value(data, _COMPRESSION, _UNCOMPRESSED) == _UNCOMPRESSED
     if plain and not tiled and directory.value(data, _PHOTOMETRIC, 0) != _YCBCR:
         _check_uncompressed(header, len(data) - int(starts.min()))
+
+
+def strips(data: Encoded, header: Header) -> Strips | None:
+    """How the page's pixels are stored; None where it is not known how many bytes they take."""
+    directory = _directory(data)
+    compression = directory.value(data, _COMPRESSION, _UNCOMPRESSED)
+    subsampled = directory.value(data, _PHOTOMETRIC, 0) == _YCBCR and compression != JPEG
+    if subsampled or directory.value(data, _FILL_ORDER, 1) != 1:
+        return None
+    tiled = _TILE_OFFSETS in directory.fields
+    planes = header.channels if directory.value(data, _PLANAR, 1) == 2 else 1
+    rows = min(directory.value(data, _ROWS_PER_STRIP, header.height) or header.height, header.height)
+    starts = _array(data, directory, _TILE_OFFSETS if tiled else _STRIP_OFFSETS).tolist()
+    lengths = _array(data, directory, _TILE_BYTES if tiled else _STRIP_BYTES).tolist()
+    return Strips(
+        compression=compression,
+        width=directory.value(data, _TILE_WIDTH, 0) if tiled else header.width,
+        height=directory.value(data, _TILE_HEIGHT, 0) if tiled else rows,
+        planes=planes,
+        bits=header.bits * header.channels // planes,
+        palette=_COLOUR_MAP in directory.fields,
+        spans=tuple(zip(starts, lengths, strict=False)),
+    )
 
 
 def _check_uncompressed(header: Header, there: int) -> None:
