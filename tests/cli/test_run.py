@@ -18,6 +18,8 @@ from tests.jobs.finished import complete
 from vision_batch.cli.main import main
 from vision_batch.cli.run import ERROR_CODES, error_codes, exit_code, print_summary, query_command
 from vision_batch.jobs.summary import RunSummary, Status
+from vision_batch.ledger.lease import held_lease
+from vision_batch.ledger.paths import LedgerPaths
 
 Capture = pytest.CaptureFixture[str]
 
@@ -235,3 +237,29 @@ def test_another_definition_is_refused(finished: Job, capsys: Capture) -> None:
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "task.top_k" in captured.err
+
+
+def test_a_run_beside_another_is_refused_and_told_who_holds_the_output(finished: Job, capsys: Capture) -> None:
+    with held_lease(LedgerPaths(str(finished.output)), "20260102T030405.678Z-1a2b3c4d"):
+        assert main(["run", str(finished.spec), "--json"]) == 5
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["exit_code"] == 5
+    assert captured.err.startswith(
+        f"error: {finished.output}: run 20260102T030405.678Z-1a2b3c4d (process {os.getpid()}"
+    )
+
+
+@pytest.mark.parametrize("overrides", [[], ["-o", "task.top_k=2"], ["-o", "input.uri=empty/"]])
+def test_the_lease_is_given_back_however_a_run_ends(finished: Job, overrides: list[str], capsys: Capture) -> None:
+    (finished.folder / "empty").mkdir()
+    assert main(["run", str(finished.spec), *overrides]) == (2 if overrides else 0)
+    assert not Path(LedgerPaths(str(finished.output)).lease).exists()
+
+
+def test_a_first_run_that_finds_no_image_leaves_the_output_to_the_next_definition(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    job = Job(tmp_path, {"input": {"uri": "data/", "format": "folder"}})
+    job.data.mkdir()
+    assert main(["run", str(job.spec)]) == 2
+    assert not [path for path in job.output.rglob("*") if path.is_file()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import random
+import time
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from vision_batch.inference.event import Event, events_of
 from vision_batch.inference.job import PredictJob
 from vision_batch.inference.layout import Layout
 from vision_batch.inference.split import ROW, GatherActor, PredictActor, PreprocessActor
+from vision_batch.ledger.lease import Lease, demand_lease, held_lease
 from vision_batch.ledger.manifest import StoredPart
 from vision_batch.ledger.part import read_part, read_part_record
 from vision_batch.ledger.patch import Patch
@@ -34,6 +36,7 @@ from vision_batch.plugin import find_plugin
 from vision_batch.storage.table import storage_for
 from vision_batch.tasks.settings import TaskSettings
 
+RUN = "run"
 CELL_ROWS, BATCH_ROWS = 64, 20
 GOOD = [20, 19, 20, 4, 20, 17]
 """Images with pixels in each chunk of 101 rows: cells of 64 and 37, one image empty."""
@@ -64,9 +67,11 @@ def make_job(folder: Path, code: str = MODEL, labels: list[str] | None = None) -
     images = digits(101)
     images[25] = b""
     write_tar(folder / "data" / "a.tar", images)
+    paths = LedgerPaths(str(folder / "out"))
+    Lease(paths, RUN).take(print, patience_s=0)
     return PredictJob(
-        paths=LedgerPaths(str(folder / "out")),
-        run_id="run",
+        paths=paths,
+        run_id=RUN,
         definition="0" * 64,
         input=InputSettings(uri=str(folder / "data"), format="webdataset"),
         format="webdataset",
@@ -152,6 +157,8 @@ def test_a_patched_cell_gets_its_rows_and_an_open_one_all(tmp_path: Path, seed: 
     os.unlink(second)
     rows = tuple(range(0, 64, 2))
     again = replace(job, run_id="again", batch_rows=7)
+    Lease(job.paths, RUN).give_back()
+    Lease(job.paths, again.run_id).take(print, patience_s=0)
     chunks = predicted(again, (Patch(base=base, rows=rows),))
     if seed is not None:
         chunks += random.Random(seed).sample(chunks, 3)
@@ -176,7 +183,8 @@ def test_a_shard_that_failed_half_way_is_forgotten(tmp_path: Path) -> None:
 def test_a_part_that_may_not_be_written_leaves_its_shard_undone(tmp_path: Path) -> None:
     job = make_job(tmp_path)
     rows = predicted(job)
-    (tmp_path / "out").write_text("a file where the output's folder should be")
+    for cell in (0, 1):
+        Path(job.paths.part("a.tar", cell)).mkdir()
     events = gathered(job, rows)
     assert [event.shard for event in events if event.kind == "shard_failed"] == ["a.tar", "a.tar"]
     assert not any(event.kind == "part" for event in events)
@@ -229,3 +237,25 @@ def test_a_chunk_without_an_image_proves_nothing_of_the_model(tmp_path: Path) ->
     events = gathered(job, predicted(job))
     assert [event.cell for event in events if event.kind == "part"] == [0]
     assert sum(event.batches for event in events if event.kind == "withheld") == 2
+
+
+def test_a_run_that_has_ended_commits_nothing_more(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    rows = predicted(job)
+    Lease(job.paths, job.run_id).give_back()
+    events = gathered(job, rows)
+    assert [event.shard for event in events if event.kind == "shard_failed"] == ["a.tar", "a.tar"]
+    assert not list((tmp_path / "out").glob("*.parquet"))
+
+
+def test_a_run_that_has_ended_or_is_stopping_begins_no_shard(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    Lease(job.paths, RUN).give_back()
+    with held_lease(job.paths, "next") as lease:
+        (failed,) = preprocessed(job)
+        assert Event.from_json(failed["event"][0].as_py()).message.endswith("whose actors commit no more")
+        lease.stop()
+        deadline = time.monotonic() + 10
+        while not demand_lease(job.paths, "next").stopping:
+            assert time.monotonic() < deadline
+        assert preprocessed(replace(job, run_id="next")) == []

@@ -10,6 +10,7 @@ import pyarrow as pa
 from vision_batch.inference.chunk import PredictedChunk
 from vision_batch.inference.job import PredictJob
 from vision_batch.inference.stopwatch import Stopwatch
+from vision_batch.ledger.lease import demand_lease
 from vision_batch.ledger.part import PartRecord, commit_part, record_for
 from vision_batch.ledger.patch import Patch, commit_patch
 
@@ -74,8 +75,12 @@ class CellGatherer:
 
 
 def commit_cell(job: PredictJob, cell: WholeCell, watch: Stopwatch) -> PartRecord:
-    """Writes a cell's part, or its part with a patch; success also when the same part is there already."""
+    """Writes a cell's part, or its part with a patch; success also when the same part is there already.
+
+    HeldError when the run has ended.
+    """
     with watch.time("write"):
+        demand_lease(job.paths, job.run_id)
         if cell.patch is not None:
             return commit_patch(job.paths, cell.patch, cell.table, version=cell.version, run=job.run_id)
         record = record_for(

@@ -14,6 +14,7 @@ from vision_batch.datasets.table import format_named
 from vision_batch.errors import (
     DeviceError,
     ForbiddenError,
+    HeldError,
     LedgerError,
     ModelError,
     ShardError,
@@ -28,6 +29,7 @@ from vision_batch.inference.job import PredictJob
 from vision_batch.inference.model_stage import ModelStage
 from vision_batch.inference.stage import Stage
 from vision_batch.ledger.cell import chunks, wanted_rows
+from vision_batch.ledger.lease import demand_lease
 from vision_batch.ledger.members import load_members
 from vision_batch.ledger.schema import output_schema
 from vision_batch.ledger.state import Work
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from vision_batch.datasets.shard import Shard
 
 
-UNDONE = (StorageError, LedgerError, ShardError)
+UNDONE = (StorageError, LedgerError, ShardError, HeldError)
 """What leaves a shard undone and is no image's fault; the run goes on with the other shards."""
 
 REFUSALS = (ForbiddenError, UnavailableError)
@@ -109,9 +111,11 @@ def encoded_chunks(job: PredictJob, work: Work) -> Iterator[EncodedChunk]:
     """Reads one shard's missing cells and the rows of its patches.
 
     The same work gives the same chunks, always: Ray replays calls.
-
-    ShardError when its extra columns are not those of the output.
+    A run that is being stopped begins no shard. ShardError when the shard's extra columns are not those of the output,
+    HeldError when the run has ended.
     """
+    if demand_lease(job.paths, job.run_id).stopping:
+        return
     format = format_named(job.format)
     shard = load_members(job.paths, work.shard)
     _check_fields(job, shard, format.extra_fields(shard, job.input))

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
-from contextlib import closing, suppress
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from vision_batch.errors import EngineError, ModelError, StorageError
+from vision_batch.errors import EngineError, HeldError, ModelError, StorageError
 from vision_batch.jobs.account import Account
 from vision_batch.jobs.backlog import Backlog
 from vision_batch.jobs.columns import extra_fields
-from vision_batch.jobs.prepare import Prepared, prepare
+from vision_batch.jobs.prepare import Prepared, prepare, reading_output
 from vision_batch.jobs.reporter import Reporter, Silent
 from vision_batch.jobs.spec import LoadedSpec
 from vision_batch.jobs.summary import RunSummary, Status
 from vision_batch.jobs.tally import Expectation
+from vision_batch.ledger.definition import check_definition
+from vision_batch.ledger.lease import Lease, held_lease
 from vision_batch.ledger.state import Work
 
 if TYPE_CHECKING:
@@ -42,21 +44,24 @@ def run_predict(
 
     `address` names a Ray cluster, None starts a local one; `limit` takes the first N images only; error rows with one
     of the codes `retry_errors` are processed again. SpecError, before anything is started, when the spec or its
-    surroundings are wrong; ModelError or EngineError when the run failed: what was committed stays, and running again
-    resumes. An interrupt ends the run in order.
+    surroundings are wrong; HeldError when another run works on the output; ModelError or EngineError when the run
+    failed: what was committed stays, and running again resumes. An interrupt ends the run in order.
     """
     started = time.monotonic()
     run = PredictRun(prepare(spec, limit=limit), reporter or Silent(), started, retry_errors)
-    works = run.begin(on_this_machine=address is None)
-    if not works:
-        return run.end(run.settled)
-    return run.end(run.work(works, address, verbose))
+    run.check(on_this_machine=address is None)
+    with run.holding_output():
+        works = run.begin()
+        if not works:
+            return run.end(run.settled)
+        return run.end(run.work(works, address, verbose))
 
 
 class PredictRun:
     """One run of a predict job against its output."""
 
     _backlog: Backlog
+    _lease: Lease
 
     def __init__(
         self, prepared: Prepared, reporter: Reporter, started: float, retry_errors: Collection[str] = ()
@@ -67,12 +72,32 @@ class PredictRun:
         self._account = Account(prepared, started)
         self._layout: Layout | None = None
 
-    def begin(self, *, on_this_machine: bool) -> list[Work]:
-        """Claims the output, plans and looks; says what is to be done. SpecError before anything is written."""
+    def check(self, *, on_this_machine: bool) -> None:
+        """SpecError, before anything is written, where the spec suits neither this machine nor the output."""
         if on_this_machine:
             from vision_batch.cluster.machine import machine_resources
 
             self._choose_layout(machine_resources(), shards=1)
+        if self._prepared.claimed is not None:
+            check_definition(self._prepared.paths, self._prepared.definition, self._prepared.claimed)
+
+    @contextmanager
+    def holding_output(self) -> Iterator[None]:
+        """Holds the output's lease during the block; a first run that fails gives an output without parts back."""
+        with ExitStack() as stack:
+            with reading_output():
+                lease = held_lease(self._prepared.paths, self._account.run_id, note=self._reporter.note)
+                self._lease = stack.enter_context(lease)
+            try:
+                yield
+            except HeldError:
+                raise
+            except Exception:
+                self._account.release()
+                raise
+
+    def begin(self) -> list[Work]:
+        """Claims the output, plans and looks; says what is to be done."""
         self._backlog = Backlog(self._prepared, self._account.run_id, self._retry_errors)
         return self._backlog.works()
 
@@ -102,7 +127,6 @@ class PredictRun:
             return "interrupted"
         except Exception as error:
             self._account.close("failed", self._backlog, self._layout, error=str(error))
-            self._account.release()
             raise
 
     def _passes(self, works: list[Work], resources: Resources) -> Status:
@@ -118,6 +142,7 @@ class PredictRun:
                 self._pass(works, is_proven)
             except EngineError as error:
                 trouble = str(error)  # not the error: its traceback would keep the pass's actors alive
+            self._lease.demand()
             works = backlog.look_again()
             if works and (backlog.trouble or tally.output_is_closed):
                 return "incomplete"
@@ -151,6 +176,7 @@ class PredictRun:
         tally.begin_pass()
         with closing(execute(self._job(works, self._layout, is_proven), self._layout, works)) as events:
             for event in events:
+                self._lease.demand()
                 self._account.add(event)
                 if event.kind == "fatal":
                     raise ModelError(event.message)

@@ -73,6 +73,10 @@ class LedgerPaths:
         return join(self.ledger, "manifest")
 
     @property
+    def lease(self) -> str:
+        return join(self.ledger, "lease")
+
+    @property
     def runs(self) -> str:
         return join(self.ledger, "runs")
 
