@@ -12,8 +12,9 @@ from tests.conftest import S3Bucket
 from tests.ledger import damage
 from tests.ledger.damage import finish, part, tars
 from tests.ledger.outputs import Output, new_output
-from vision_batch.errors import PartError, SpecError
+from vision_batch.errors import HeldError, PartError, SpecError
 from vision_batch.ledger import audit as audit_module
+from vision_batch.ledger.lease import held_lease
 from vision_batch.ledger.repair import repair
 from vision_batch.ledger.verify import VerifyReport, verify
 from vision_batch.storage.table import storage_for
@@ -172,6 +173,16 @@ def test_a_bit_that_flips_on_the_way_harms_nothing(output: Output, monkeypatch: 
     monkeypatch.setattr(audit_module, "read_part", misread)
     assert mended(output).repaired == []
     assert files(output) == before
+
+
+def test_a_repair_needs_the_output_for_itself(output: Output) -> None:
+    damage.truncate(output)
+    before = files(output)
+    with held_lease(output.paths, "run-2"), pytest.raises(HeldError, match="run-2"):
+        mended(output)
+    assert files(output) == before
+    assert mended(output).repaired
+    assert not Path(output.paths.lease).exists()
 
 
 def test_where_there_is_no_output_nothing_is_made(tmp_path: Path) -> None:

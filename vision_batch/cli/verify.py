@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     output = normalise(arguments.output, Path.cwd())
-    report = repair(output) if arguments.repair else verify(output, deep=arguments.deep)
+    report = repair(output, note=print) if arguments.repair else verify(output, deep=arguments.deep)
     print_report(report)
     if arguments.json:
         emit_json(asdict(report))

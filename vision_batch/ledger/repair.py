@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 
 from vision_batch.errors import ChangedError, ExistsError, NotFoundError, PartError
 from vision_batch.ledger.inspect import Foreign
+from vision_batch.ledger.lease import held_lease
 from vision_batch.ledger.part import read_part
 from vision_batch.ledger.paths import LedgerPaths
+from vision_batch.ledger.run_record import new_run_id
 from vision_batch.ledger.scratch import clear_scratch
 from vision_batch.ledger.segment import read_segments
 from vision_batch.ledger.verify import Audit, VerifyReport, audit_output
@@ -18,8 +21,10 @@ from vision_batch.storage.object_info import ObjectInfo
 from vision_batch.storage.table import storage_for
 from vision_batch.storage.uri import name
 
+log = logging.getLogger(__name__)
 
-def repair(output: str) -> VerifyReport:
+
+def repair(output: str, *, note: Callable[[str], None] = log.info) -> VerifyReport:
     """Audits an output deeply, mends what it can, and audits again; `repaired` says what was done, a line each.
 
     - A part of a cell under another name is removed when the cell's own part is there, intact and of the same version.
@@ -29,13 +34,17 @@ def repair(output: str) -> VerifyReport:
       ledger: the next run computes the cell anew.
     - Temporary files are removed.
 
-    Nothing else is touched, files of other names least of all. SpecError when there is no output.
+    Nothing else is touched, files of other names least of all. A repair needs the output for itself: HeldError while a
+    run is at work; `note` hears why it waits. SpecError when there is no output.
     """
     paths = LedgerPaths(output)
-    audit = audit_output(paths, deep=True)
-    done = [*_remove_copies(paths, audit), *_remove_superseded(paths, audit)]
-    done += [*_set_aside(paths, audit), *_remove_temporary(paths)]
-    return replace(audit_output(paths, deep=True).report, repaired=done) if done else audit.report
+    audit_output(paths, deep=False)  # where there is no output, no lease is made
+    with held_lease(paths, new_run_id(), note=note) as lease:
+        audit = audit_output(paths, deep=True)
+        lease.demand()
+        done = [*_remove_copies(paths, audit), *_remove_superseded(paths, audit)]
+        done += [*_set_aside(paths, audit), *_remove_temporary(paths)]
+        return replace(audit_output(paths, deep=True).report, repaired=done) if done else audit.report
 
 
 def _remove_copies(paths: LedgerPaths, audit: Audit) -> Iterator[str]:
