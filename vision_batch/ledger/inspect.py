@@ -20,7 +20,7 @@ READERS = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Foreign:
-    """A Parquet file that is no part of this output. It is reported and never deleted."""
+    """A Parquet file that is no part of this output, or a damaged one. A run reports it and never removes it."""
 
     info: ObjectInfo
     reason: str
