@@ -119,6 +119,7 @@ def test_labels_that_are_too_often_wrong_are_a_failure(
             images_failed=0,
             images_resumed=0,
             images_retried=0,
+            files_pruned=0,
             failures={},
             shards_total=1,
             shards_done=1,

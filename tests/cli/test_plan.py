@@ -160,6 +160,30 @@ def test_parts_of_changed_files_would_be_replaced(job: Job, capsys: Capture) -> 
     assert "stale       1 parts of changed input would be replaced\n" in said
 
 
+def test_what_the_input_has_become_is_counted_by_file(job: Job, capsys: Capture) -> None:
+    write_folder(job.data, digits(70))
+    complete(job)
+    (job.data / "00000.jpg").write_bytes(b"changed")
+    (job.data / "00001.jpg").unlink()
+    (job.data / "00069.jpg").unlink()
+    (job.data / "new.jpg").write_bytes(b"new")
+    forecast, said = plan(job, capsys)
+    counts = {name: forecast[name] for name in ("files_new", "files_changed", "files_removed", "rows_prunable")}
+    assert counts == {"files_new": 1, "files_changed": 1, "files_removed": 2, "rows_prunable": 2}
+    assert "files       1 new, 1 changed, 2 removed\n" in said
+    assert "prunable    2 rows of what left the input; run --prune removes them\n" in said
+
+
+def test_rows_of_removed_files_of_many_images_are_prunable(job: Job, capsys: Capture) -> None:
+    for name in "ab":
+        write_parquet(job.data / f"{name}.parquet", digits(20))
+    complete(job)
+    assert plan(job, capsys)[0]["rows_prunable"] == 0
+    (job.data / "a.parquet").unlink()
+    forecast, _ = plan(job, capsys)
+    assert (forecast["files_removed"], forecast["rows_prunable"]) == (1, 20)
+
+
 def test_another_output_may_be_asked_about(job: Job, capsys: Capture, tmp_path: Path) -> None:
     write_folder(job.data, digits(10))
     complete(job)

@@ -48,6 +48,7 @@ SUMMARY = RunSummary(
     images_failed=10,
     images_resumed=4_096,
     images_retried=0,
+    files_pruned=0,
     failures={"unreadable": 7, "empty": 3},
     shards_total=25,
     shards_done=25,
@@ -84,6 +85,10 @@ def test_the_summary_ends_with_a_query(capsys: Capture) -> None:
 
 def test_retried_images_are_said_where_there_are_any(capsys: Capture) -> None:
     assert shown(replace(SUMMARY, images_retried=1_200), capsys)[1].endswith("4,096 done before, 1,200 retried")
+
+
+def test_pruned_files_are_said_where_there_are_any(capsys: Capture) -> None:
+    assert shown(replace(SUMMARY, files_pruned=3), capsys)[2] == "  pruned      the rows of 3 files that left the input"
 
 
 def test_what_did_not_happen_is_not_said(capsys: Capture) -> None:
@@ -230,6 +235,23 @@ def test_a_finished_job_is_said_again(finished: Job, capsys: Capture) -> None:
 def test_too_many_errors_are_said_with_the_limit(finished: Job, capsys: Capture) -> None:
     assert main(["run", str(finished.spec), "-o", "limits.max_error_fraction=0.04"]) == 3
     assert "limits.max_error_fraction = 0.04" in capsys.readouterr().err
+
+
+def test_pruning_needs_no_ray(finished: Job, capsys: Capture) -> None:
+    (finished.data / "00003.jpg").unlink()
+    (finished.data / "00004.jpg").unlink()
+    assert main(["run", str(finished.spec), "--json", "--address", "127.0.0.1:1"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["images_ok"], summary["files_pruned"]) == (38, 0)
+    assert any("run with --prune" in warning for warning in summary["warnings"])
+    assert main(["run", str(finished.spec), "--json", "--prune", "--address", "127.0.0.1:1"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["images_ok"], summary["failures"], summary["files_pruned"]) == (37, {"empty": 1}, 2)
+    assert main(["verify", str(finished.output), "--deep"]) == 0
+
+
+def test_a_trial_is_not_pruned(tmp_path: Path, capsys: Capture) -> None:
+    assert "one of them" in refusal(capsys, str(tmp_path / "spec.yaml"), "--prune", "--limit", "5", "--output", "x")
 
 
 def test_another_definition_is_refused(finished: Job, capsys: Capture) -> None:

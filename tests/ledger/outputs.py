@@ -11,11 +11,13 @@ import pyarrow as pa
 from vision_batch.datasets.settings import InputSettings
 from vision_batch.datasets.table import format_named
 from vision_batch.ledger.definition import Definition, claim_definition
-from vision_batch.ledger.part import PartRecord, commit_part, record_for
+from vision_batch.ledger.part import PartRecord, record_for
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.ledger.plan import Plan, make_plan
+from vision_batch.ledger.replace import Replacer
 from vision_batch.ledger.schema import output_schema
 from vision_batch.ledger.state import OutputState, Work, look, todo
+from vision_batch.storage.object_info import ObjectInfo
 
 SCHEMA = output_schema([pa.field("label", pa.string())], [])
 DEFINITION = Definition({"model.source": "python:digits:build", "precision": "fp32"})
@@ -79,8 +81,8 @@ class Output:
         plan = self.plan()
         return todo(plan, look(self.paths, plan, self.definition.digest))
 
-    def commit(self, work: Work, rows: int, cells: Sequence[int] | None = None) -> None:
-        """Commits the wanted cells of a shard of `rows` rows, or only `cells`."""
+    def commit(self, work: Work, rows: int, cells: Sequence[int] | None = None, old: Sequence[ObjectInfo] = ()) -> None:
+        """Commits the wanted cells of a shard of `rows` rows, or only `cells`, in place of the parts `old`."""
         last = max(0, -(-rows // CELL_ROWS) - 1)
         for cell in range(last + 1) if cells is None else cells:
             if cell not in work.done_cells:
@@ -94,7 +96,7 @@ class Output:
                     version=work.shard.version,
                     definition=self.definition,
                 )
-                commit_part(self.paths, table, record)
+                Replacer(self.paths).commit(table, record, old)
 
     def run(self) -> None:
         """Completes every shard whose rows are known."""

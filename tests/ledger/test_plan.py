@@ -95,7 +95,7 @@ def test_files_are_grouped_in_listing_order_and_others_ignored(tmp_path: Path) -
 def test_planning_again_writes_nothing_and_gives_the_same(tmp_path: Path) -> None:
     output = new_output(tmp_path)
     first = output.plan()
-    assert replace(output.plan(), added=first.added) == first
+    assert replace(output.plan(), added=first.added, new=first.new) == first
     assert segments(output) == ["000001.plan"]
 
 
@@ -171,8 +171,8 @@ def test_files_of_many_images_are_opened_once_per_version(history: list[dict[str
                 planned = {shard.key for shard in plan.shards}
                 ever |= planned
                 assert planned == keys
-                assert not planned & (plan.superseded | plan.gone)
-                assert planned | plan.superseded | plan.gone == ever
+                assert not planned & (plan.superseded.keys() | plan.gone)
+                assert planned | plan.superseded.keys() | plan.gone == ever
                 format.opened.clear()
                 assert output.plan().added == 0
                 assert format.opened == []
@@ -192,11 +192,11 @@ def test_a_changed_file_is_cut_again_and_its_other_keys_are_superseded(tmp_path:
     plan = output.plan()
     assert [shard.key for shard in plan.shards] == ["a.pages#0", "b.pages#0"]
     assert plan.shards[0].version != before.shards[0].version
-    assert plan.superseded == {"a.pages#1"}
+    assert plan.superseded == {"a.pages#1": str(file)}
     assert pages.opened == [str(file)]
-    assert output.plan().superseded == {"a.pages#1"}
+    assert output.plan().superseded == {"a.pages#1": str(file)}
     file.write_bytes(b"12345")
-    assert output.plan().superseded == frozenset()
+    assert output.plan().superseded == {}
 
 
 def test_a_removed_file_is_gone_until_it_comes_back(tmp_path: Path, pages: Pages) -> None:

@@ -10,7 +10,8 @@ import pytest
 from tests.ledger.outputs import CELL_ROWS, Output, cell_table, new_output, sealed
 from vision_batch.errors import PartError
 from vision_batch.ledger.part import commit_part
-from vision_batch.ledger.retry import retry_patches
+from vision_batch.ledger.patch import Patch
+from vision_batch.ledger.retry import with_retries
 
 
 @pytest.fixture
@@ -28,7 +29,8 @@ def output(tmp_path: Path) -> Output:
 
 
 def rows(output: Output, *codes: str, run: str = "run-2") -> dict[str, list[tuple[int, ...]]]:
-    patches = retry_patches(output.look().current, codes, run)
+    patches = with_retries({}, output.look().current, codes, run)
+    assert all(patch.retried == len(patch.rows) for found in patches.values() for patch in found)
     return {shard: [patch.rows for patch in found] for shard, found in patches.items()}
 
 
@@ -55,13 +57,13 @@ def test_what_the_run_itself_has_written_is_not_tried_for_ever(output: Output) -
 def test_parts_without_such_errors_are_not_opened(output: Output) -> None:
     state = output.look()
     Path(output.paths.part("files-000001", 0)).unlink()
-    assert set(retry_patches(state.current, ["empty"], "run-2")) == {"files-000002", "files-000003"}
+    assert set(with_retries({}, state.current, ["empty"], "run-2")) == {"files-000002", "files-000003"}
 
 
 def test_a_part_that_was_replaced_since_is_left_to_the_next_look(output: Output) -> None:
     state = output.look()
     Path(output.paths.part("files-000003", 0)).unlink()
-    assert set(retry_patches(state.current, ["empty"], "run-2")) == {"files-000002"}
+    assert set(with_retries({}, state.current, ["empty"], "run-2")) == {"files-000002"}
 
 
 def test_a_damaged_part_is_said(output: Output) -> None:
@@ -72,4 +74,11 @@ def test_a_damaged_part_is_said(output: Output) -> None:
     info = output.look().foreign[0].info
     damaged = [type(found)(info=info, record=found.record) for found in known if found.info.uri == info.uri]
     with pytest.raises(PartError, match="damaged"):
-        retry_patches(damaged, ["empty"], "run-2")
+        with_retries({}, damaged, ["empty"], "run-2")
+
+
+def test_a_patch_of_a_changed_group_gets_the_error_rows_that_stay(output: Output) -> None:
+    base = next(part for part in output.look().current if part.record.shard == "files-000002")
+    changed = Patch(base=base, rows=(0, 1), dropped=(2,), added=1)
+    patches = with_retries({"files-000002": changed}, (), ["empty", "truncated"], "run-2")
+    assert patches == {"files-000002": (Patch(base=base, rows=(0, 1, 3), dropped=(2,), added=1, retried=1),)}

@@ -81,7 +81,8 @@ def test_parts_of_an_earlier_version_are_stale_and_not_done(tmp_path: Path) -> N
     output.run()
     (tmp_path / "in" / "00000.jpg").write_bytes(b"changed")
     state = output.look()
-    assert [info.uri for info in state.stale] == [output.paths.part("files-000001", 0)]
+    assert [part.info.uri for part in state.replaced["files-000001"]] == [output.paths.part("files-000001", 0)]
+    assert state.stale == ()
     assert [work.shard.key for work in output.todo()] == ["files-000001"]
     assert state.images == 6
 

@@ -42,6 +42,11 @@ def print_forecast(forecast: Forecast) -> None:
     print(f"remaining   {forecast.shards_remaining:,} shards")
     if forecast.stale_parts:
         print(f"stale       {forecast.stale_parts:,} parts of changed input would be replaced")
+    files = {"new": forecast.files_new, "changed": forecast.files_changed, "removed": forecast.files_removed}
+    if any(files.values()):
+        print(f"files       {', '.join(f'{count:,} {what}' for what, count in files.items() if count)}")
+    if forecast.rows_prunable:
+        print(f"prunable    {forecast.rows_prunable:,} rows of what left the input; run --prune removes them")
     print(f"layout      {layout.name}, because {layout.reason}")
     if layout.preprocessors:
         cpus = f"{layout.cpus_per_preprocessor} CPUs, {layout.decode_threads} decode threads each"

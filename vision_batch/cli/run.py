@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CODE",
         help=f"process error rows with these codes again: all, or of {', '.join(ERROR_CODES)}",
     )
+    parser.add_argument("--prune", action="store_true", help="remove the rows of what is no longer in the input")
     parser.add_argument("--address", help="a running Ray cluster (host:port, or auto) instead of a fresh local one")
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line of standard output")
 
@@ -52,6 +53,8 @@ def execute(arguments: argparse.Namespace) -> int:
         raise SpecError(
             Problem("--limit", str(arguments.limit), "a number above 0, together with --output for a scratch output")
         )
+    if arguments.prune and arguments.limit is not None:
+        raise SpecError(Problem("--prune", "--limit too", "one of them: a trial's output is made anew"))
     retry_errors = error_codes(arguments.retry_errors)
     spec = load_spec(arguments.spec, arguments.overrides, output=arguments.output)
     progress = Progress()
@@ -61,6 +64,7 @@ def execute(arguments: argparse.Namespace) -> int:
             address=arguments.address,
             limit=arguments.limit,
             retry_errors=retry_errors,
+            prune=arguments.prune,
             reporter=progress,
             verbose=arguments.verbose,
         )
@@ -102,6 +106,8 @@ def print_summary(summary: RunSummary) -> None:
     counts = f"{summary.images_ok:,} predicted, {summary.images_failed:,} failed"
     retried = f", {summary.images_retried:,} retried" if summary.images_retried else ""
     print(f"  images      {counts}, {summary.images_resumed:,} done before{retried}")
+    if summary.files_pruned:
+        print(f"  pruned      the rows of {summary.files_pruned:,} files that left the input")
     if summary.failures:
         print(f"  failures    {', '.join(f'{code} {count:,}' for code, count in sorted(summary.failures.items()))}")
     print(f"  shards      {summary.shards_done:,} of {summary.shards_total:,}")

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from vision_batch.storage.object_info import ObjectInfo
 
+PRUNED = ""
+"""The version of a group's file that left the input and was pruned: its place remains, and nothing is read of it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
@@ -43,6 +46,16 @@ class Shard:
     row_groups: tuple[int, int] | None = None
     first_row: int = 0
     rows: int | None = None
+
+    @property
+    def source(self) -> str:
+        """What an image never leaves: the file of a shard, whose images may move to another of its shards; a group."""
+        return self.key if self.group is not None else self.files[0].uri
+
+    @property
+    def pruned_rows(self) -> frozenset[int]:
+        """Rows that are not there, because their files were pruned; of a group known once its files are loaded."""
+        return frozenset(row for row, file in enumerate(self.files) if file.version == PRUNED)
 
     @property
     def version(self) -> str:

@@ -11,8 +11,9 @@ from vision_batch.inference.chunk import PredictedChunk
 from vision_batch.inference.job import PredictJob
 from vision_batch.inference.stopwatch import Stopwatch
 from vision_batch.ledger.lease import demand_lease
-from vision_batch.ledger.part import PartRecord, commit_part, record_for
+from vision_batch.ledger.part import PartRecord, record_for
 from vision_batch.ledger.patch import Patch, commit_patch
+from vision_batch.ledger.replace import Replacer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +75,10 @@ class CellGatherer:
         self._open = {key: cell for key, cell in self._open.items() if key[0] != shard}
 
 
-def commit_cell(job: PredictJob, cell: WholeCell, watch: Stopwatch) -> PartRecord:
+def commit_cell(job: PredictJob, replacer: Replacer, cell: WholeCell, watch: Stopwatch) -> PartRecord:
     """Writes a cell's part, or its part with a patch; success also when the same part is there already.
 
-    HeldError when the run has ended.
+    `replacer` is the one of the calling actor, for old parts that have to go before. HeldError when the run has ended.
     """
     with watch.time("write"):
         demand_lease(job.paths, job.run_id)
@@ -93,4 +94,4 @@ def commit_cell(job: PredictJob, cell: WholeCell, watch: Stopwatch) -> PartRecor
             definition=job.definition,
             run=job.run_id,
         )
-        return commit_part(job.paths, cell.table, record)
+        return replacer.commit(cell.table, record, job.old_parts.get(cell.shard, ()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vision_batch.datasets.settings import InputSettings
@@ -10,6 +10,7 @@ from vision_batch.images.settings import PreprocessSettings
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.models.bundle import ModelBundle
 from vision_batch.plugin import Plugin
+from vision_batch.storage.object_info import ObjectInfo
 from vision_batch.tasks.settings import TaskSettings
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ class PredictJob:
     """One run of a predict spec against one output.
 
     `definition` is a digest; `precision` is resolved, never auto. `proven` says that the model is known to work.
-    `row_limits` bounds the rows of shards, by key, when a spec is tried on its first images only.
+    `row_limits` bounds the rows of shards, by key, when a spec is tried on its first images only. `old_parts` has, by
+    key, the parts that an earlier version of a shard's file has left: they go just before the first new one comes.
     """
 
     paths: LedgerPaths
@@ -40,3 +42,4 @@ class PredictJob:
     extra_fields: tuple[pa.Field, ...]
     proven: bool = False
     row_limits: dict[str, int] | None = None
+    old_parts: dict[str, tuple[ObjectInfo, ...]] = field(default_factory=dict)

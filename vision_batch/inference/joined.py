@@ -25,6 +25,7 @@ from vision_batch.inference.worker import (
     whole_stage,
 )
 from vision_batch.ledger.part import error_counts
+from vision_batch.ledger.replace import Replacer
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,6 +47,7 @@ class JoinedActor:
     def __init__(self, job: PredictJob, layout: Layout) -> None:
         self._job = job
         self._writer = ThreadPoolExecutor(1, "write")
+        self._replacer = Replacer(job.paths)
         self._withheld: list[WholeCell] = []
         self._lock = threading.Lock()
         self._trial = ModelTrial(proven=job.proven)
@@ -112,7 +114,7 @@ class JoinedActor:
 
     def _write(self, cell: WholeCell, watch: Stopwatch) -> Event:
         try:
-            record = commit_cell(self._job, cell, watch)
+            record = commit_cell(self._job, self._replacer, cell, watch)
         except REFUSALS as error:
             return Event(kind="unwritten", shard=cell.shard, cell=cell.cell, message=str(error), worker=self._worker)
         return Event(

@@ -33,6 +33,7 @@ from vision_batch.inference.worker import (
     model_stage,
 )
 from vision_batch.ledger.part import error_counts
+from vision_batch.ledger.replace import Replacer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -122,6 +123,7 @@ class GatherActor:
     def __init__(self, job: PredictJob) -> None:
         self._job = job
         self._gatherer = CellGatherer()
+        self._replacer = Replacer(job.paths)
         self._proven = job.proven
         self._suspect = False
         self._withheld: list[WholeCell] = []
@@ -165,7 +167,7 @@ class GatherActor:
 
     def _commit(self, cell: WholeCell, watch: Stopwatch, worker: dict[str, str]) -> Event:
         try:
-            record = commit_cell(self._job, cell, watch)
+            record = commit_cell(self._job, self._replacer, cell, watch)
         except REFUSALS as error:
             return Event(kind="unwritten", shard=cell.shard, cell=cell.cell, message=str(error), worker=worker)
         except UNDONE as error:

@@ -119,11 +119,12 @@ def encoded_chunks(job: PredictJob, work: Work) -> Iterator[EncodedChunk]:
     format = format_named(job.format)
     shard = load_members(job.paths, work.shard)
     _check_fields(job, shard, format.extra_fields(shard, job.input))
-    samples = format.read(shard, job.input, wanted_rows(job.cell_rows, work.done_cells, work.patches))
+    stored = work.done_cells, work.patches, shard.pruned_rows
+    samples = format.read(shard, job.input, wanted_rows(job.cell_rows, *stored))
     if job.row_limits is not None:
         limit = job.row_limits[shard.key]
         samples = takewhile(lambda sample: sample.row < limit, samples)
-    for chunk in chunks(samples, job.cell_rows, job.batch_rows, work.done_cells, work.patches):
+    for chunk in chunks(samples, job.cell_rows, job.batch_rows, *stored):
         place = Place(
             shard=shard.key,
             version=shard.version,

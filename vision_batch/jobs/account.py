@@ -107,6 +107,7 @@ class Account:
             images_failed=state.images_failed,
             images_resumed=backlog.resumed,
             images_retried=backlog.retried,
+            files_pruned=backlog.pruned,
             failures=dict(state.errors),
             shards_total=backlog.shards_total,
             shards_done=len(state.complete),

@@ -2,38 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
-from vision_batch.errors import NotFoundError, SpecError, StorageError
+from vision_batch.errors import PartError, SpecError, StorageError
 from vision_batch.jobs.forecast import plan_input
 from vision_batch.jobs.prepare import Prepared, reading_input, reading_output
 from vision_batch.jobs.trial import row_limits
+from vision_batch.ledger.change import change_patches
 from vision_batch.ledger.definition import claim_definition
 from vision_batch.ledger.manifest import StoredPart
+from vision_batch.ledger.part import with_way_out
+from vision_batch.ledger.patch import Patch, commit_patch
 from vision_batch.ledger.plan import Plan
-from vision_batch.ledger.retry import retry_patches
+from vision_batch.ledger.replace import remove_parts
+from vision_batch.ledger.retry import with_retries
 from vision_batch.ledger.scratch import clear_scratch
 from vision_batch.ledger.state import OutputState, Work, look, todo
 from vision_batch.storage.object_info import ObjectInfo
-from vision_batch.storage.table import storage_for
+
+WRITERS = 16
 
 
 class Backlog:
     """Plan and state are what the latest look has found; `resumed` counts images that were done before the run.
 
-    `row_limits` are those of a trial, None for a whole run. `trouble` is why the latest plan or look could not be made,
-    so that an earlier one stands, or None.
+    `row_limits` are those of a trial, None for a whole run. `pruned` counts the files whose rows go. `trouble` is why
+    the latest plan or look could not be made, so that an earlier one stands, or None.
     """
 
     trouble: str | None = None
     plan: Plan
     state: OutputState
 
-    def __init__(self, prepared: Prepared, run_id: str, retry: Collection[str] = ()) -> None:
+    def __init__(self, prepared: Prepared, run_id: str, *, retry: Collection[str] = (), prune: bool = False) -> None:
         """Claims the output, plans and looks. SpecError before anything is written.
 
-        Error rows with one of the codes `retry` count as not done until this run has replaced them.
+        Error rows with one of the codes `retry` count as not done until this run has replaced them. With `prune` the
+        rows of what has left the input are removed.
         """
         self._prepared = prepared
         self._run_id = run_id
@@ -41,13 +48,14 @@ class Backlog:
         with reading_output():
             self.cell_rows = claim_definition(prepared.paths, prepared.definition).cell_rows
             clear_scratch(prepared.paths)
-        self.plan = plan_input(prepared, cell_rows=self.cell_rows, write=True)
+        self.plan = plan_input(prepared, cell_rows=self.cell_rows, write=True, prune=prune)
+        self.pruned = self.plan.pruned
         with reading_input():
             self.row_limits = row_limits(prepared, self.plan.shards)
         with reading_output():
             self._look(known=None)
         self._to_retry = self._rows_to_retry()
-        self.resumed = self.state.images - self._to_retry
+        self.resumed = self._images_kept()
 
     def look(self) -> None:
         """Looks at the output and removes what a changed input has made stale."""
@@ -65,6 +73,15 @@ class Backlog:
         except StorageError as error:
             self.trouble = f"the output could not be looked at again, and has more rows than are counted here: {error}"
         return self.works()
+
+    def old_parts(self, works: Sequence[Work]) -> dict[str, tuple[ObjectInfo, ...]]:
+        """By shard, the parts that must go before the first new one of its source comes; patches see to their own."""
+        replaced = {source: tuple(part.info for part in parts) for source, parts in self.state.replaced.items()}
+        return {
+            work.shard.key: replaced[work.shard.source]
+            for work in works
+            if work.shard.source in replaced and not work.patches
+        }
 
     def works(self) -> list[Work]:
         """What is to be done, in the plan's order."""
@@ -87,7 +104,7 @@ class Backlog:
     @property
     def cells_done(self) -> int:
         """Cells with nothing left to do: while a run makes progress there are more of them after each pass."""
-        return sum(map(len, self.state.done.values())) - sum(map(len, self._patches.values()))
+        return sum(map(len, self.state.done.values())) - len(self._patches_of_done())
 
     @property
     def retried(self) -> int:
@@ -95,19 +112,47 @@ class Backlog:
         return self._to_retry - self._rows_to_retry()
 
     def _rows_to_retry(self) -> int:
-        return sum(len(patch.rows) for patches in self._patches.values() for patch in patches)
+        return sum(patch.retried for patches in self._patches.values() for patch in patches)
+
+    def _images_kept(self) -> int:
+        """Rows that are done and stay as they are."""
+        kept = sum(patch.kept for patches in self._patches.values() for patch in patches)
+        return self.state.images - sum(patch.base.record.rows for patch in self._patches_of_done()) + kept
+
+    def _patches_of_done(self) -> list[Patch]:
+        """Those of cells that count as done: of the planned version, but with rows to retry."""
+        done = self.state.done
+        return [patch for key, patches in self._patches.items() for patch in patches if patch.cell in done.get(key, ())]
 
     def _look(self, *, known: Sequence[StoredPart] | None) -> None:
+        self._look_once(known)
+        drops = {key: patch for key, (patch, *_) in self._patches.items() if not patch.rows}
+        if drops:
+            self._drop(drops)
+            self._look_once(self.state.parts)
+
+    def _look_once(self, known: Sequence[StoredPart] | None) -> None:
         prepared = self._prepared
         self.state = look(prepared.paths, self.plan, prepared.definition.digest, known=known)
-        for info in self.state.stale:
-            _delete(info)
-        self._patches = retry_patches(self.state.current, self._retry, self._run_id)
+        changed: Mapping[str, Patch] = {}
+        if self.row_limits is None:
+            changed = change_patches(prepared.paths, self.plan.shards, self.state.replaced)
+        else:  # which images are the first ones has changed with the input
+            remove_parts([part.info for parts in self.state.replaced.values() for part in parts])
+            self.state = replace(self.state, replaced={})
+        remove_parts(self.state.stale)
+        try:
+            self._patches = with_retries(changed, self.state.current, self._retry, self._run_id)
+        except PartError as error:
+            raise with_way_out(error, prepared.paths) from error
 
+    def _drop(self, patches: Mapping[str, Patch]) -> None:
+        """Patches that compute nothing need no Ray."""
+        versions = {shard.key: shard.version for shard in self.plan.shards if shard.key in patches}
 
-def _delete(info: ObjectInfo) -> None:
-    """Removes a stale part, unless another run has put a new one in its place meanwhile."""
-    storage = storage_for(info.uri)
-    with suppress(NotFoundError):
-        if storage.stat(info.uri).version == info.version:
-            storage.delete(info.uri)
+        def commit(key: str) -> None:
+            commit_patch(self._prepared.paths, patches[key], None, version=versions[key], run=self._run_id)
+
+        with ThreadPoolExecutor(WRITERS, "drop") as pool:
+            for _ in pool.map(commit, patches):
+                pass

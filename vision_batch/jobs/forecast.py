@@ -12,14 +12,15 @@ from vision_batch.jobs.prepare import Prepared, prepare, reading_input, reading_
 from vision_batch.jobs.spec import LoadedSpec
 from vision_batch.ledger.definition import CELL_ROWS, check_definition
 from vision_batch.ledger.plan import Plan, make_plan
-from vision_batch.ledger.state import look, todo
+from vision_batch.ledger.state import OutputState, look, todo
 from vision_batch.storage.uri import is_inside
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
     """The figures of `plan --json`. `images_total` is None while a shard's count is not known (tars have no index);
-    `images_estimate` then guesses from bytes."""
+    `images_estimate` then guesses from bytes. `files_new` to `files_removed` compare the input with what is planned;
+    `rows_prunable` are those that `run --prune` would remove."""
 
     format: str
     shards_total: int
@@ -31,6 +32,10 @@ class Forecast:
     ignored: int
     ignored_examples: tuple[str, ...]
     stale_parts: int
+    files_new: int
+    files_changed: int
+    files_removed: int
+    rows_prunable: int
     precision: str
     layout: Layout
     warnings: tuple[str, ...]
@@ -58,7 +63,11 @@ def forecast_predict(spec: LoadedSpec, *, address: str | None = None) -> Forecas
         images_done=state.images,
         ignored=plan.ignored,
         ignored_examples=plan.ignored_examples,
-        stale_parts=len(state.stale),
+        stale_parts=len(state.stale) + sum(map(len, state.replaced.values())),
+        files_new=plan.new,
+        files_changed=plan.changed,
+        files_removed=plan.removed,
+        rows_prunable=_rows_prunable(plan, state),
         precision=prepared.precision,
         layout=choose_layout(
             _resources(address),
@@ -72,13 +81,21 @@ def forecast_predict(spec: LoadedSpec, *, address: str | None = None) -> Forecas
     )
 
 
-def plan_input(prepared: Prepared, *, cell_rows: int, write: bool = False) -> Plan:
+def plan_input(prepared: Prepared, *, cell_rows: int, write: bool = False, prune: bool = False) -> Plan:
     """The plan of the input; SpecError, naming input.uri or output.uri, when one of them cannot be used."""
     try:
-        return make_plan(prepared.paths, prepared.input, prepared.format, cell_rows=cell_rows, write=write)
+        return make_plan(prepared.paths, prepared.input, prepared.format, cell_rows=cell_rows, write=write, prune=prune)
     except StorageError as error:
         with reading_output() if is_inside(error.uri, prepared.paths.output) else reading_input():
             raise
+
+
+def _rows_prunable(plan: Plan, state: OutputState) -> int:
+    """Of what left the input: whole parts of files, and single rows of groups that have a part."""
+    replaced = {part.record.shard for parts in state.replaced.values() for part in parts}
+    return state.kept_rows + sum(
+        count for key, count in plan.removed_members.items() if key in state.done or key in replaced
+    )
 
 
 def _resources(address: str | None) -> Resources:

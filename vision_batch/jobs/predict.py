@@ -37,18 +37,20 @@ def run_predict(
     address: str | None = None,
     limit: int | None = None,
     retry_errors: Collection[str] = (),
+    prune: bool = False,
     reporter: Reporter | None = None,
     verbose: bool = False,
 ) -> RunSummary:
     """Runs the job until it is done, and says how it ended.
 
     `address` names a Ray cluster, None starts a local one; `limit` takes the first N images only; error rows with one
-    of the codes `retry_errors` are processed again. SpecError, before anything is started, when the spec or its
-    surroundings are wrong; HeldError when another run works on the output; ModelError or EngineError when the run
-    failed: what was committed stays, and running again resumes. An interrupt ends the run in order.
+    of the codes `retry_errors` are processed again; with `prune` rows of what has left the input are removed.
+    SpecError, before anything is started, when the spec or its surroundings are wrong; HeldError when another run works
+    on the output; ModelError or EngineError when the run failed: what was committed stays, and running again resumes.
+    An interrupt ends the run in order.
     """
     started = time.monotonic()
-    run = PredictRun(prepare(spec, limit=limit), reporter or Silent(), started, retry_errors)
+    run = PredictRun(prepare(spec, limit=limit), reporter or Silent(), started, retry_errors, prune)
     run.check(on_this_machine=address is None)
     with run.holding_output():
         works = run.begin()
@@ -64,11 +66,17 @@ class PredictRun:
     _lease: Lease
 
     def __init__(
-        self, prepared: Prepared, reporter: Reporter, started: float, retry_errors: Collection[str] = ()
+        self,
+        prepared: Prepared,
+        reporter: Reporter,
+        started: float,
+        retry_errors: Collection[str] = (),
+        prune: bool = False,
     ) -> None:
         self._prepared = prepared
         self._reporter = reporter
         self._retry_errors = retry_errors
+        self._prune = prune
         self._account = Account(prepared, started)
         self._layout: Layout | None = None
 
@@ -98,7 +106,7 @@ class PredictRun:
 
     def begin(self) -> list[Work]:
         """Claims the output, plans and looks; says what is to be done."""
-        self._backlog = Backlog(self._prepared, self._account.run_id, self._retry_errors)
+        self._backlog = Backlog(self._prepared, self._account.run_id, retry=self._retry_errors, prune=self._prune)
         return self._backlog.works()
 
     @property
@@ -210,6 +218,7 @@ class PredictRun:
             extra_fields=extra_fields(prepared, backlog.state.parts, (work.shard for work in works)),
             proven=is_proven,
             row_limits=backlog.row_limits,
+            old_parts=backlog.old_parts(works),
         )
 
     def _opening(self, works: Sequence[Work]) -> str:

@@ -15,8 +15,9 @@ class RunSummary:
 
     `images_total` is None while some shard's count is not known. `images_ok` and `images_failed` count rows of the
     whole output, earlier runs included; `images_resumed` those that this run found done and left as they were,
-    `images_retried` error rows that it processed again, as asked. `images_per_second` counts this run's images from its
-    first batch on; `stages` are busy seconds of that time, summed over all workers.
+    `images_retried` error rows that it processed again, as asked. `files_pruned` counts files whose rows went.
+    `images_per_second` counts this run's images from its first batch on; `stages` are busy seconds of that time, summed
+    over all workers.
     """
 
     run_id: str
@@ -26,6 +27,7 @@ class RunSummary:
     images_failed: int
     images_resumed: int
     images_retried: int
+    files_pruned: int
     failures: dict[str, int]
     shards_total: int
     shards_done: int

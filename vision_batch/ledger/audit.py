@@ -61,9 +61,9 @@ def _audit(part: StoredPart) -> NDArray[np.int64] | PartError | str | None:
 
 
 def _wrong_rows(record: PartRecord, table: pa.Table) -> str | None:
-    rows = np.asarray(table.column("row"))
-    if not np.array_equal(rows, np.arange(record.first_row, record.first_row + record.rows)):
-        return f"its column `row` is not {record.first_row} to {record.first_row + record.rows - 1} in order"
+    rows, stop = np.asarray(table.column("row")), record.first_row + record.rows + record.holes
+    if np.any(np.diff(rows, prepend=record.first_row - 1) < 1) or np.any(rows[-1:] != stop - 1):
+        return f"its column `row` is not {record.first_row} to {stop - 1} in order, without {record.holes} of them"
     if not pc.all(pc.equal(table.column("shard"), record.shard), min_count=0).as_py():
         return f"its column `shard` is not {record.shard!r} everywhere"
     errors = error_counts(table)

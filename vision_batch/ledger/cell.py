@@ -30,13 +30,18 @@ class Chunk:
     patch: Patch | None = None
 
 
-def wanted_rows(cell_rows: int, done: frozenset[int], patches: Sequence[Patch] = ()) -> Callable[[int], bool]:
-    """Whether a row is to be computed: what a reader is asked for. Rows of cells that are not done, rows of patches."""
+def wanted_rows(
+    cell_rows: int, done: frozenset[int], patches: Sequence[Patch] = (), pruned: frozenset[int] = frozenset()
+) -> Callable[[int], bool]:
+    """Whether a row is to be computed: what a reader is asked for.
+
+    Those are the rows of patches, and of cells that are not done, without the `pruned` ones.
+    """
     patched = {patch.cell: frozenset(patch.rows) for patch in patches}
 
     def wanted(row: int) -> bool:
         rows = patched.get(row // cell_rows)
-        return row // cell_rows not in done if rows is None else row in rows
+        return row // cell_rows not in done and row not in pruned if rows is None else row in rows
 
     return wanted
 
@@ -47,6 +52,7 @@ def chunks(
     chunk_rows: int,
     done: frozenset[int] = frozenset(),
     patches: Sequence[Patch] = (),
+    pruned: frozenset[int] = frozenset(),
     chunk_bytes: int = CHUNK_BYTES,
 ) -> Iterator[Chunk]:
     """Cuts the wanted rows of a shard, in order, into chunks that never span two cells.
@@ -73,7 +79,7 @@ def chunks(
 
     held: list[Sample] = []
     held_bytes = index = 0
-    for sample in _dense(samples, wanted_rows(cell_rows, done, patches), patches):
+    for sample in _dense(samples, wanted_rows(cell_rows, done, patches, pruned), patches):
         size_bytes = 0 if sample.data is None else len(sample.data)
         ends_cell = bool(held) and sample.row // cell_rows != held[0].row // cell_rows
         if ends_cell or len(held) == chunk_rows or (held and held_bytes + size_bytes > chunk_bytes):

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from heapq import merge
 
-from vision_batch.datasets.shard import Shard
+from vision_batch.datasets.shard import PRUNED, Shard
 from vision_batch.errors import LedgerError, StorageError
 from vision_batch.ledger.match import Found, Matched
 from vision_batch.ledger.members import MembersWriter, read_groups
@@ -52,12 +52,14 @@ def match_groups(
     cell_rows: int,
     *,
     write: bool,
+    prune: bool = False,
 ) -> Matched:
     """For formats whose files are one image each: many files make one shard, a group, and never another one.
 
     `files` of all inputs come in order of URIs. A changed member changes its group's version. A removed member keeps
-    its place and recorded version: the numbers of the rows after it must not move. With `write` the members of new
-    and changed groups are stored. StorageError when the listing is out of order.
+    its place and recorded version, or with `prune` its place alone: the numbers of the rows after it must not move. It
+    takes its place again when it comes back. With `write` the members of new and changed groups are stored.
+    StorageError when the listing is out of order.
     """
     matched = Matched()
     writer = MembersWriter(paths, write=write)
@@ -66,18 +68,23 @@ def match_groups(
         if member is None:
             assert found is not None
             new.add(found)
+            matched.new += 1
             continue
         if found is None:
-            matched.removed += 1
+            _miss(member, matched, prune=prune)
         elif found.info != member.info:
             member.group.changed[member.position] = found.info
+            if member.info.version == PRUNED:
+                matched.new += 1
+            else:
+                matched.changed += 1
         if member.is_last and member.group.changed:
             _rewrite(member.group, writer)
     new.finish()
     writer.flush()
     stored = {shard.key: shard for shard in writer.shards}
     matched.entries = [Entry(kind="shard", shard=shard) for shard in writer.shards]
-    matched.shards = list({**recorded.shards, **stored}.values())
+    matched.shards = [shard for shard in {**recorded.shards, **stored}.values() if shard.rows]
     return matched
 
 
@@ -88,6 +95,19 @@ def group_rows(index: int, cell_rows: int) -> int:
     the number of files before the listing ends.
     """
     return min(cell_rows, 64 << min(index // 16, 32))
+
+
+def _miss(member: Member, matched: Matched, *, prune: bool) -> None:
+    """A member that is not in the listing."""
+    if member.info.version == PRUNED:
+        return
+    if prune:
+        member.group.changed[member.position] = replace(member.info, size_bytes=0, version=PRUNED)
+        matched.pruned += 1
+    else:
+        matched.removed += 1
+        key = member.group.shard.key
+        matched.removed_members[key] = matched.removed_members.get(key, 0) + 1
 
 
 def _rewrite(group: PlannedGroup, writer: MembersWriter) -> None:

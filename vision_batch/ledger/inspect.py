@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -32,13 +32,13 @@ class Expected:
     """What the plan and the definition say of parts."""
 
     versions: Mapping[str, str]
-    superseded: frozenset[str]
+    superseded: Collection[str]
     gone: frozenset[str]
     definition: str | None
 
     @classmethod
     def of(
-        cls, shards: Iterable[Shard], superseded: frozenset[str], gone: frozenset[str], definition: str | None
+        cls, shards: Iterable[Shard], superseded: Collection[str], gone: frozenset[str], definition: str | None
     ) -> Expected:
         return cls(
             versions={shard.key: shard.version for shard in shards},

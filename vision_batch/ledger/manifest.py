@@ -26,6 +26,7 @@ RECORD_FIELDS = [
     pa.field("definition", pa.string()),
     pa.field("run", pa.string()),
     pa.field("images_ok", pa.int64()),
+    pa.field("holes", pa.int64()),
     pa.field("digest", pa.string()),
 ]
 FILE_FIELDS = [

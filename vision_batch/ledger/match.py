@@ -30,18 +30,35 @@ class Found:
 
 @dataclass(slots=True, kw_only=True)
 class Matched:
-    """All `shards` of the input, the `entries` to record, files `removed` from the input, files that stay `unread`."""
+    """All `shards` of the input, the `entries` to record, files that stay `unread`, and counts of files.
+
+    `removed` are those that left the input and whose rows stay, `pruned` those whose rows go now; `removed_members`
+    counts, by key, the former of each group.
+    """
 
     shards: list[Shard] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
+    new: int = 0
+    changed: int = 0
     removed: int = 0
+    pruned: int = 0
+    removed_members: dict[str, int] = field(default_factory=dict)
     unread: list[str] = field(default_factory=list)
 
 
 def match_files(
-    recorded: Recorded, files: Iterable[Found], format: Format, format_name: str, settings: InputSettings
+    recorded: Recorded,
+    files: Iterable[Found],
+    format: Format,
+    format_name: str,
+    settings: InputSettings,
+    *,
+    prune: bool = False,
 ) -> Matched:
-    """For formats whose files hold many images: a new or changed file is cut, the others keep their shards unopened."""
+    """For formats whose files hold many images: a new or changed file is cut, the others keep their shards unopened.
+
+    What files have left behind that are no longer listed stays, or goes with `prune`.
+    """
     listed = [_known_or_found(recorded, found) for found in files]
     matched = Matched()
     cuts = _cut([entry for entry in listed if isinstance(entry, Found)], format, settings)
@@ -60,7 +77,11 @@ def match_files(
             continue
         matched.shards += cut
         matched.entries += _entries(entry, cut, format_name)
-    _leave(recorded, {entry.info.uri for entry in listed}, matched)
+        if entry.info.uri in recorded.files:
+            matched.changed += 1
+        else:
+            matched.new += 1
+    _leave(recorded, {entry.info.uri for entry in listed}, matched, prune=prune)
     return matched
 
 
@@ -97,16 +118,20 @@ def _entries(found: Found, shards: list[Shard], format_name: str) -> list[Entry]
     return [Entry(kind="empty", shard=_keyless(found.info, found.root, found.input_name, format_name))]
 
 
-def _leave(recorded: Recorded, listed: set[str], matched: Matched) -> None:
+def _leave(recorded: Recorded, listed: set[str], matched: Matched, *, prune: bool) -> None:
     """Records the files that left the input, once."""
     for uri, known in recorded.files.items():
         if uri in listed:
             continue
-        matched.removed += 1
-        if not known.gone:
+        if prune:
+            matched.pruned += 1
+        else:
+            matched.removed += 1
+        if prune or not known.gone:
             shard = recorded.shards[known.keys[0]] if known.keys else None
             root, input_name, name = (shard.root, shard.input_name, shard.format) if shard else ("", "", "")
-            matched.entries.append(Entry(kind="gone", shard=_keyless(known.info, root or uri, input_name, name)))
+            keyless = _keyless(known.info, root or uri, input_name, name)
+            matched.entries.append(Entry(kind="pruned" if prune else "gone", shard=keyless))
 
 
 def _keyless(info: ObjectInfo, root: str, input_name: str, format_name: str) -> Shard:

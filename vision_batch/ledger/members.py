@@ -10,7 +10,7 @@ from itertools import groupby
 
 import pyarrow as pa
 
-from vision_batch.datasets.shard import Group, Shard
+from vision_batch.datasets.shard import PRUNED, Group, Shard
 from vision_batch.errors import ExistsError, LedgerError, NotFoundError
 from vision_batch.ledger.file_name import decode_below, encode_below
 from vision_batch.ledger.paths import LedgerPaths
@@ -42,6 +42,7 @@ class MembersWriter:
     def add(self, shard: Shard, files: Sequence[ObjectInfo]) -> None:
         """Takes a group with these files, whatever `shard` itself says of files and group."""
         block = encode_members(files, shard.root)
+        rows = sum(file.version != PRUNED for file in files)
         group = Group(
             version=_version(files, shard.root),
             size_bytes=sum(file.size_bytes for file in files),
@@ -49,7 +50,7 @@ class MembersWriter:
             start=self._size_bytes,
             stop=self._size_bytes + len(block),
         )
-        self._waiting.append((replace(shard, files=(), rows=len(files)), group))
+        self._waiting.append((replace(shard, files=(), rows=rows), group))
         self._blocks.append(block)
         self._size_bytes = group.stop
         if self._size_bytes >= OBJECT_BYTES:
@@ -129,6 +130,7 @@ def _decode(uri: str, data: bytes, shard: Shard) -> tuple[ObjectInfo, ...]:
         files = decode_members(data, shard.root)
     except (ValueError, pa.ArrowException) as error:
         raise LedgerError(uri, f"the members of {shard.key} cannot be read: {error}") from error
-    if len(files) != shard.rows:
-        raise LedgerError(uri, f"holds {len(files)} members of {shard.key}, planned were {shard.rows}")
+    rows = sum(file.version != PRUNED for file in files)
+    if rows != shard.rows:
+        raise LedgerError(uri, f"holds {rows} members of {shard.key}, planned were {shard.rows}")
     return files

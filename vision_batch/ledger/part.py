@@ -17,7 +17,7 @@ from vision_batch.storage.object_info import ObjectInfo
 from vision_batch.storage.storage import Storage
 from vision_batch.storage.table import storage_for
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +25,9 @@ class PartRecord:
     """What a part says of itself, in its footer.
 
     `version` is the shard's, `definition` a digest, `errors` counts error rows by code. `last` says that the shard has
-    no cell after this one. `digest` is a SHA-256 over the logical values, the schema and all the facts here, the run
-    included: Parquet's page checksums do not cover the footer.
+    no cell after this one. `holes` counts the numbers before its last row's that no row of it has, because their files
+    left the input and were pruned: numbers never move. `digest` is a SHA-256 over the logical values, the schema and
+    all the facts here, the run included: Parquet's page checksums do not cover the footer.
     """
 
     shard: str
@@ -39,6 +40,7 @@ class PartRecord:
     run: str
     images_ok: int
     errors: dict[str, int]
+    holes: int = 0
     digest: str = ""
 
     def to_json(self) -> str:
@@ -80,6 +82,7 @@ _FACTS: dict[str, type] = {
     "run": str,
     "images_ok": int,
     "errors": dict,
+    "holes": int,
     "digest": str,
 }
 
@@ -96,20 +99,36 @@ def record_for(
     run: str,
 ) -> PartRecord:
     """The sealed record of a cell's whole table (`output_schema`, rows in order): counts and digest come from it."""
-    errors = error_counts(table)
     record = PartRecord(
         shard=shard,
         version=version,
         cell=cell,
         first_row=cell * cell_rows,
-        rows=table.num_rows,
+        rows=0,
         last=last,
         definition=definition,
         run=run,
-        images_ok=table.num_rows - sum(errors.values()),
-        errors=dict(sorted(errors.items())),
+        images_ok=0,
+        errors={},
     )
-    return seal(table, record)
+    return recounted(table, record)
+
+
+def recounted(table: pa.Table, record: PartRecord) -> PartRecord:
+    """The record, sealed, with the counts of `table`, whose rows are in order."""
+    errors = error_counts(table)
+    rows = table.num_rows
+    span = table.column("row")[-1].as_py() + 1 - record.first_row if rows else 0
+    return seal(
+        table,
+        replace(
+            record,
+            rows=rows,
+            images_ok=rows - sum(errors.values()),
+            errors=dict(sorted(errors.items())),
+            holes=span - rows,
+        ),
+    )
 
 
 def error_counts(table: pa.Table) -> dict[str, int]:

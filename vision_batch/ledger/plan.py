@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import merge
 from itertools import chain
@@ -30,17 +30,23 @@ class Plan:
 
     `ignored` counts listed objects that are no images, `ignored_examples` names up to ten of them. `duplicates` counts
     files that several inputs list; each is read once. `removed` counts planned files that are no longer in the input;
-    their rows stay. `superseded` are keys that a changed file no longer has: their parts must go. `gone` are keys whose
-    file left the input: their parts stay. `unread` says which files could not be looked into: a run with any ends
-    incomplete. `added` counts the shards that this planning recorded, new and changed.
+    their rows stay. `removed_members` counts, by key, those that are members of groups. `superseded` are keys that a
+    changed file no longer has, or that were pruned, with their sources: their parts must go. `gone` are keys whose file
+    left the input: their parts stay. `unread` says which files could not be looked into: a run with any ends
+    incomplete. `added` counts the shards that this planning recorded, new and changed; `new`, `changed` and `pruned`
+    the files that it found so.
     """
 
     format: str
     shards: tuple[Shard, ...]
-    superseded: frozenset[str] = frozenset()
+    superseded: Mapping[str, str] = field(default_factory=dict)
     gone: frozenset[str] = frozenset()
     added: int = 0
+    new: int = 0
+    changed: int = 0
     removed: int = 0
+    removed_members: Mapping[str, int] = field(default_factory=dict)
+    pruned: int = 0
     ignored: int = 0
     ignored_examples: tuple[str, ...] = ()
     duplicates: int = 0
@@ -53,7 +59,8 @@ class Plan:
         if self.duplicates:
             said.append(f"{_files(self.duplicates)} in several inputs; each is read once")
         if self.removed:
-            said.append(f"{_files(self.removed)} no longer in the input; the rows they have stay in the output")
+            stay = "the rows they have stay in the output; run with --prune to remove them"
+            said.append(f"{_files(self.removed)} no longer in the input; {stay}")
         return (*said, *(f"could not be looked into: {reason}" for reason in self.unread))
 
 
@@ -85,17 +92,26 @@ class _Listing:
         self.duplicates += listing.repeated
 
 
-def make_plan(paths: LedgerPaths, settings: InputSettings, format: Format, *, cell_rows: int, write: bool) -> Plan:
+def make_plan(
+    paths: LedgerPaths,
+    settings: InputSettings,
+    format: Format,
+    *,
+    cell_rows: int,
+    write: bool,
+    prune: bool = False,
+) -> Plan:
     """Lists the input, matches it with what is recorded, and (with `write`) records what is new or changed.
 
-    What is unchanged is not opened and keeps its shards; planning an unchanged input writes nothing. Two planners at
-    once agree: a segment is put only if absent, and the loser reads again and plans again. SpecError when there is no
-    image, or when a file cannot serve as its format; errors of listing the input pass through.
+    With `prune` nothing more is expected of what left the input, whenever it did. What is unchanged is not opened and
+    keeps its shards; planning an unchanged input writes nothing. Two planners at once agree: a segment is put only if
+    absent, and the loser reads again and plans again. SpecError when there is no image, or when a file cannot serve as
+    its format; errors of listing the input pass through.
     """
     for _ in range(ATTEMPTS):
         recorded = read_recorded(paths)
         number = recorded.segments + 1
-        plan, entries = _match(paths, recorded, settings, format, cell_rows, write=write)
+        plan, entries = _match(paths, recorded, settings, format, cell_rows, write=write, prune=prune)
         if not (write and entries):
             return plan
         try:
@@ -107,14 +123,21 @@ def make_plan(paths: LedgerPaths, settings: InputSettings, format: Format, *, ce
 
 
 def _match(
-    paths: LedgerPaths, recorded: Recorded, settings: InputSettings, format: Format, cell_rows: int, *, write: bool
+    paths: LedgerPaths,
+    recorded: Recorded,
+    settings: InputSettings,
+    format: Format,
+    cell_rows: int,
+    *,
+    write: bool,
+    prune: bool,
 ) -> tuple[Plan, list[Entry]]:
     listing = _Listing(settings, format)
     format_name = next(name for name, known in FORMATS.items() if known is format)
     if format.grouped:
-        matched = match_groups(paths, recorded, listing.files(), format_name, cell_rows, write=write)
+        matched = match_groups(paths, recorded, listing.files(), format_name, cell_rows, write=write, prune=prune)
     else:
-        matched = match_files(recorded, listing.files(), format, format_name, settings)
+        matched = match_files(recorded, listing.files(), format, format_name, settings, prune=prune)
     if not listing.members or not (matched.shards or matched.unread):
         raise SpecError(_nothing(listing, format_name))
     _demand_own_keys(matched.shards)
@@ -122,10 +145,14 @@ def _match(
     plan = Plan(
         format=format_name,
         shards=tuple(matched.shards),
-        superseded=frozenset(recorded.superseded),
+        superseded=recorded.superseded,
         gone=recorded.gone,
         added=sum(entry.kind == "shard" for entry in matched.entries),
+        new=matched.new,
+        changed=matched.changed,
         removed=matched.removed,
+        removed_members=matched.removed_members,
+        pruned=matched.pruned,
         ignored=listing.ignored,
         ignored_examples=tuple(listing.ignored_examples),
         duplicates=listing.duplicates,

@@ -27,14 +27,21 @@ class Recorded:
 
     `files` is keyed by URI and has the files that hold many images. `origins` has, of each group of files that are one
     image each, the number of the segment that formed it: the members of one input's groups of one origin are in order.
-    A key is superseded when its file was planned again without it: nothing of it may stay in the output.
+    A key is superseded when its file was planned again without it, or what left the input was pruned: nothing of it may
+    stay in the output. `superseded` has the source of each, as `Shard.source` says it.
     """
 
     segments: int = 0
     shards: dict[str, Shard] = field(default_factory=dict)
     files: dict[str, RecordedFile] = field(default_factory=dict)
     origins: dict[str, int] = field(default_factory=dict)
-    superseded: set[str] = field(default_factory=set)
+    superseded: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def planned(self) -> list[Shard]:
+        """The shards of which rows are expected: those in the input, as it was when it was last planned."""
+        gone = self.gone
+        return [shard for key, shard in self.shards.items() if key not in gone and key not in self.superseded]
 
     @property
     def gone(self) -> frozenset[str]:
@@ -53,7 +60,11 @@ class Recorded:
     def _add_groups(self, lines: Iterable[Entry]) -> None:
         for line in lines:
             self.origins.setdefault(line.shard.key, self.segments)
-            self.shards[line.shard.key] = line.shard
+            self.shards[line.shard.key] = line.shard  # also without a row: its members keep their places
+            if line.shard.rows:
+                self.superseded.pop(line.shard.key, None)
+            else:
+                self.superseded[line.shard.key] = line.shard.source
 
     def _add_file(self, uri: str, lines: list[Entry]) -> None:
         before = self.files.get(uri)
@@ -65,10 +76,14 @@ class Recorded:
         for key in before.keys if before else ():
             if key not in planned:
                 self.shards.pop(key, None)
-                self.superseded.add(key)
-        self.superseded.difference_update(planned)
+                self.superseded[key] = uri
+        for key in planned:
+            self.superseded.pop(key, None)
         self.shards.update(planned)
-        self.files[uri] = RecordedFile(info=info, keys=tuple(planned))
+        if lines[0].kind == "pruned":
+            self.files.pop(uri, None)  # a file that comes back is a new one
+        else:
+            self.files[uri] = RecordedFile(info=info, keys=tuple(planned))
 
 
 def read_recorded(paths: LedgerPaths) -> Recorded:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,19 +19,16 @@ from vision_batch.storage.table import storage_for
 READERS = 16
 
 
-def retry_patches(parts: Iterable[StoredPart], codes: Collection[str], run: str) -> dict[str, tuple[Patch, ...]]:
-    """By shard, patches of all rows whose error has one of `codes`; parts that count none are not opened.
+def rows_to_retry(
+    parts: Iterable[StoredPart], codes: Collection[str], run: str
+) -> Iterator[tuple[StoredPart, tuple[int, ...]]]:
+    """Parts with the numbers of their rows whose error has one of `codes`; parts that count none are not opened.
 
     Parts that `run` has written are left as they are: what failed again has its row. PartError for a damaged part.
     """
     wanted = [part for part in parts if part.record.run != run and not part.record.errors.keys().isdisjoint(codes)]
-    patches: dict[str, tuple[Patch, ...]] = {}
     with ThreadPoolExecutor(READERS, "retry") as pool:
-        for part, rows in zip(wanted, pool.map(lambda part: error_rows(part, codes), wanted), strict=True):
-            if rows:
-                shard = part.record.shard
-                patches[shard] = (*patches.get(shard, ()), Patch(base=part, rows=rows))
-    return patches
+        yield from zip(wanted, pool.map(lambda part: error_rows(part, codes), wanted), strict=True)
 
 
 def error_rows(part: StoredPart, codes: Collection[str]) -> tuple[int, ...]:
@@ -50,3 +48,24 @@ def error_rows(part: StoredPart, codes: Collection[str]) -> tuple[int, ...]:
         raise PartError(part.info.uri, f"damaged: {error}") from error
     failed = table.filter(pc.is_in(table.column("error_code"), pa.array(sorted(codes), pa.string())))
     return tuple(failed.column("row").to_pylist())
+
+
+def with_retries(
+    changed: Mapping[str, Patch], current: Iterable[StoredPart], codes: Collection[str], run: str
+) -> dict[str, tuple[Patch, ...]]:
+    """By shard, the patches of changed groups and of all rows of `current` parts that are to be retried."""
+    patches: dict[str, tuple[Patch, ...]] = {key: (patch,) for key, patch in changed.items()}
+    parts = [*current, *(patch.base for patch in changed.values())]
+    for part, rows in rows_to_retry(parts, codes, run):
+        key = part.record.shard
+        if key in changed:
+            patches[key] = (_extended(changed[key], rows),)
+        elif rows:
+            patches[key] = (*patches.get(key, ()), Patch(base=part, rows=rows, retried=len(rows)))
+    return patches
+
+
+def _extended(patch: Patch, rows: Iterable[int]) -> Patch:
+    """With these rows of its base, but those that go or are computed anyway."""
+    more = set(rows).difference(patch.rows, patch.dropped)
+    return replace(patch, rows=tuple(sorted({*patch.rows, *more})), retried=len(more))

@@ -17,7 +17,7 @@ from vision_batch.ledger.sealed_table import decode_table, encode_table
 from vision_batch.storage.object_info import ObjectInfo
 from vision_batch.storage.table import storage_for
 
-EntryKind = Literal["shard", "empty", "gone"]
+EntryKind = Literal["shard", "empty", "gone", "pruned"]
 
 SCHEMA = pa.schema(
     [
@@ -49,7 +49,8 @@ class Entry:
     """One line of a segment.
 
     `shard`: this shard is planned as it is here. `empty`: its only file was read and holds no shard. `gone`: its only
-    file is no longer in the input. The latter two carry a shard without a key, for the file.
+    file is no longer in the input, and its rows stay. `pruned`: they go. The latter three carry a shard without a key,
+    for the file.
     """
 
     kind: EntryKind

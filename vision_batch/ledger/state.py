@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vision_batch.datasets.shard import Shard
@@ -29,8 +29,9 @@ class OutputState:
     that left the input. `foreign` files are only reported. `images_total` is None until every shard's rows are known;
     `images_estimate` then guesses from bytes.
 
-    `stale` parts must be removed before new ones are committed: the plan's newest segment is the recorded intent, and a
-    run that dies in between finds the rest of them stale again.
+    `stale` parts are to be removed at once. `replaced` ones, by the source that they and new shards share, are of an
+    earlier version, and no part of the new one is there yet: they stay until its first part is about to come. The
+    plan's newest segment is the recorded intent, and a run that dies in between finds the rest of them stale.
     """
 
     current: tuple[StoredPart, ...]
@@ -38,6 +39,7 @@ class OutputState:
     done: Mapping[str, frozenset[int]]
     complete: frozenset[str]
     stale: tuple[ObjectInfo, ...]
+    replaced: Mapping[str, tuple[StoredPart, ...]]
     kept: tuple[ObjectInfo, ...]
     kept_rows: int
     foreign: tuple[Foreign, ...]
@@ -84,12 +86,15 @@ def look(
     rows = {shard.key: shard.rows for shard in plan.shards}
     rows |= {key: counted for key, parts in cells.items() if (counted := rows_of(parts)) is not None}
     total, estimate = _totals(plan.shards, rows)
+    complete = frozenset(key for key, parts in cells.items() if is_complete(parts))
+    stale, replaced = _stale(plan, found.stale, cells.keys(), complete)
     return OutputState(
         current=tuple(found.current),
         parts=(*found.current, *found.kept),
         done={key: frozenset(parts) for key, parts in cells.items()},
-        complete=frozenset(key for key, parts in cells.items() if is_complete(parts)),
-        stale=tuple(part.info for part in found.stale),
+        complete=complete,
+        stale=stale,
+        replaced=replaced,
         kept=tuple(part.info for part in found.kept),
         kept_rows=sum(part.record.rows for part in found.kept),
         foreign=tuple(found.foreign),
@@ -129,6 +134,21 @@ def rows_of(parts: Mapping[int, StoredPart]) -> int | None:
     """How many rows a shard has, by its last cell; None before that is there."""
     ends = [part.record.first_row + part.record.rows for part in parts.values() if part.record.last]
     return min(ends, default=None)
+
+
+def _stale(
+    plan: Plan, parts: Sequence[StoredPart], begun: Collection[str], complete: Collection[str]
+) -> tuple[tuple[ObjectInfo, ...], dict[str, tuple[StoredPart, ...]]]:
+    """What must go now, and what may stay until its source's new rows come: rows may have moved between its shards."""
+    by_source: dict[str, list[StoredPart]] = {}
+    sources = {shard.key: shard.source for shard in plan.shards} if parts else {}
+    for part in parts:
+        key = part.record.shard
+        by_source.setdefault(sources.get(key) or plan.superseded[key], []).append(part)
+    waiting = {shard.source for shard in plan.shards if shard.key not in complete} if by_source else set()
+    waiting -= {sources[key] for key in begun if key in sources}
+    stale = (part.info for source, found in by_source.items() if source not in waiting for part in found)
+    return tuple(stale), {source: tuple(found) for source, found in by_source.items() if source in waiting}
 
 
 def _totals(shards: Iterable[Shard], rows: Mapping[str, int | None]) -> tuple[int | None, int]:

@@ -77,10 +77,9 @@ def audit_output(paths: LedgerPaths, *, deep: bool) -> Audit:
     claimed, recorded = _claimed(paths, findings), _recorded(paths, findings)
     if not files and not findings.problems and claimed is None and not recorded.segments:
         raise SpecError(Problem("output", f"nothing at {paths.output}", "the output.uri of a run"))
-    gone = recorded.gone
-    shards = [shard for key, shard in recorded.shards.items() if key not in gone]
+    shards = recorded.planned
     digest = claimed.definition.digest if claimed else None
-    expected = Expected.of(shards, frozenset(recorded.superseded), gone, digest)
+    expected = Expected.of(shards, recorded.superseded, recorded.gone, digest)
     found = inspect(paths, files, {}, expected)
     manifest = _current_of(remembered, expected)
     _check_ledger(claimed, recorded, findings)

@@ -1,0 +1,64 @@
+"""Parts of changed input make way for new ones: no image is ever seen twice, and old rows stay as long as they can."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import pyarrow as pa
+
+from vision_batch.errors import ChangedError, NotFoundError
+from vision_batch.ledger.part import PartRecord, commit_part, encode_part
+from vision_batch.ledger.paths import LedgerPaths
+from vision_batch.storage.object_info import ObjectInfo
+from vision_batch.storage.table import storage_for
+
+REMOVERS = 16
+
+
+class Replacer:
+    """Commits cells of changed shards; one instance serves the cells of one process, one after the other.
+
+    An image may have moved from one cell or shard of its file to another, so that all old parts of a file go before
+    the first new one comes. Only where one part takes the place of one part, it does so in a single step.
+    """
+
+    def __init__(self, paths: LedgerPaths) -> None:
+        self._paths = paths
+        self._removed: set[ObjectInfo] = set()
+
+    def commit(self, table: pa.Table, record: PartRecord, old: Collection[ObjectInfo]) -> PartRecord:
+        """Writes a cell's part in place of the `old` ones of its file; otherwise as `commit_part`."""
+        own = self._paths.part(record.shard, record.cell)
+        if record.cell == 0 and record.last and [info.uri for info in old] == [own]:
+            return self._put_over(table, record, *old)
+        remove_parts([info for info in old if info not in self._removed])
+        self._removed.update(old)
+        return commit_part(self._paths, table, record)
+
+    def _put_over(self, table: pa.Table, record: PartRecord, old: ObjectInfo) -> PartRecord:
+        data, scratch = encode_part(table, record), self._paths.scratch
+        try:
+            storage_for(old.uri).put(old.uri, data, if_version=old.version, scratch=scratch)
+        except ChangedError:  # by this put, whose answer got lost, by another writer of the same, or it is gone
+            return commit_part(self._paths, table, record)
+        return record
+
+
+def remove_parts(infos: Collection[ObjectInfo]) -> None:
+    """Removes these versions of parts; where another one is in its place by now, that stays.
+
+    What is put there in the very moment between the look and the removal is lost and done again by the next pass: no
+    storage that we know of removes under a condition.
+    """
+    with ThreadPoolExecutor(REMOVERS, "remove") as pool:
+        for _ in pool.map(_remove, infos):
+            pass
+
+
+def _remove(info: ObjectInfo) -> None:
+    storage = storage_for(info.uri)
+    with suppress(NotFoundError):
+        if storage.stat(info.uri).version == info.version:
+            storage.delete(info.uri)
