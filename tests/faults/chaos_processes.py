@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,10 +80,10 @@ class RunProcess:
             return self._driver.wait(seconds)
         return None
 
-    def kill_all(self) -> int:
-        """Kills until nobody of the session is left; how many there were."""
-        killed: set[int] = set()
-        while processes := self.processes():
+    def kill_all(self, but: Collection[Process] = ()) -> int:
+        """Kills until nobody of the session is left but those; how many there were."""
+        killed, spared = set[int](), {process.pid for process in but}
+        while processes := [process for process in self.processes() if process.pid not in spared]:
             for process in processes:
                 process.send(signal.SIGKILL)
                 killed.add(process.pid)

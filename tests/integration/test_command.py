@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.chaos_processes import RunProcess
 from tests.integration.job import MODEL, Job, digits, write_folder, write_tar
 
 MakeJob = Callable[..., Job]
@@ -87,6 +88,22 @@ def test_an_interrupted_run_keeps_what_is_whole_and_resumes(job: MakeJob, ray_ad
     resumed = it.run(ray_address)
     assert (resumed.status, resumed.images_ok) == ("done", 320)
     assert resumed.images_resumed > 0
+
+
+@pytest.mark.ray
+def test_a_run_that_is_terminated_while_ray_starts_is_interrupted(job: MakeJob) -> None:
+    it = job()
+    write_folder(it.data, digits(30))
+    run = RunProcess(["run", str(it.spec), "--json"], it.folder / "log.txt", {})
+    try:
+        while not run.processes("gcs"):
+            assert run.exit_code is None, run.said()
+            time.sleep(0.01)
+        run.terminate()
+        assert run.wait(60) == 130
+        assert json.loads(run.said().splitlines()[-1])["status"] == "interrupted"
+    finally:
+        run.kill_all()
 
 
 def refused(job: Job, *arguments: str) -> str:

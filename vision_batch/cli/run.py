@@ -12,6 +12,7 @@ from types import FrameType
 from typing import get_args
 
 from vision_batch.cli.exit_code import ExitCode
+from vision_batch.cli.last_words import last_words
 from vision_batch.cli.output import emit_json, warn
 from vision_batch.cli.progress import Progress
 from vision_batch.errors import ErrorCode, Problem, SpecError
@@ -58,7 +59,7 @@ def execute(arguments: argparse.Namespace) -> int:
     retry_errors = error_codes(arguments.retry_errors)
     spec = load_spec(arguments.spec, arguments.overrides, output=arguments.output)
     progress = Progress()
-    with terminated_like_interrupted():
+    with last_words(json=arguments.json), terminated_like_interrupted():
         summary = run_predict(
             spec,
             address=arguments.address,

@@ -37,23 +37,37 @@ def connected(address: str | None, *, verbose: bool = False) -> Iterator[Resourc
         _probe(address)
     level = logging.INFO if verbose else logging.ERROR
     logging.getLogger("ray").setLevel(level)
-    terminate = signal.getsignal(signal.SIGTERM)
     try:
-        with nullcontext() if verbose else _muted():
-            if address is None:
-                ray.init(address="local", include_dashboard=False, log_to_driver=verbose, logging_level=level)
-            else:
-                ray.init(address=address, log_to_driver=verbose, logging_level=level)
+        with _sigterm_as_before(), nullcontext() if verbose else _muted():
+            _connect(address, verbose, level)
+        yield cluster_resources()
+    finally:
+        ray.shutdown()
+
+
+def _connect(address: str | None, verbose: bool, level: int) -> None:
+    try:
+        if address is None:
+            ray.init(address="local", include_dashboard=False, log_to_driver=verbose, logging_level=level)
+        else:
+            ray.init(address=address, log_to_driver=verbose, logging_level=level)
     except (OSError, ValueError, RuntimeError) as error:
         where = "a local Ray" if address is None else f"Ray at {address}"
         reason = " ".join(str(error).split())[:300]
         raise SpecError(Problem("--address", f"{where} did not come up: {reason}", "a Ray that answers")) from error
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, terminate)  # Ray's core has put its own in place, which ends the process at once
+
+
+@contextmanager
+def _sigterm_as_before() -> Iterator[None]:
+    """Takes SIGTERM back from Ray, whose handler ends the process; one that comes meanwhile is a KeyboardInterrupt."""
+    before = signal.getsignal(signal.SIGTERM)
     try:
-        yield cluster_resources()
+        yield
+    except SystemExit as error:  # what Ray's handler raises, with exit codes of its own
+        raise KeyboardInterrupt from error
     finally:
-        ray.shutdown()
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
