@@ -149,15 +149,16 @@ class Round:
         self._choose((self._end_by_kill, 4), (self._end_by_signal, 1), (self._end_by_itself, 1))(run)
 
     def _zombie(self) -> None:
-        """A worker that sleeps through its driver's death, and wakes when all is done."""
+        """Workers that sleep from their driver's death on, and wake when all is done."""
         run = self._start()
         self._moment(run)
         workers = run.processes("worker")
-        for worker in workers[: self._dice.randint(1, 3)]:
+        self._fault("kill all but workers", f"{run.kill_all(but=[*workers, *self._stopped])} processes")
+        for worker in workers:  # not before: the kernel hangs up on stopped children of a raylet that dies
             worker.send(signal.SIGSTOP)
             self._stopped.append(worker)
             self._fault("stop worker", str(worker))
-        self._end_by_kill(run, whole_tree=self._dice.random() < 0.7)  # a raylet might take its workers with it
+        self._judge(run, {0, 1, 4, -signal.SIGKILL})
 
     def _moment(self, run: RunProcess) -> None:
         """Waits until a random moment of the run's work."""
@@ -189,9 +190,9 @@ class Round:
             process.send(signal.SIGKILL)
             self._fault(f"kill {role}", str(process))
 
-    def _end_by_kill(self, run: RunProcess, *, whole_tree: bool | None = None) -> None:
+    def _end_by_kill(self, run: RunProcess) -> None:
         if run.exit_code is None:
-            if whole_tree if whole_tree is not None else self._dice.random() < 0.4:
+            if self._dice.random() < 0.4:
                 self._fault("kill tree", f"{run.kill_all(but=self._stopped)} processes")
             else:
                 run.kill_driver()
