@@ -23,7 +23,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -142,11 +142,23 @@ class Round:
         run = self._start()
         for _ in range(self._dice.randint(1, 5)):
             self._moment(run)
+            if self._dice.random() < 0.2:
+                self._second_run(run)
             role = self._choose(("worker", 6), ("other", 2), ("raylet", 1), ("gcs", 1))
             self._kill_one(run, role)
             if role in ("raylet", "gcs"):
                 break
         self._choose((self._end_by_kill, 4), (self._end_by_signal, 1), (self._end_by_itself, 1))(run)
+
+    def _second_run(self, first: RunProcess) -> None:
+        """Another run on the same output, which must be refused while the first one lives."""
+        if "shards to do" not in first.said():  # said when the output is held
+            return
+        second = self._start()
+        self._await(second, STOP_S)
+        if first.exit_code is None:
+            self._judge(second, {5})
+            self._fault("second run", f"exit code {second.exit_code}")
 
     def _zombie(self) -> None:
         """Workers that sleep from their driver's death on, and wake when all is done."""
@@ -313,13 +325,14 @@ def chaos(*, minutes: float, seed: int, folder: Path, s3: bool) -> Tally:
     reference = undisturbed(reference_folder)
     with ExitStack() as stack:
         server = stack.enter_context(_stumbling_server(seed)) if s3 else None
-        while tally.rounds == 0 or time.monotonic() < end - RESUME_S:
-            here = folder / f"seed-{seed}"
-            here.mkdir()
-            place = LocalPlace(here) if server is None else S3Place(server)
-            if Round(seed, here, place, reference, tally, end - RESUME_S).play():
-                shutil.rmtree(here)
-            seed += 1
+        with suppress(KeyboardInterrupt):  # what was seen until then counts
+            while tally.rounds == 0 or time.monotonic() < end - RESUME_S:
+                here = folder / f"seed-{seed}"
+                here.mkdir()
+                place = LocalPlace(here) if server is None else S3Place(server)
+                if Round(seed, here, place, reference, tally, end - RESUME_S).play():
+                    shutil.rmtree(here)
+                seed += 1
     return tally
 
 
