@@ -151,6 +151,17 @@ def test_architecture_names_files_that_exist() -> None:
             assert (PACKAGE / span).is_file() or (ROOT / span).is_file(), span
 
 
+def test_failure_model_names_tests_that_exist() -> None:
+    rows = [line for line in text_of("docs/failure-model.md").splitlines() if re.match(r"\| (?!---|fault)", line)]
+    assert rows
+    for row in rows:
+        shown_by = SPAN.findall(row.rstrip("| ").rpartition("|")[2])
+        assert shown_by, row
+        for span in shown_by:
+            path, _, name = span.partition("::")
+            assert f"def {name}(" in text_of(f"tests/{path}") if name else (ROOT / "tests" / path).is_file(), span
+
+
 def test_readme_has_every_exit_code() -> None:
     codes = re.findall(r"^\| (\d+) \|", section("README.md", "Commands and exit codes"), re.MULTILINE)
     assert [int(code) for code in codes] == sorted(ExitCode)
