@@ -47,7 +47,7 @@ CELL_ROWS = 16
 
 END_S = 300.0
 """The longest that a run of these few images may take when it is left alone, on a machine that is busy."""
-STOP_S = 60.0
+STOP_S = 120.0
 """The same for a run that was told to stop. Ray's own end takes some of it."""
 RESUME_S = 25.0
 """What the end of a round takes: kept of the program's time."""
