@@ -10,6 +10,9 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import resource
+import signal
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +22,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from tests.benchmarks.photos import make_jpegs, write_tars
 from vision_batch.datasets.settings import InputSettings
 from vision_batch.datasets.shard import Shard
 from vision_batch.datasets.table import format_named
@@ -129,6 +133,43 @@ def look_and_remember(case: Case) -> str:
     return f"{len(state.parts):,} parts"
 
 
+SPEC = """
+job: predict
+input: {uri: in, format: webdataset}
+model: {source: "python:tiny:build"}
+task: {type: classification}
+preprocess: {resize_px: [8, 8]}
+output: {uri: out}
+"""
+MODEL = """
+import torch
+def build():
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 10))
+"""
+
+
+def measure_start(folder: Path, count: int) -> None:
+    """Seconds from the command to the first part of a run over `count` tars, which are one tar under many names."""
+    source = folder / "in"
+    source.mkdir(parents=True)
+    write_tars(folder / "tar", make_jpegs(32, 32), 1)
+    (tar,) = (folder / "tar").iterdir()
+    for number in range(count):
+        (source / f"{number:09d}.tar").symlink_to(tar)
+    (folder / "spec.yaml").write_text(SPEC)
+    (folder / "tiny.py").write_text(MODEL)
+    start = time.perf_counter()
+    command = [sys.executable, "-m", "vision_batch", "run", str(folder / "spec.yaml")]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while not any((folder / "out").glob("part-*.parquet")):
+            assert process.poll() is None
+            time.sleep(0.1)
+        seconds = time.perf_counter() - start
+        process.send_signal(signal.SIGINT)
+        process.wait()
+    print(f"| first part of a run over {count:,} tars | {seconds:.1f} | | | |", flush=True)
+
+
 def measure(name: str, step: Callable[[Case], str | None], case: Case) -> None:
     """Prints one line of the table."""
     receiver, sender = multiprocessing.Pipe(duplex=False)
@@ -153,6 +194,7 @@ def main() -> None:
     parser.add_argument("--tars", type=int, default=100_000, help="each has one part; default: 100,000")
     parser.add_argument("--rows", type=int, default=1_000, help="images in a tar; default: 1,000")
     parser.add_argument("--only-planned", type=int, default=1_000_000, help="tars without parts; default: 1,000,000")
+    parser.add_argument("--started", type=int, default=100_000, help="real tars of a run's start; default: 100,000")
     parser.add_argument("--images", type=int, default=1_000_000, help="files in a folder; default: 1,000,000")
     arguments = parser.parse_args()
     print("| step | seconds | CPU s | peak MiB | |\n| --- | --- | --- | --- | --- |")
@@ -167,6 +209,8 @@ def main() -> None:
             tars = Case(folder=f"{folder}/more", kind="tar", count=arguments.only_planned, rows=0)
             measure(f"plan {tars.count:,} tars", plan, tars)
             measure("plan them again", plan, tars)
+        for count in (100, arguments.started) if arguments.started else ():
+            measure_start(Path(folder) / f"{count}-started", count)
         if arguments.images:
             images = Case(folder=folder, kind="jpg", count=arguments.images, rows=1)
             measure(f"plan {images.count:,} files of a folder", plan, images)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import gc
 import logging
-import pickle
 import warnings
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 import ray
 import ray.data
 from ray.data.exceptions import ExecutionTimeoutError, SystemException
 
 from vision_batch.errors import EngineError
+from vision_batch.inference.blocks import work_blocks
 from vision_batch.inference.event import Event, events_of
 from vision_batch.inference.joined import JoinedActor
 from vision_batch.inference.layout import CONCURRENT_CALLS
@@ -53,9 +52,10 @@ def execute(job: PredictJob, layout: Layout, works: Sequence[Work]) -> Generator
 
 
 def _stream(job: PredictJob, layout: Layout, works: Sequence[Work]) -> Generator[Event, None, None]:
-    blocks = [pa.table({"work": pa.array([pickle.dumps(work)], pa.large_binary())}) for work in works]
-    place = _joined if layout.name == "joined" else _split
-    dataset = place(ray.data.from_arrow(blocks), job, layout)
+    is_joined = layout.name == "joined"
+    blocks = work_blocks(works, layout.predictors * CONCURRENT_CALLS if is_joined else layout.preprocessors)
+    # from_arrow would start a remote task for each block, to count its rows
+    dataset = (_joined if is_joined else _split)(ray.data.from_blocks(blocks), job, layout)
     stream: Any = iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
     with closing(stream):  # ends the pass and its actors also when nobody wants more events
         for batch in stream:
