@@ -64,14 +64,16 @@ def test_committing_again_is_success_and_gives_the_stored_record(tmp_path: Path)
     assert pq.read_table(paths.part("a.tar", 0)).equals(table)
 
 
-@pytest.mark.parametrize("fact", ["version", "definition"])
-def test_another_version_or_definition_in_the_cells_place_is_a_conflict(tmp_path: Path, fact: str) -> None:
+@pytest.mark.parametrize(("fact", "way_out"), [("version", "run again: what"), ("definition", "verify --repair")])
+def test_another_version_or_definition_in_the_cells_place_is_a_conflict(
+    tmp_path: Path, fact: str, way_out: str
+) -> None:
     paths = LedgerPaths(str(tmp_path))
     table = cell_table("a.tar", 0, 4)
     record = sealed(table, shard="a.tar")
     commit_part(paths, table, record)
     other = seal(table, replace(record, **{fact: "another"}))
-    with pytest.raises(PartConflictError, match=f"{fact} .* there, 'another' here"):
+    with pytest.raises(PartConflictError, match=f"{fact} .* there, 'another' here.; .*{way_out}"):
         commit_part(paths, table, other)
     assert stored_record(paths.part("a.tar", 0)) == record
 

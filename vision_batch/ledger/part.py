@@ -188,15 +188,18 @@ def commit_part(paths: LedgerPaths, table: pa.Table, record: PartRecord) -> Part
         except PartError as error:
             raise with_way_out(error, paths) from error
         if not stored.is_same_cell(record):
-            raise PartConflictError(uri, _conflict(stored, record)) from None
+            raise PartConflictError(uri, _conflict(stored, record, paths)) from None
         return stored
     return record
 
 
 def with_way_out(error: PartError, paths: LedgerPaths) -> PartError:
     """The error of a damaged part that holds a cell's place, with what its reader can do about it."""
-    advice = f"`vision-batch verify --repair {shlex.quote(paths.output)}` sets it aside; then run again"
-    return PartError(error.uri, f"{error.message}; {advice}")
+    return PartError(error.uri, f"{error.message}; {_way_out(paths)}")
+
+
+def _way_out(paths: LedgerPaths) -> str:
+    return f"`vision-batch verify --repair {shlex.quote(paths.output)}` sets it aside; then run again"
 
 
 def _record(uri: str, text: bytes) -> PartRecord:
@@ -206,10 +209,10 @@ def _record(uri: str, text: bytes) -> PartRecord:
         raise PartError(uri, f"its record cannot be read: {error}") from error
 
 
-def _conflict(stored: PartRecord, ours: PartRecord) -> str:
+def _conflict(stored: PartRecord, ours: PartRecord, paths: LedgerPaths) -> str:
     names = ("shard", "cell", "version", "definition")
     differing = [name for name in names if getattr(stored, name) != getattr(ours, name)]
     facts = "; ".join(f"{name} {getattr(stored, name)!r} there, {getattr(ours, name)!r} here" for name in differing)
-    return (
-        f"a part of another kind holds this cell's place ({facts}); run again: what the plan no longer has is removed"
-    )
+    is_stale = differing == ["version"]
+    way_out = "run again: what the plan no longer has is removed" if is_stale else _way_out(paths)
+    return f"a part of another kind holds this cell's place ({facts}); {way_out}"

@@ -13,11 +13,11 @@ from vision_batch.ledger.inspect import Foreign
 from vision_batch.ledger.lease import held_lease
 from vision_batch.ledger.part import read_part
 from vision_batch.ledger.paths import LedgerPaths
+from vision_batch.ledger.replace import remove_part
 from vision_batch.ledger.run_record import new_run_id
 from vision_batch.ledger.scratch import clear_scratch
 from vision_batch.ledger.segment import read_segments
 from vision_batch.ledger.verify import Audit, VerifyReport, audit_output
-from vision_batch.storage.object_info import ObjectInfo
 from vision_batch.storage.table import storage_for
 from vision_batch.storage.uri import name
 
@@ -54,7 +54,7 @@ def _remove_copies(paths: LedgerPaths, audit: Audit) -> Iterator[str]:
         if copy.record is not None:
             own = paths.part(copy.record.shard, copy.record.cell)
             is_doubled = own in intact and own != copy.info.uri and intact[own].is_same_cell(copy.record)
-            if is_doubled and _remove(copy.info):
+            if is_doubled and remove_part(copy.info):
                 yield f"removed {copy.info.uri}: it doubles the rows of {name(own)}, which is there and intact"
 
 
@@ -62,7 +62,7 @@ def _remove_superseded(paths: LedgerPaths, audit: Audit) -> Iterator[str]:
     stale = audit.found.stale
     versions = _planned_versions(paths, {part.record.shard for part in stale}) if stale else frozenset()
     for part in stale:
-        if (part.record.shard, part.record.version) in versions and _remove(part.info):
+        if (part.record.shard, part.record.version) in versions and remove_part(part.info):
             yield f"removed {part.info.uri}: of an earlier version of {part.record.shard}"
 
 
@@ -94,7 +94,7 @@ def _move(paths: LedgerPaths, file: Foreign, definition: str | None) -> str | No
     where = paths.damaged(name(file.info.uri), hashlib.sha256(data).hexdigest()[:16])
     with suppress(ExistsError):  # the same bytes, from a repair that ended before it could delete them here
         storage.put(where, data, if_absent=True, scratch=paths.scratch)
-    return where if _remove(file.info) else None
+    return where if remove_part(file.info) else None
 
 
 def _is_own(paths: LedgerPaths, uri: str, data: bytes, definition: str | None) -> bool:
@@ -110,13 +110,3 @@ def _remove_temporary(paths: LedgerPaths) -> Iterator[str]:
     count = clear_scratch(paths)
     if count:
         yield f"removed {count} temporary files of {paths.scratch}"
-
-
-def _remove(info: ObjectInfo) -> bool:
-    """Whether the file was there as it was seen, and is removed."""
-    storage = storage_for(info.uri)
-    with suppress(NotFoundError):
-        if storage.stat(info.uri).version == info.version:
-            storage.delete(info.uri)
-            return True
-    return False

@@ -47,18 +47,21 @@ class Replacer:
 
 
 def remove_parts(infos: Collection[ObjectInfo]) -> None:
-    """Removes these versions of parts; where another one is in its place by now, that stays.
+    """Removes these versions of parts, as `remove_part` does each."""
+    with ThreadPoolExecutor(REMOVERS, "remove") as pool:
+        for _ in pool.map(remove_part, infos):
+            pass
+
+
+def remove_part(info: ObjectInfo) -> bool:
+    """Removes this version of a part and says whether it was there; another one that is in its place by now stays.
 
     What is put there in the very moment between the look and the removal is lost and done again by the next pass: no
     storage that we know of removes under a condition.
     """
-    with ThreadPoolExecutor(REMOVERS, "remove") as pool:
-        for _ in pool.map(_remove, infos):
-            pass
-
-
-def _remove(info: ObjectInfo) -> None:
     storage = storage_for(info.uri)
     with suppress(NotFoundError):
         if storage.stat(info.uri).version == info.version:
             storage.delete(info.uri)
+            return True
+    return False
