@@ -75,6 +75,16 @@ class FireJob:
         table = pa.concat_tables([pq.read_table(io.BytesIO(body)) for body in bodies])
         return table.sort_by([("shard", "ascending"), ("row", "ascending")])
 
+    def damage_a_part(self) -> str:
+        """Flips one bit in the middle of a stored part; its URI."""
+        client, bucket = self.bucket.server.client(), self.bucket.bucket
+        key = client.list_objects_v2(Bucket=bucket, Prefix="out/part-")["Contents"][0]["Key"]
+        body = bytearray(client.get_object(Bucket=bucket, Key=key)["Body"].read())
+        body[len(body) // 2] ^= 1
+        client.put_object(Bucket=bucket, Key=key, Body=bytes(body))
+        client.close()
+        return f"{self.bucket.uri}/{key}"
+
     def assert_like(self, undisturbed: pa.Table) -> None:
         """Every row once, each prediction that of the undisturbed run."""
         self.proxy.rules = []
@@ -128,6 +138,10 @@ def test_a_storage_that_stumbles_all_the_time_costs_nothing(fire: FireJob, undis
     assert len(fire.proxy.log) >= 5
     assert (summary.status, summary.images_ok, summary.images_failed) == ("done", TARS * IMAGES, 0)
     fire.assert_like(undisturbed)
+    part = fire.damage_a_part()
+    report = verify(fire.output, deep=True)
+    assert not report.ok
+    assert any(part in problem for problem in report.problems), report.problems
 
 
 def test_an_input_that_becomes_unreadable_ends_the_run_incomplete_and_resumable(
