@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Kind = Literal["progress", "part", "withheld", "shard_failed", "unwritten", "fatal"]
+Kind = Literal["progress", "whole", "part", "withheld", "shard_failed", "unwritten", "fatal"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +18,7 @@ class Event:
     """One fact from an actor.
 
     progress      `images` more rows were predicted, of which `errors` by code; `seconds` by stage since the last event
+    whole         one cell is complete, and its part is being written
     part          the part of one cell, of `images` rows, is committed; `last` if it is its shard's last; `filled` are
                   the columns from the input that hold a value in any of its rows
     withheld      `batches` more batches of which every image failed in the model, and none has worked yet: their cells

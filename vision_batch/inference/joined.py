@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from vision_batch.errors import ModelError
 from vision_batch.inference.cell_gatherer import CellGatherer, WholeCell, commit_cell
 from vision_batch.inference.event import Event
+from vision_batch.inference.layout import CONCURRENT_CALLS
 from vision_batch.inference.model_trial import ModelTrial
 from vision_batch.inference.stopwatch import Stopwatch
 from vision_batch.inference.worker import (
@@ -39,6 +40,8 @@ CHUNKS_PER_EVENT = 8
 
 COMMITS_WAITING = 2
 """Whole cells of one call that may wait for the storage; more would let a slow output fill the memory."""
+WRITERS = CONCURRENT_CALLS * (COMMITS_WAITING + 1)
+"""No whole cell waits for another one's answer: an interrupted run gives them seconds."""
 
 
 class JoinedActor:
@@ -46,7 +49,7 @@ class JoinedActor:
 
     def __init__(self, job: PredictJob, layout: Layout) -> None:
         self._job = job
-        self._writer = ThreadPoolExecutor(1, "write")
+        self._writer = ThreadPoolExecutor(WRITERS, "write")
         self._replacer = Replacer(job.paths)
         self._withheld: list[WholeCell] = []
         self._lock = threading.Lock()
@@ -87,7 +90,9 @@ class JoinedActor:
             cell = gatherer.add(predicted)
             if cell is not None:
                 self._withhold(cell)
-            commits.extend(self._writer.submit(self._write, whole, watch) for whole in self._release())
+            for whole in self._release():
+                commits.append(self._writer.submit(self._write, whole, watch))
+                yield Event(kind="whole", shard=whole.shard, cell=whole.cell, worker=self._worker)
             while commits and (commits[0].done() or len(commits) > COMMITS_WAITING):
                 yield commits.popleft().result()
             if number % CHUNKS_PER_EVENT == 0:

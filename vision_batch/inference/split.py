@@ -155,7 +155,9 @@ class GatherActor:
         if cell is not None:
             self._withheld.append(cell)
         while self._withheld and (self._proven or not self._suspect):
-            yield self._commit(self._withheld.pop(0), watch, worker)
+            cell = self._withheld.pop(0)
+            yield Event(kind="whole", shard=cell.shard, cell=cell.cell, worker=worker)
+            yield self._commit(cell, watch, worker)
         yield Event(
             kind="progress",
             shard=place.shard,

@@ -11,6 +11,7 @@ from vision_batch.errors import EngineError, HeldError, ModelError, StorageError
 from vision_batch.jobs.account import Account
 from vision_batch.jobs.backlog import Backlog
 from vision_batch.jobs.columns import extra_fields
+from vision_batch.jobs.interrupt import ending_in_order
 from vision_batch.jobs.prepare import Prepared, prepare, reading_output
 from vision_batch.jobs.reporter import Reporter, Silent
 from vision_batch.jobs.spec import LoadedSpec
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
 
 STILL_PASSES = 3
 """A run ends when Ray has given up on this many passes in a row that committed nothing."""
-
-GRACE_S = 2.0
-"""After an interrupt, the time that whole cells have to reach the storage before their actors end."""
 
 
 def run_predict(
@@ -124,11 +122,6 @@ class PredictRun:
             with connected(address, verbose=verbose) as resources:
                 try:
                     return self._passes(works, resources)
-                except KeyboardInterrupt:
-                    self._reporter.note("stopping: what is whole is committed; run again to resume")
-                    with suppress(KeyboardInterrupt):
-                        time.sleep(GRACE_S)
-                    return "interrupted"
                 finally:
                     self._reporter.finish()
         except KeyboardInterrupt:
@@ -182,7 +175,11 @@ class PredictRun:
         assert self._layout is not None
         tally = self._account.tally
         tally.begin_pass()
-        with closing(execute(self._job(works, self._layout, is_proven), self._layout, works)) as events:
+        job = self._job(works, self._layout, is_proven)
+        with (
+            ending_in_order(self._stop, tally.writing.copy),
+            closing(execute(job, self._layout, works)) as events,
+        ):
             for event in events:
                 self._lease.demand()
                 self._account.add(event)
@@ -196,6 +193,11 @@ class PredictRun:
                     self._reporter.expect(self._expectation.images)
                 if tally.output_is_closed:
                     return
+
+    def _stop(self) -> None:
+        """Has no more shards begun."""
+        self._lease.stop()
+        self._reporter.note("stopping: what is whole is being committed; interrupt again to end at once")
 
     def _job(self, works: Sequence[Work], layout: Layout, is_proven: bool) -> PredictJob:
         from vision_batch.inference.job import PredictJob

@@ -9,7 +9,7 @@ class Reporter(Protocol):
     """Told of a run's progress, in images; called from the thread that runs the job."""
 
     def note(self, text: str) -> None:
-        """Something worth a line: what was chosen, what was skipped, what is tried again."""
+        """Something worth a line: what was chosen, skipped, or is tried again. Any thread may call this one."""
 
     def start(self, total: int, resumed: int) -> None:
         """The work begins: about `total` images in the input, `resumed` of them done before."""

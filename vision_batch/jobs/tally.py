@@ -17,7 +17,10 @@ STEADY_S = 1.0
 
 
 class Tally:
-    """Counts of one run, over all its passes. Progress counts what was computed; truth is in the ledger."""
+    """Counts of one run, over all its passes. Progress counts what was computed; truth is in the ledger.
+
+    `writing` are the cells, by shard and number, that are whole and whose parts are not known to be committed.
+    """
 
     def __init__(self) -> None:
         self.images = 0
@@ -25,6 +28,7 @@ class Tally:
         self.seconds: Counter[str] = Counter()
         self.predictors: dict[str, None] = {}
         self.troubles: dict[str, str] = {}
+        self.writing: set[tuple[str, int]] = set()
         self.committed = 0
         self.filled: set[str] = set()
         self.withheld_batches = 0
@@ -37,10 +41,15 @@ class Tally:
     def begin_pass(self) -> None:
         """Forgets what only says how the last pass went."""
         self.troubles.clear()
+        self.writing.clear()
         self.withheld_batches = self.refused_parts = 0
 
     def add(self, event: Event) -> None:
         """Counts one event. The first images that arrive mark the start of the steady state."""
+        if event.kind == "whole":
+            self.writing.add((event.shard, event.cell))
+        elif event.kind in ("part", "unwritten"):
+            self.writing.discard((event.shard, event.cell))
         if event.kind in ("shard_failed", "unwritten"):
             self.troubles[event.shard] = event.message
             self.refused_parts += event.kind == "unwritten"

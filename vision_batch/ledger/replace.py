@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -18,7 +19,7 @@ REMOVERS = 16
 
 
 class Replacer:
-    """Commits cells of changed shards; one instance serves the cells of one process, one after the other.
+    """Commits cells of changed shards; one instance serves the cells of one process, from any of its threads.
 
     An image may have moved from one cell or shard of its file to another, so that all old parts of a file go before
     the first new one comes. Only where one part takes the place of one part, it does so in a single step.
@@ -27,14 +28,16 @@ class Replacer:
     def __init__(self, paths: LedgerPaths) -> None:
         self._paths = paths
         self._removed: set[ObjectInfo] = set()
+        self._lock = threading.Lock()
 
     def commit(self, table: pa.Table, record: PartRecord, old: Collection[ObjectInfo]) -> PartRecord:
         """Writes a cell's part in place of the `old` ones of its file; otherwise as `commit_part`."""
         own = self._paths.part(record.shard, record.cell)
         if record.cell == 0 and record.last and [info.uri for info in old] == [own]:
             return self._put_over(table, record, *old)
-        remove_parts([info for info in old if info not in self._removed])
-        self._removed.update(old)
+        with self._lock:
+            remove_parts([info for info in old if info not in self._removed])
+            self._removed.update(old)
         return commit_part(self._paths, table, record)
 
     def _put_over(self, table: pa.Table, record: PartRecord, old: ObjectInfo) -> PartRecord:
