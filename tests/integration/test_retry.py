@@ -19,10 +19,7 @@ def good(table: pa.Table) -> pa.Table:
     return table.filter(pc.is_null(table["error_code"]))
 
 
-@pytest.mark.parametrize("layout", ["joined", "split"])
-def test_what_was_missing_and_is_there_now_gets_its_prediction(
-    job: Callable[..., Job], ray_address: str, layout: str
-) -> None:
+def test_what_was_missing_and_is_there_now_gets_its_prediction(job: Callable[..., Job], ray_address: str) -> None:
     it = job(input={"uri": "data/", "format": "parquet"})
     write_folder(it.data / "images", digits(60))
     names: list[str | None] = [f"images/{number:05d}.jpg" for number in range(60)]
@@ -33,7 +30,7 @@ def test_what_was_missing_and_is_there_now_gets_its_prediction(
     before = it.table()
     Path(it.data / "images" / "late.jpg").write_bytes(digits(61)[60])
     assert it.run(ray_address).images_failed == 4  # nobody has asked
-    again = it.run(ray_address, f"compute.layout={layout}", "compute.batch_size=2", retry_errors=["missing"])
+    again = it.run(ray_address, "compute.layout=split", "compute.batch_size=2", retry_errors=["missing"])
     assert (again.status, again.images_resumed, again.images_retried) == ("done", 61, 3)
     assert again.failures == {"forbidden": 1, "missing": 2}
     after = it.table()
