@@ -126,10 +126,11 @@ class Round:
             for _ in range(3):  # so that the next run has something to do
                 self._disturb_input("grow")
         if self._dice.random() < 0.3:
-            self._disturb_input(self._dice.choice(["grow", "change"]))
+            self._disturb_input(self._dice.choice(["grow", "change", "change", "remove"]))
 
     def _disturb_input(self, how: str) -> None:
-        self._fault(f"{how} input", self._dataset.grow() if how == "grow" else self._dataset.change())
+        deed = {"grow": self._dataset.grow, "change": self._dataset.change, "remove": self._dataset.remove}[how]
+        self._fault(f"{how} input", deed())
 
     def _early(self) -> None:
         """A kill while the run plans, looks or waits for Ray."""
@@ -225,7 +226,7 @@ class Round:
 
     def _finish(self) -> None:
         """One run that is left alone, then the zombies wake, then the books are examined."""
-        run = self._start()
+        run = self._start(prune=True)
         self._await(run, END_S)
         self._judge(run, {0})
         self._look()
@@ -250,10 +251,11 @@ class Round:
         if self._stopped:
             time.sleep(4.0)  # they were seen to write up to 2.8 s after their driver's death
 
-    def _start(self, *command: str) -> RunProcess:
+    def _start(self, *command: str, prune: bool = False) -> RunProcess:
         if not command:
             command = ("run", str(self._job.spec), "-o", f"compute.batch_size={self._dice.choice([5, 8, 11])}")
             command += ("-o", f"compute.layout={self._dice.choice(['joined', 'joined', 'split'])}")
+            command += ("--prune",) if prune or self._dice.random() < 0.2 else ()
             self._tally.runs += 1
             self._tally.resumes += bool(self._place.parts())
         run = RunProcess(command, self._folder / f"log-{len(self._runs):03d}.txt", {})

@@ -39,16 +39,17 @@ class Dataset(ABC):
         self._place = place
         self._dice = dice
         self._shards: dict[str, list[Entry]] = {}
-        self._keys = 0
+        self._keys = self._names = 0
         self.current: dict[str, int] = {}
         self.history: dict[str, set[int]] = {}
         self.has_changed = False
         for _ in range(self.shards_at_first):
-            self._write(f"s{len(self._shards):04d}", [self._entry() for _ in range(self.entries_each)])
+            self.grow()
 
     def grow(self) -> str:
         """Adds a shard; says what was done."""
-        name = f"s{len(self._shards):04d}"
+        name = f"s{self._names:04d}"
+        self._names += 1
         self._write(name, [self._entry() for _ in range(self.entries_each)])
         return f"added {name}"
 
@@ -58,6 +59,15 @@ class Dataset(ABC):
         self._write(name, self._changed(self._shards[name]))
         self.has_changed = True
         return f"changed {name}"
+
+    def remove(self) -> str:
+        """Takes a shard out of the input; its rows stay until a run prunes."""
+        name = self._dice.choice(sorted(self._shards))
+        for key, _ in self._shards.pop(name):
+            del self.current[self.image_id(name, key)]
+        self._delete(self._place, name)
+        self.has_changed = True
+        return f"removed {name}"
 
     def _changed(self, entries: list[Entry]) -> list[Entry]:
         kept = [(key, self._content() if self._dice.random() < 0.2 else content) for key, content in entries]
@@ -91,6 +101,10 @@ class Dataset(ABC):
     def _store(self, place: Place, name: str, entries: list[Entry]) -> None:
         """Writes the shard's objects."""
 
+    @abstractmethod
+    def _delete(self, place: Place, name: str) -> None:
+        """Deletes them."""
+
 
 class Tars(Dataset):
     format = "webdataset"
@@ -109,6 +123,9 @@ class Tars(Dataset):
                 tar.addfile(member, io.BytesIO(contents()[content]))
         place.put(f"data/{name}.tar", buffer.getvalue())
 
+    def _delete(self, place: Place, name: str) -> None:
+        place.delete(f"data/{name}.tar")
+
 
 class Tables(Dataset):
     format = "parquet"
@@ -124,6 +141,9 @@ class Tables(Dataset):
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, row_group_size=20)
         place.put(f"data/{name}.parquet", sink.getvalue().to_pybytes())
+
+    def _delete(self, place: Place, name: str) -> None:
+        place.delete(f"data/{name}.parquet")
 
 
 class Files(Dataset):
@@ -146,6 +166,10 @@ class Files(Dataset):
             if before.get(key) != content:
                 place.put(f"data/{self.image_id(name, key)}", contents()[content])
         self._stored[name] = dict(entries)
+
+    def _delete(self, place: Place, name: str) -> None:
+        for key in self._stored.pop(name):
+            place.delete(f"data/{self.image_id(name, key)}")
 
     def __init__(self, place: Place, dice: random.Random) -> None:
         self._stored: dict[str, dict[str, int]] = {}

@@ -19,6 +19,9 @@ class Place(Protocol):
     def put(self, name: str, data: bytes) -> None:
         """Writes an object in one step."""
 
+    def delete(self, name: str) -> None:
+        """Removes an object."""
+
     def parts(self) -> Mapping[str, str]:
         """The Parquet files of `out`, as any reader of OUTPUT/*.parquet finds them, and what tells their versions."""
 
@@ -41,6 +44,9 @@ class LocalPlace:
         temporary = self._folder / "being-written"
         temporary.write_bytes(data)
         os.replace(temporary, path)
+
+    def delete(self, name: str) -> None:
+        (self._folder / name).unlink()
 
     def parts(self) -> dict[str, str]:
         found = {}
@@ -65,6 +71,9 @@ class S3Place:
 
     def put(self, name: str, data: bytes) -> None:
         self._client.put_object(Bucket=self._bucket, Key=name, Body=data)
+
+    def delete(self, name: str) -> None:
+        self._client.delete_object(Bucket=self._bucket, Key=name)
 
     def parts(self) -> dict[str, str]:
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix="out/part")

@@ -105,6 +105,16 @@ def test_an_earlier_prediction_is_right_until_the_end(tmp_path: Path, kind: type
     assert ending
 
 
+@pytest.mark.parametrize("kind", DATASETS)
+def test_rows_of_what_was_removed_are_wrong_at_the_end_only(tmp_path: Path, kind: type[Dataset]) -> None:
+    dataset = a_dataset(tmp_path, kind)
+    write_table(tmp_path, dataset)
+    dataset.remove()
+    meanwhile, ending = findings(tmp_path, dataset)
+    assert meanwhile == []
+    assert any("50 images not of the input" in finding for finding in ending)
+
+
 def test_a_part_that_is_not_whole_cannot_be_read(tmp_path: Path) -> None:
     write_table(tmp_path, a_dataset(tmp_path))
     part = tmp_path / "out" / "part-0.parquet"
