@@ -15,6 +15,7 @@ VisionBatchError
 │   └── PartConflictError  a cell's part is there already and belongs to something else
 ├── ShardError             a shard does not fit its output: it stays undone, the run ends incomplete
 ├── ModelError             the model cannot be loaded, or does not answer as its task needs: the run fails, exit 1
+├── CrashError             a shard's work kills its processes and no image is to blame: it stays undone
 ├── DeviceError            the accelerator failed (not an image's fault): the actor starts anew
 ├── EngineError            Ray gave up on a pass; what was committed stays, the run loop looks and tries again
 └── HeldError              another run holds the output, exit 5
@@ -143,6 +144,10 @@ class ShardError(_AboutObject, VisionBatchError):
 
 class ModelError(VisionBatchError):
     """The model cannot be loaded, or does not answer as its task needs."""
+
+
+class CrashError(VisionBatchError):
+    """The processes that do a shard's work die one after the other, and no single image can be blamed for it."""
 
 
 class DeviceError(VisionBatchError):

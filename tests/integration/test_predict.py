@@ -204,14 +204,6 @@ def test_too_few_batches_to_blame_the_model_get_their_rows(job: MakeJob, ray_add
     assert (summary.status, summary.failures) == ("done", {"model_error": 10})
 
 
-def test_an_image_that_kills_its_worker_does_not_do_so_for_ever(job: MakeJob, ray_address: str) -> None:
-    it = job(code=MODEL.replace("return self.layers(images)", "import os; os.kill(os.getpid(), 9)"))
-    write_folder(it.data, digits(10))
-    with pytest.raises(EngineError):
-        it.run(ray_address)
-    assert list(it.output.glob("*.parquet")) == []
-
-
 def test_labels_that_do_not_fit_end_the_run_before_anything_is_written(job: MakeJob, ray_address: str) -> None:
     it = job(model={"source": "python:model_code:build", "labels": ["a", "b", "c"]})
     write_folder(it.data, digits(100))

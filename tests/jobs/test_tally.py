@@ -190,3 +190,13 @@ def test_where_every_image_failed_empty_columns_say_nothing() -> None:
     tally.add(Event(kind="progress", images=10, errors={"unreadable": 10}))
     tally.add(Event(kind="part", images=10))
     assert tally.warnings(["truth"]) == ()
+
+
+def test_shards_that_kill_are_in_a_row_until_an_image_survives() -> None:
+    tally = Tally()
+    crashed = Event(kind="crashed", shard="a.tar", message="it died")
+    for event in (crashed, crashed, Event(kind="progress", images=2, errors={"worker_killed": 2})):
+        tally.add(event)
+    assert (tally.crashes_in_a_row, tally.troubles) == (2, {"a.tar": "it died"})
+    tally.add(Event(kind="progress", images=2, errors={"worker_killed": 1}))
+    assert tally.crashes_in_a_row == 0

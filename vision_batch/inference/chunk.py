@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vision_batch.datasets.sample import Sample
-from vision_batch.errors import ImageError
+from vision_batch.errors import ImageError, ModelError
 from vision_batch.ledger.patch import Patch
 
 if TYPE_CHECKING:
@@ -59,6 +61,15 @@ class EncodedChunk:
     place: Place
     samples: tuple[Sample, ...]
 
+    def singles(self) -> list[EncodedChunk]:
+        """Each image in a chunk of its own."""
+        return [replace(self, samples=(sample,)) for sample in self.samples]
+
+    def killed(self, message: str) -> EncodedChunk:
+        """The chunk with the error `worker_killed` in place of its images."""
+        error = ImageError("worker_killed", message)
+        return replace(self, samples=tuple(replace(sample, data=None, error=error) for sample in self.samples))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodedChunk:
@@ -68,6 +79,37 @@ class DecodedChunk:
     rows: list[Row]
     good: list[int]
     pixels: NDArray[np.uint8]
+
+    @property
+    def good_images(self) -> int:
+        return len(self.good)
+
+    def singles(self) -> list[DecodedChunk]:
+        """Each row in a chunk of its own."""
+        position = {row: i for i, row in enumerate(self.good)}
+        at = [slice(position[i], position[i] + 1) if i in position else slice(0) for i in range(len(self.rows))]
+        return [
+            replace(self, rows=[row], good=[0] if i in position else [], pixels=self.pixels[at[i]])
+            for i, row in enumerate(self.rows)
+        ]
+
+    def killed(self, message: str) -> DecodedChunk:
+        """The chunk with the error `worker_killed` in place of its images."""
+        rows = [replace(row) for row in self.rows]
+        for row in rows:
+            row.fail(ImageError("worker_killed", message))
+        return replace(self, rows=rows, good=[], pixels=self.pixels[:0])
+
+    @staticmethod
+    def merged(chunks: Sequence[DecodedChunk]) -> DecodedChunk:
+        """One chunk of several of the same place, in order."""
+        starts = accumulate((len(chunk.rows) for chunk in chunks), initial=0)
+        return DecodedChunk(
+            place=chunks[0].place,
+            rows=[row for chunk in chunks for row in chunk.rows],
+            good=[start + i for start, chunk in zip(starts, chunks, strict=False) for i in chunk.good],
+            pixels=stacked(image for chunk in chunks for image in chunk.pixels),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,3 +124,32 @@ class PredictedChunk:
     asked: int = 0
     failed: int = 0
     failure: str = ""
+
+    @property
+    def good_images(self) -> int:
+        return self.asked - self.failed
+
+    @staticmethod
+    def merged(chunks: Sequence[PredictedChunk]) -> PredictedChunk:
+        """One chunk of several of the same place, in order."""
+        import pyarrow as pa
+
+        return PredictedChunk(
+            place=chunks[0].place,
+            table=pa.concat_tables([chunk.table for chunk in chunks]),
+            asked=sum(chunk.asked for chunk in chunks),
+            failed=sum(chunk.failed for chunk in chunks),
+            failure=next((chunk.failure for chunk in chunks if chunk.failed), ""),
+        )
+
+
+def stacked(images: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Images of one size as one array; ModelError if their sizes differ."""
+    arrays = list(images)
+    if len({array.shape for array in arrays}) > 1:
+        shapes = sorted({f"{array.shape[1]}x{array.shape[0]}" for array in arrays})
+        raise ModelError(
+            f"preprocess.function gives images of different sizes ({', '.join(shapes[:4])}); "
+            "set crop_px, resize_px or letterbox_px as well, so that a batch has one size"
+        )
+    return np.stack(arrays) if arrays else np.empty((0, 1, 1, 3), np.uint8)

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_batch.datasets.sample import Sample
-from vision_batch.errors import ImageError, ModelError
+from vision_batch.errors import ImageError
 from vision_batch.images.preprocess import Preprocessor
 from vision_batch.images.resize import limit_threads
-from vision_batch.inference.chunk import DecodedChunk, EncodedChunk, Row
+from vision_batch.inference.chunk import DecodedChunk, EncodedChunk, Row, stacked
 from vision_batch.inference.stopwatch import Stopwatch
 
 SLICE_ROWS = 8
@@ -116,18 +116,7 @@ class _Pending(NamedTuple):
 def _finish(started: _Pending, rows: list[Row]) -> DecodedChunk:
     good = [position for position, row in enumerate(rows) if row.error_code is None]
     if started.pixels is None:
-        pixels = _stack([started.slots[position] for position in good])
+        pixels = stacked(image for image in started.slots if image is not None)
     else:
         pixels = started.pixels if len(good) == len(rows) else started.pixels[good]
     return DecodedChunk(place=started.chunk.place, rows=rows, good=good, pixels=pixels)
-
-
-def _stack(images: Sequence[NDArray[np.uint8] | None]) -> NDArray[np.uint8]:
-    arrays = [image for image in images if image is not None]
-    if len({array.shape for array in arrays}) > 1:
-        shapes = sorted({f"{array.shape[1]}x{array.shape[0]}" for array in arrays})
-        raise ModelError(
-            f"preprocess.function gives images of different sizes ({', '.join(shapes[:4])}); "
-            "set crop_px, resize_px or letterbox_px as well, so that a batch has one size"
-        )
-    return np.stack(arrays) if arrays else np.empty((0, 1, 1, 3), np.uint8)

@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 RAY_ADVICE = "Failed to apply UDF transform"
 """Where Ray Data begins to advise, after the cause, how to configure it."""
 
-DEATHS = 4
-"""How often an actor may die before its pass ends: an image that kills its worker must not do so for ever."""
-BOUNDED: dict[str, Any] = {"max_restarts": DEATHS, "max_task_retries": DEATHS}
+REPEATS = 10
+"""How often Ray repeats a call whose actor died. An image that kills costs its actor one life, the next one being
+careful; what kills an actor outside of its stage, as a shard that cannot be read does, must not do so for ever."""
+RESTARTED: dict[str, Any] = {"max_restarts": -1, "max_task_retries": REPEATS}
 
 
 def execute(job: PredictJob, layout: Layout, works: Sequence[Work]) -> Generator[Event, None, None]:
@@ -69,7 +70,7 @@ def _configure() -> None:
     context.target_max_block_size = 1  # bytes: every row that an actor yields leaves it at once
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what fails is told once, in our own words
     warnings.filterwarnings("ignore", message="The minimum number of concurrent actors")  # few chunks are no mistake
-    warnings.filterwarnings("ignore", message=".*ray_remote_args")  # there is no other way yet to bound restarts
+    warnings.filterwarnings("ignore", message=".*ray_remote_args")  # there is no other way yet to say how often
 
 
 def _joined(dataset: ray.data.Dataset, job: PredictJob, layout: Layout) -> ray.data.Dataset:
@@ -83,7 +84,7 @@ def _joined(dataset: ray.data.Dataset, job: PredictJob, layout: Layout) -> ray.d
         ),
         num_cpus=layout.cpus_per_predictor,
         num_gpus=layout.gpus_per_predictor,
-        **BOUNDED,
+        **RESTARTED,
     )
 
 
@@ -96,7 +97,7 @@ def _split(dataset: ray.data.Dataset, job: PredictJob, layout: Layout) -> ray.da
             fn_constructor_args=(job, layout),
             compute=ray.data.ActorPoolStrategy(size=layout.preprocessors),
             num_cpus=layout.cpus_per_preprocessor,
-            **BOUNDED,
+            **RESTARTED,
         )
         .map_batches(
             PredictActor,
@@ -106,7 +107,7 @@ def _split(dataset: ray.data.Dataset, job: PredictJob, layout: Layout) -> ray.da
             compute=ray.data.ActorPoolStrategy(size=layout.predictors),
             num_cpus=layout.cpus_per_predictor,
             num_gpus=layout.gpus_per_predictor,
-            **BOUNDED,
+            **RESTARTED,
         )
         .map_batches(
             GatherActor,
@@ -115,7 +116,7 @@ def _split(dataset: ray.data.Dataset, job: PredictJob, layout: Layout) -> ray.da
             fn_constructor_args=(job,),
             compute=ray.data.ActorPoolStrategy(size=1),
             num_cpus=0,
-            **BOUNDED,
+            **RESTARTED,
         )
     )
 

@@ -7,22 +7,25 @@ import threading
 from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
-from vision_batch.errors import ModelError
+from vision_batch.inference.actor_stage import ActorStage
 from vision_batch.inference.cell_gatherer import CellGatherer, WholeCell, commit_cell
 from vision_batch.inference.event import Event
 from vision_batch.inference.layout import CONCURRENT_CALLS
 from vision_batch.inference.model_trial import ModelTrial
+from vision_batch.inference.stage import Run
 from vision_batch.inference.stopwatch import Stopwatch
 from vision_batch.inference.worker import (
-    BIRTH_FAILURES,
-    BROKEN,
     REFUSALS,
-    UNDONE,
+    TOLD,
     calm_openmp,
+    current_call,
     describe_worker,
     encoded_chunks,
+    is_reborn,
+    told,
     whole_stage,
 )
 from vision_batch.ledger.part import error_counts
@@ -55,13 +58,8 @@ class JoinedActor:
         self._lock = threading.Lock()
         self._trial = ModelTrial(proven=job.proven)
         calm_openmp()
-        self._worker = describe_worker()
-        self._broken: str | None = None
-        try:
-            self._stage = whole_stage(job, layout.decode_threads)
-            self._worker = describe_worker(self._stage.device)
-        except BIRTH_FAILURES as error:
-            self._broken = str(error)
+        make = partial(whole_stage, job, layout.decode_threads)
+        self._stage = ActorStage(make, reborn=is_reborn(), proven=job.proven)
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         """`batch` has the column `work`: pickled Work. Yields tables of events."""
@@ -71,19 +69,20 @@ class JoinedActor:
 
     def _shard(self, work: Work) -> Iterator[Event]:
         try:
-            if self._broken is not None:
-                raise ModelError(self._broken)
-            yield from self._predict(work, Stopwatch())
-        except UNDONE as error:
-            yield Event(kind="shard_failed", shard=work.shard.key, message=str(error), worker=self._worker)
-        except BROKEN as error:
-            yield Event(kind="fatal", shard=work.shard.key, message=str(error), worker=self._worker)
+            with self._stage.entered(current_call()) as run:
+                yield from self._predict(work, run, Stopwatch())
+        except TOLD as error:
+            yield told(error, work.shard.key, self._worker)
 
-    def _predict(self, work: Work, watch: Stopwatch) -> Iterator[Event]:
+    @property
+    def _worker(self) -> dict[str, str]:
+        return describe_worker(self._stage.device)
+
+    def _predict(self, work: Work, run: Run, watch: Stopwatch) -> Iterator[Event]:
         gatherer = CellGatherer()
         commits: deque[Future[Event]] = deque()
         images, errors = 0, Counter[str]()
-        for number, predicted in enumerate(self._stage.run(encoded_chunks(self._job, work), watch)):
+        for number, predicted in enumerate(run(encoded_chunks(self._job, work), watch)):
             self._trial.judge(predicted)
             images += predicted.table.num_rows
             errors.update(error_counts(predicted.table))

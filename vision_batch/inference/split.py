@@ -10,27 +10,30 @@ from __future__ import annotations
 import pickle
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from vision_batch.errors import ModelError
+from vision_batch.inference.actor_stage import ActorStage
 from vision_batch.inference.cell_gatherer import CellGatherer, WholeCell, commit_cell
 from vision_batch.inference.chunk import DecodedChunk, PredictedChunk
 from vision_batch.inference.event import Event
 from vision_batch.inference.model_trial import ModelTrial
 from vision_batch.inference.stopwatch import Stopwatch
 from vision_batch.inference.worker import (
-    BIRTH_FAILURES,
-    BROKEN,
     REFUSALS,
+    TOLD,
     UNDONE,
     calm_openmp,
+    current_call,
     decode_stage,
     describe_worker,
     encoded_chunks,
+    is_reborn,
     model_stage,
+    told,
 )
 from vision_batch.ledger.part import error_counts
 from vision_batch.ledger.replace import Replacer
@@ -51,12 +54,8 @@ class PreprocessActor:
     def __init__(self, job: PredictJob, layout: Layout) -> None:
         self._job = job
         calm_openmp()
-        self._worker = describe_worker()
-        self._broken: str | None = None
-        try:
-            self._stage = decode_stage(job, layout.decode_threads)
-        except BIRTH_FAILURES as error:
-            self._broken = str(error)
+        make = partial(decode_stage, job, layout.decode_threads)
+        self._stage = ActorStage(make, reborn=is_reborn(), proven=job.proven)
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         """`batch` has the column `work`: pickled Work. Yields rows as the module describes."""
@@ -66,15 +65,12 @@ class PreprocessActor:
     def _shard(self, work: Work) -> Iterator[pa.Table]:
         watch = Stopwatch()
         try:
-            if self._broken is not None:
-                raise ModelError(self._broken)
-            for chunk in self._stage.run(encoded_chunks(self._job, work), watch):
-                facts = (chunk.place, chunk.rows, chunk.good, chunk.pixels.shape, watch.take())
-                yield _row(facts, pa.py_buffer(np.ascontiguousarray(chunk.pixels)))
-        except UNDONE as error:
-            yield _event(Event(kind="shard_failed", shard=work.shard.key, message=str(error), worker=self._worker))
-        except BROKEN as error:
-            yield _event(Event(kind="fatal", shard=work.shard.key, message=str(error), worker=self._worker))
+            with self._stage.entered(current_call()) as run:
+                for chunk in run(encoded_chunks(self._job, work), watch):
+                    facts = (chunk.place, chunk.rows, chunk.good, chunk.pixels.shape, watch.take())
+                    yield _row(facts, pa.py_buffer(np.ascontiguousarray(chunk.pixels)))
+        except TOLD as error:
+            yield _event(told(error, work.shard.key, describe_worker()))
 
 
 class PredictActor:
@@ -82,14 +78,9 @@ class PredictActor:
 
     def __init__(self, job: PredictJob, layout: Layout) -> None:
         calm_openmp()
-        self._worker = describe_worker()
-        self._broken: str | None = None
         self._trial = ModelTrial(proven=job.proven)
-        try:
-            self._stage = model_stage(job, layout.cpus_per_predictor)
-            self._worker = describe_worker(self._stage.device)
-        except BIRTH_FAILURES as error:
-            self._broken = str(error)
+        make = partial(model_stage, job, layout.cpus_per_predictor)
+        self._stage = ActorStage(make, reborn=is_reborn(), proven=job.proven)
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         """Rows as the module describes, in and out."""
@@ -101,20 +92,23 @@ class PredictActor:
         place, rows, good, shape, seconds = pickle.loads(row["chunk"][0].as_buffer())
         pixels: NDArray[np.uint8] = np.frombuffer(row["payload"][0].as_buffer(), np.uint8).reshape(shape)
         watch = Stopwatch()
+        decoded = DecodedChunk(place=place, rows=rows, good=good, pixels=pixels)
         try:
-            if self._broken is not None:
-                raise ModelError(self._broken)
-            decoded = DecodedChunk(place=place, rows=rows, good=good, pixels=pixels)
-            (predicted,) = self._stage.run(iter([decoded]), watch)
+            with self._stage.entered(current_call()) as run:
+                (predicted,) = run(iter([decoded]), watch)
             self._trial.judge(predicted)
-        except BROKEN as error:
-            return _event(Event(kind="fatal", shard=place.shard, message=str(error), worker=self._worker))
+        except TOLD as error:
+            return _event(told(error, place.shard, self._worker))
         suspicion = self._trial.take_failed_batches() if self._trial.suspect else None
         facts = (place, seconds | watch.take(), self._worker, suspicion)
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, predicted.table.schema) as stream:
             stream.write_table(predicted.table)
         return _row(facts, sink.getvalue())
+
+    @property
+    def _worker(self) -> dict[str, str]:
+        return describe_worker(self._stage.device)
 
 
 class GatherActor:
@@ -138,7 +132,7 @@ class GatherActor:
 
     def _passing(self, text: str) -> Event:
         event = Event.from_json(text)
-        if event.kind == "shard_failed":
+        if event.kind in ("shard_failed", "crashed"):
             self._gatherer.forget(event.shard)
         return event
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import warnings
 from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ import pyarrow as pa
 
 from vision_batch.datasets.table import format_named
 from vision_batch.errors import (
+    CrashError,
     DeviceError,
     ForbiddenError,
     HeldError,
@@ -25,6 +27,7 @@ from vision_batch.errors import (
 from vision_batch.images.preprocess import Preprocessor
 from vision_batch.inference.chunk import EncodedChunk, Place
 from vision_batch.inference.decode_stage import Decoder
+from vision_batch.inference.event import Event, Kind
 from vision_batch.inference.job import PredictJob
 from vision_batch.inference.model_stage import ModelStage
 from vision_batch.inference.stage import Stage
@@ -36,6 +39,8 @@ from vision_batch.ledger.state import Work
 from vision_batch.tasks.table import task_for
 
 if TYPE_CHECKING:
+    from ray.runtime_context import RuntimeContext
+
     from vision_batch.datasets.shard import Shard
 
 
@@ -48,8 +53,8 @@ REFUSALS = (ForbiddenError, UnavailableError)
 BROKEN = (ModelError, SpecError)
 """What ends the run: every shard would fail of it."""
 
-BIRTH_FAILURES = (ModelError, SpecError, StorageError)
-"""What an actor that cannot be set up tells by its first call: one that dies at its birth is only born again."""
+TOLD = (*UNDONE, *BROKEN, CrashError)
+"""What an actor tells the driver as an event; with all else Ray gives the pass up."""
 
 
 def calm_openmp() -> None:
@@ -145,9 +150,37 @@ def _check_fields(job: PredictJob, shard: Shard, fields: Sequence[pa.Field]) -> 
             raise ShardError(shard.files[0].uri, message)
 
 
+def told(error: Exception, shard: str, worker: dict[str, str]) -> Event:
+    """The event for one of TOLD."""
+    kind: Kind = (
+        "shard_failed" if isinstance(error, UNDONE) else "crashed" if isinstance(error, CrashError) else "fatal"
+    )
+    return Event(kind=kind, shard=shard, message=str(error), worker=worker)
+
+
+def is_reborn() -> bool:
+    """Whether the actor of this process died before and Ray has started it anew."""
+    context = _ray_context()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Ray's own making: the property asks another that is deprecated
+        return context is not None and bool(context.was_current_actor_reconstructed)
+
+
+def current_call() -> str:
+    """Ray's name of the call that this thread is in; it keeps it when it is repeated."""
+    context = _ray_context()
+    return "" if context is None else context.get_task_id() or ""
+
+
 def describe_worker(device: str = "cpu") -> dict[str, str]:
     """Host, pid, device, and the GPUs that Ray pinned this process to."""
+    context = _ray_context()
+    ids = [] if context is None else context.get_accelerator_ids().get("GPU", [])
+    return {"host": socket.gethostname(), "pid": str(os.getpid()), "device": device, "gpus": ",".join(ids)}
+
+
+def _ray_context() -> RuntimeContext | None:
+    """None outside of Ray, where asking for it would start one."""
     import ray
 
-    ids = ray.get_runtime_context().get_accelerator_ids().get("GPU", [])
-    return {"host": socket.gethostname(), "pid": str(os.getpid()), "device": device, "gpus": ",".join(ids)}
+    return ray.get_runtime_context() if ray.is_initialized() else None

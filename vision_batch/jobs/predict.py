@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 STILL_PASSES = 3
 """A run ends when Ray has given up on this many passes in a row that committed nothing."""
 
+FATAL_CRASHES = 3
+"""When the work on this many shards, one after the other, kills its processes, the code or the machine is at fault."""
+
 
 def run_predict(
     spec: LoadedSpec,
@@ -183,7 +186,7 @@ class PredictRun:
             for event in events:
                 self._lease.demand()
                 self._account.add(event)
-                if event.kind == "fatal":
+                if event.kind == "fatal" or (event.kind == "crashed" and self._is_hopeless(is_proven)):
                     raise ModelError(event.message)
                 if tally.withheld_batches >= FATAL_BATCHES and not tally.images_ok:
                     raise broken_model(tally.last_failure)
@@ -198,6 +201,12 @@ class PredictRun:
         """Has no more shards begun."""
         self._lease.stop()
         self._reporter.note("stopping: what is whole is being committed; interrupt again to end at once")
+
+    def _is_hopeless(self, is_proven: bool) -> bool:
+        """Whether shards that kill their processes say that every other one would: nothing has ever survived it, or
+        nothing has between so many."""
+        tally = self._account.tally
+        return not (is_proven or tally.images_ok) or tally.crashes_in_a_row >= FATAL_CRASHES
 
     def _job(self, works: Sequence[Work], layout: Layout, is_proven: bool) -> PredictJob:
         from vision_batch.inference.job import PredictJob

@@ -33,6 +33,7 @@ class Tally:
         self.filled: set[str] = set()
         self.withheld_batches = 0
         self.refused_parts = 0
+        self.crashes_in_a_row = 0
         self.last_failure = ""
         self.first_batch: float | None = None
         self._first_batch_images = 0
@@ -53,6 +54,9 @@ class Tally:
         if event.kind in ("shard_failed", "unwritten"):
             self.troubles[event.shard] = event.message
             self.refused_parts += event.kind == "unwritten"
+        elif event.kind == "crashed":
+            self.troubles[event.shard] = event.message
+            self.crashes_in_a_row += 1
         elif event.kind == "withheld":
             self.withheld_batches += event.batches
             self.last_failure = event.message
@@ -67,7 +71,9 @@ class Tally:
         if event.images and event.kind == "progress":
             self._latest = time.monotonic()
             self.images += event.images
-            self.images_ok += event.images - sum(event.errors.values())
+            images_ok = event.images - sum(event.errors.values())
+            self.images_ok += images_ok
+            self.crashes_in_a_row = 0 if images_ok else self.crashes_in_a_row
             if self.first_batch is None:
                 self.first_batch, self._first_batch_images = self._latest, event.images
 

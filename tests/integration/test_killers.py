@@ -1,0 +1,95 @@
+"""Images that kill the process that works on them, on real Ray: found, and nobody else is harmed or blamed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from tests.integration.job import MODEL, Job, digits, write_tar
+from vision_batch.errors import ModelError
+from vision_batch.ledger.verify import verify
+
+pytestmark = pytest.mark.ray
+
+MakeJob = Callable[..., Job]
+
+BLACK, WHITE = (cv2.imencode(".png", np.full((32, 32, 3), value, np.uint8))[1].tobytes() for value in (0, 255))
+
+ARMED = "armed"
+"""While a file of this name is beside the spec a black picture kills in the plug-in, a white one in the model."""
+
+PLUG_IN = """
+import os, pathlib
+
+def step(image):
+    if not image.any() and pathlib.Path(FOLDER, "armed").exists():
+        os.kill(os.getpid(), 9)
+    return image
+"""
+
+SEGFAULT = "import ctypes; ctypes.string_at(0)"
+
+KILLING_MODEL = MODEL.replace(
+    "return self.layers(images)",
+    "import pathlib\n"
+    f"        if (images.amin((1, 2, 3)) > 2).any() and pathlib.Path(FOLDER, 'armed').exists(): {SEGFAULT}\n"
+    "        return self.layers(images)",
+)
+
+
+@pytest.fixture(scope="module")
+def dangerous(tmp_path_factory: pytest.TempPathFactory, ray_address: str) -> tuple[Job, pa.Table]:
+    """A job on three tars of 40 images, four of them deadly, and its rows when nothing kills."""
+    folder = tmp_path_factory.mktemp("dangerous")
+    (folder / "steps.py").write_text(f"FOLDER = {str(folder)!r}\n{PLUG_IN}")
+    code = f"FOLDER = {str(folder)!r}\n{KILLING_MODEL}"
+    it = Job(folder, {"code": code, "preprocess": {"resize_px": [28, 28], "function": "steps:step"}})
+    for number, deadly in enumerate([{17: BLACK, 18: WHITE}, {}, {0: WHITE, 39: BLACK}]):
+        write_tar(it.data / f"{number}.tar", [deadly.get(i, image) for i, image in enumerate(digits(40))])
+    it.run(ray_address, "compute.batch_size=16", output=str(folder / "undisturbed"))
+    table = it.table(folder / "undisturbed")
+    (folder / ARMED).touch()
+    return it, table
+
+
+@pytest.mark.parametrize("layout", ["joined", "split"])
+def test_images_that_kill_cost_their_rows_and_no_other(
+    dangerous: tuple[Job, pa.Table], ray_address: str, layout: str, tmp_path: Path
+) -> None:
+    it, expected = dangerous
+    settings = (f"compute.layout={layout}", "compute.batch_size=16", "compute.predictors=1")
+    summary = it.run(ray_address, *settings, output=str(tmp_path / "out"))
+    assert (summary.status, summary.images_ok, summary.failures) == ("done", 116, {"worker_killed": 4})
+    table = it.table(tmp_path / "out")
+    assert table["image_id"].equals(expected["image_id"])
+    killed = pc.is_valid(table["error_code"])
+    errors = {row["image_id"]: row["error"] for row in table.filter(killed).to_pylist()}
+    assert sorted(errors) == ["0/00017", "0/00018", "2/00000", "2/00039"]
+    assert "killed by signal 9 (SIGKILL)" in errors["0/00017"]
+    assert "killed by signal 11 (SIGSEGV)" in errors["0/00018"]
+    kept, others = table.filter(pc.invert(killed)), expected.filter(pc.invert(killed))
+    assert kept["label"].equals(others["label"])
+    assert kept["score"].to_pylist() == pytest.approx(others["score"].to_pylist(), abs=1e-5)
+    assert verify(str(tmp_path / "out"), deep=True).ok
+
+
+def test_a_model_that_kills_on_everything_ends_the_run_and_blames_no_image(job: MakeJob, ray_address: str) -> None:
+    it = job(code=MODEL.replace("return self.layers(images)", SEGFAULT))
+    for number in range(3):
+        write_tar(it.data / f"{number}.tar", digits(40))
+    with pytest.raises(ModelError, match=r"5 images one after the other.*signal 11 \(SIGSEGV\)"):
+        it.run(ray_address, "compute.batch_size=16")
+    assert list(it.output.glob("*.parquet")) == []
+
+
+def test_a_model_that_kills_when_it_is_loaded_ends_the_run(job: MakeJob, ray_address: str) -> None:
+    it = job(code=MODEL.replace("return Model(classes)", SEGFAULT))
+    write_tar(it.data / "0.tar", digits(10))
+    with pytest.raises(ModelError, match=r"before the first image.*signal 11 \(SIGSEGV\)"):
+        it.run(ray_address)

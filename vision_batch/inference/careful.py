@@ -1,0 +1,122 @@
+"""A stage in a child process, so that an image that kills costs a child and not the actor; finds the image to blame.
+
+A chunk is given to the child whole. If the child dies of it, a new one gets its images one by one. An image is blamed
+when two processes, one after the other, have died while they held it alone: a process that is killed from outside once
+blames nobody. The images that survive have their results; the one to blame becomes an error row, `worker_killed`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from vision_batch.errors import CrashError
+from vision_batch.inference.child_process import ChildDied, ChildProcess
+from vision_batch.inference.stage import Stage
+from vision_batch.inference.stopwatch import Stopwatch
+
+DEATHS = 2
+"""How many processes must have died holding an image alone before it is blamed."""
+
+STARTS = 3
+"""How many processes in a row may die where no image can be to blame: while they are set up, or of an error row."""
+
+KILLERS_AT_FIRST = 5
+"""When the first so many images kill, and none has ever survived, it is the code that kills and not the images."""
+
+KILLERS_IN_A_ROW = 100
+"""The same where the code is known to work: a folder of such images is believed, a broken machine blames no more."""
+
+
+class Careful:
+    """Runs a stage in a child process. Concurrent calls take turns, chunk by chunk.
+
+    `proven` says that images have been predicted before.
+    """
+
+    def __init__(self, make: Callable[[], Stage], *, proven: bool) -> None:
+        self._make = make
+        self._most_in_a_row = KILLERS_IN_A_ROW if proven else KILLERS_AT_FIRST
+        self._in_a_row = 0
+        self._lock = threading.Lock()
+        self._child: ChildProcess | None = None
+
+    @property
+    def device(self) -> str:
+        child = self._child
+        return "cpu" if child is None else child.device
+
+    def run(self, chunks: Iterator[Any], watch: Stopwatch) -> Iterator[Any]:
+        """As the stage's own `run`. CrashError when processes die and no single image can be blamed for it."""
+        for chunk in chunks:
+            with self._lock:
+                result = self._chunk(chunk, watch)
+            yield result
+
+    def close(self) -> None:
+        """Ends the child and gives back what it holds."""
+        with self._lock:
+            self._end()
+
+    def _chunk(self, chunk: Any, watch: Stopwatch) -> Any:
+        singles = chunk.singles()
+        if len(singles) != 1:
+            try:
+                return self._survived(self._ask(chunk, watch))
+            except ChildDied:
+                pass
+        results = [self._single(single, watch) for single in singles]
+        return type(results[0]).merged(results) if results else self._insist(chunk, watch)
+
+    def _single(self, single: Any, watch: Stopwatch) -> Any:
+        for _ in range(DEATHS):
+            try:
+                return self._survived(self._ask(single, watch))
+            except ChildDied as died:
+                how = str(died)
+        self._in_a_row += 1
+        if self._in_a_row >= self._most_in_a_row:
+            raise CrashError(
+                f"{self._in_a_row} images one after the other have each killed the processes that held it alone, and "
+                f"none survived in between, so it is the code or the machine and not the images; the last time {how}"
+            )
+        return self._insist(single.killed(f"{DEATHS} processes died while they held this image alone: {how}"), watch)
+
+    def _survived(self, result: Any) -> Any:
+        if result.good_images:
+            self._in_a_row, self._most_in_a_row = 0, KILLERS_IN_A_ROW
+        return result
+
+    def _insist(self, harmless: Any, watch: Stopwatch) -> Any:
+        """The result of what no process can die of by itself."""
+        for _ in range(STARTS):
+            try:
+                return self._ask(harmless, watch)
+            except ChildDied as died:
+                how = str(died)
+        raise CrashError(f"{STARTS} processes died without an image in work: {how}")
+
+    def _ask(self, chunk: Any, watch: Stopwatch) -> Any:
+        child = self._started()
+        try:
+            return child(chunk, watch)
+        except ChildDied:
+            self._end()
+            raise
+
+    def _started(self) -> ChildProcess:
+        """The child at work, or a new one."""
+        for _ in range(STARTS):
+            if self._child is not None:
+                return self._child
+            try:
+                self._child = ChildProcess(self._make)
+            except ChildDied as died:
+                how = str(died)
+        raise CrashError(f"the code that is set up before the first image killed its process {STARTS} times: {how}")
+
+    def _end(self) -> None:
+        if self._child is not None:
+            self._child.close()
+            self._child = None

@@ -1,0 +1,122 @@
+"""A careful actor's side of its child process: starts it, talks to it, watches its memory, and says how it died."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+from vision_batch.inference.child import OUT_OF_MEMORY
+from vision_batch.inference.memory import left_bytes, resident_bytes
+from vision_batch.inference.stage import Stage
+from vision_batch.inference.stopwatch import Stopwatch
+
+LOOK_S = 0.05
+"""How often the memory is looked at: what allocates as fast as it can takes some 100 MB in this time."""
+
+GROWTH_BYTES = 256 << 20
+"""What a child may always take for a chunk, however little the rest of the machine has left it."""
+
+
+class ChildDied(Exception):
+    """The child process has ended without an answer; the text says how."""
+
+
+class ChildProcess:
+    """One child, from its start to its end. One thread at a time."""
+
+    def __init__(self, make: Callable[[], Stage], *, left: Callable[[], int | None] = left_bytes) -> None:
+        """Starts it and waits until it has made its stage.
+
+        ChildDied if it died of that; what `make` raised is raised here. `left` says how many bytes the machine has
+        left: a child that has grown by more than that has taken half of what there was, and is killed.
+        """
+        ours, theirs = socket.socketpair()
+        with theirs:
+            # -P: what happens to lie in the folder of a Ray worker is not imported
+            command = [sys.executable, "-P", "-m", "vision_batch.inference.child", str(theirs.fileno())]
+            environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+            self._process = subprocess.Popen(
+                command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=environment
+            )
+        self._connection: Connection[Any, Any] = Connection(ours.detach())
+        self._left = left
+        self._at_first: int | None = None  # what a model takes is not an image's fault
+        self._taken = 0
+        self._grew_too_much = False
+        try:
+            self.device: str = self._ask(make)
+        except BaseException:
+            self.close()
+            raise
+        self._at_first = resident_bytes(self.pid)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def __call__(self, chunk: Any, watch: Stopwatch) -> Any:
+        """The chunk as the stage gives it. ChildDied if the child died of it; what the stage raised is raised here."""
+        result, seconds = self._ask(chunk)
+        for stage, spent in seconds.items():
+            watch.add(stage, spent)
+        return result
+
+    def close(self) -> None:
+        """Ends the child, whatever it does."""
+        self._process.kill()
+        self._process.wait()
+        self._connection.close()
+
+    def _ask(self, question: Any) -> Any:
+        try:
+            self._connection.send_bytes(_pickled(question))
+            while not self._connection.poll(LOOK_S):
+                self._look()
+            answer = pickle.loads(self._connection.recv_bytes())
+        except (EOFError, ConnectionError):
+            raise ChildDied(self._how()) from None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _look(self) -> None:
+        """Kills a child that takes too much memory; ends the waiting for one whose socket a child of its own holds."""
+        if self._process.poll() is not None:
+            raise EOFError
+        if self._at_first is None:
+            return
+        grown = resident_bytes(self.pid) - self._at_first
+        if grown > GROWTH_BYTES and (left := self._left()) is not None and grown > left:
+            self._grew_too_much, self._taken = True, grown
+            self._process.kill()
+
+    def _how(self) -> str:
+        code = self._process.wait()
+        if self._grew_too_much:
+            return f"it ran out of memory, having taken {self._taken / (1 << 30):.1f} GiB, and was ended"
+        if code == OUT_OF_MEMORY:
+            return "it ran out of memory"
+        if code < 0:
+            return f"it was killed by signal {-code} ({signal.Signals(-code).name})"
+        return f"it ended with exit code {code}"
+
+
+class _Pickler(pickle.Pickler):
+    """Takes the memoryviews that readers give as images."""
+
+    def reducer_override(self, value: Any) -> Any:
+        return (bytes, (value.tobytes(),)) if isinstance(value, memoryview) else NotImplemented
+
+
+def _pickled(value: Any) -> memoryview:
+    buffer = io.BytesIO()
+    _Pickler(buffer, pickle.HIGHEST_PROTOCOL).dump(value)
+    return buffer.getbuffer()
