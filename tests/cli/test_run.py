@@ -254,11 +254,46 @@ def test_a_trial_is_not_pruned(tmp_path: Path, capsys: Capture) -> None:
     assert "one of them" in refusal(capsys, str(tmp_path / "spec.yaml"), "--prune", "--limit", "5", "--output", "x")
 
 
-def test_another_definition_is_refused(finished: Job, capsys: Capture) -> None:
-    assert main(["run", str(finished.spec), "-o", "task.top_k=2"]) == 2
+@pytest.mark.parametrize(
+    ("override", "row"),
+    [
+        ("task.top_k=2", "task.top_k 2 3"),
+        ("preprocess.resize_px=[28, 24]", "preprocess.resize_px [28, 24] [28, 28]"),
+        ("compute.precision=bf16", 'precision "bf16" "fp32"'),
+        ("model.labels=[a, b]", 'model.labels "2, sha256'),
+        ("limits.max_pixels=1000", "limits.max_pixels 1000 178956970"),
+    ],
+)
+def test_another_definition_is_refused_with_what_differs_and_the_ways_out(
+    finished: Job, capsys: Capture, override: str, row: str
+) -> None:
+    before = sorted(finished.output.rglob("*"))
+    assert main(["run", str(finished.spec), "-o", override]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert "task.top_k" in captured.err
+    first, header, *differences, ways_out = (" ".join(line.split()) for line in captured.err.splitlines())
+    assert first == "error: the output belongs to another definition; use another output, or undo:"
+    assert header == "what found expected"
+    assert any(difference.startswith(row) for difference in differences), differences
+    assert ways_out.startswith(f"output.uri {finished.output}, which belongs to the definition of 20")
+    assert ways_out.endswith("another output.uri for this definition, or a spec brought back to what is recorded")
+    assert sorted(finished.output.rglob("*")) == before
+
+
+def test_a_changed_plug_in_is_another_definition(finished: Job, capsys: Capture) -> None:
+    code = finished.folder / "model_code.py"
+    code.write_text(code.read_text() + "# a word more\n")
+    assert main(["run", str(finished.spec)]) == 2
+    assert "model.plugin_sha256" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["batch_size=7", "layout=split", "predictors=1", "preprocessors=1", "gpus_per_predictor=0", "precision=fp32"],
+)
+def test_what_cannot_change_a_prediction_may_differ(finished: Job, capsys: Capture, override: str) -> None:
+    assert main(["run", str(finished.spec), "-o", f"compute.{override}"]) == 0
+    assert capsys.readouterr().out.startswith("done: 40 of 40")
 
 
 def test_a_run_beside_another_is_refused_and_told_who_holds_the_output(finished: Job, capsys: Capture) -> None:

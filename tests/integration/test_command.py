@@ -60,9 +60,11 @@ def test_a_finished_job_starts_no_ray_and_loads_no_torch(job: MakeJob, ray_addre
         f"code = main(['run', {str(it.spec)!r}]); "
         "loaded = {'ray', 'torch', 'cv2', 's3fs'} & set(sys.modules); assert not loaded, loaded; sys.exit(code)"
     )
-    start = time.perf_counter()
+    before = os.times()
     subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL, timeout=60)
-    assert time.perf_counter() - start < 20  # seconds on an idle machine: well under 2
+    after = os.times()
+    cpu_s = after.children_user + after.children_system - before.children_user - before.children_system
+    assert cpu_s < 2  # what it takes on an idle machine; how long it takes on this one says nothing
 
 
 @pytest.mark.ray
