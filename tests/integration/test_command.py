@@ -15,6 +15,8 @@ import pytest
 
 from tests.faults.chaos_processes import RunProcess
 from tests.integration.job import MODEL, Job, digits, write_folder, write_tar
+from vision_batch.ledger.lease import Lease
+from vision_batch.ledger.paths import LedgerPaths
 
 MakeJob = Callable[..., Job]
 
@@ -105,6 +107,30 @@ def test_a_run_that_is_terminated_while_ray_starts_is_interrupted(job: MakeJob) 
         assert json.loads(run.said().splitlines()[-1])["status"] == "interrupted"
     finally:
         run.kill_all()
+
+
+@pytest.mark.ray
+def test_a_run_that_lost_its_lease_ends_and_leaves_the_next_one_alone(job: MakeJob) -> None:
+    """As it is when a machine was suspended, and another one has followed."""
+    it = job(code=MODEL.replace("return self.layers", "import time; time.sleep(0.3)\n        return self.layers"))
+    for shard in range(30):
+        write_tar(it.data / f"{shard}.tar", digits(40))
+    paths = LedgerPaths(str(it.output))
+    process = command(it, "-o", "compute.batch_size=20")
+    deadline = time.monotonic() + 90
+    while not list(it.output.glob("*.parquet")):
+        assert time.monotonic() < deadline, "no part appeared"
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    Path(paths.lease).unlink()
+    next_run = Lease(paths, "next")
+    next_run.take(print, patience_s=0)
+    taken = Path(paths.lease).read_bytes()
+    code, summary, err = finish(process)
+    assert (code, summary["exit_code"]) == (5, 5)
+    assert "run next" in err
+    assert Path(paths.lease).read_bytes() == taken
+    assert len(list(it.output.glob("*.parquet"))) < 30
 
 
 def refused(job: Job, *arguments: str) -> str:

@@ -140,6 +140,14 @@ def test_a_run_that_lost_its_lease_is_told_and_touches_nothing_of_the_next(paths
     assert stored(paths) == record()
 
 
+def test_a_run_that_wakes_after_a_long_time_looks_before_it_goes_on(paths: LedgerPaths) -> None:
+    with held_lease(paths, "mine", renew_s=60) as lease:
+        lease.confirm()
+        leave(paths, record())
+        with pytest.raises(HeldError, match="run other"):
+            lease.confirm()
+
+
 def test_a_lease_that_vanished_is_lost(paths: LedgerPaths) -> None:
     with held_lease(paths, "mine", **QUICK) as lease:
         Path(paths.lease).unlink()

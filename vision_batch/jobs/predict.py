@@ -146,7 +146,7 @@ class PredictRun:
                 self._pass(works, is_proven)
             except EngineError as error:
                 trouble = str(error)  # not the error: its traceback would keep the pass's actors alive
-            self._lease.demand()
+            self._lease.confirm()
             works = backlog.look_again()
             if works and (backlog.trouble or tally.output_is_closed):
                 return "incomplete"

@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
@@ -114,7 +114,7 @@ def demand_lease(paths: LedgerPaths, run_id: str) -> LeaseRecord:
 
 
 class Lease:
-    """One run's hold on an output. `demand` and `stop` are for the run's own thread, `keep` for another one."""
+    """One run's hold on an output. `keep` is for a thread of its own, everything else for the run's."""
 
     def __init__(self, paths: LedgerPaths, run_id: str) -> None:
         since = datetime.now(UTC).isoformat(timespec="seconds")
@@ -131,6 +131,14 @@ class Lease:
         """HeldError once a renewal has found that the lease is another run's."""
         if self._loss is not None:
             raise HeldError(self._loss)
+
+    def confirm(self) -> None:
+        """As `demand`, after a look: a run that was suspended may have lost the lease and not renewed it since."""
+        with suppress(StorageError):  # as with a renewal: a storage that is away tells nothing
+            seen = _see(self._paths)
+            if seen is None or not self._is_own(seen):
+                self._loss = _lost(self._paths, seen)
+        self.demand()
 
     def stop(self) -> None:
         """Tells the run's actors to begin no more shards; returns before they know."""
