@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import random
+import signal
+import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from tests.faults.chaos_processes import RunProcess
 from tests.integration.job import MODEL, Job, digits, write_tar
 from vision_batch.errors import ModelError
+from vision_batch.inference.memory import THRESHOLD_VARIABLE, memory_bytes
 from vision_batch.ledger.verify import verify
 
 pytestmark = pytest.mark.ray
@@ -32,6 +38,18 @@ def step(image):
         os.kill(os.getpid(), 9)
     return image
 """
+
+GROWING = """
+import numpy as np
+
+def grow(image):
+    held = []
+    while not image.any():
+        held.append(np.ones(16 << 20, np.uint8))
+    return image
+"""
+
+KILLS = 25
 
 SEGFAULT = "import ctypes; ctypes.string_at(0)"
 
@@ -77,6 +95,50 @@ def test_images_that_kill_cost_their_rows_and_no_other(
     assert kept["label"].equals(others["label"])
     assert kept["score"].to_pylist() == pytest.approx(others["score"].to_pylist(), abs=1e-5)
     assert verify(str(tmp_path / "out"), deep=True).ok
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", ["joined", "split"])
+def test_workers_killed_from_outside_blame_no_image_and_do_not_end_the_run(job: MakeJob, layout: str) -> None:
+    """Actors and the children of careful ones, as often as a call may be repeated and more."""
+    it = job(code=MODEL.replace("return self.layers", "import time; time.sleep(0.5)\n        return self.layers"))
+    for number in range(30):
+        write_tar(it.data / f"{number:02d}.tar", digits(40))
+    dice, killed = random.Random(0), Counter[bool]()
+    run = RunProcess(["run", str(it.spec), "-o", f"compute.layout={layout}"], it.folder / "log.txt", {})
+    try:
+        while run.exit_code is None:
+            time.sleep(dice.uniform(0.5, 3))
+            workers = run.processes("worker")
+            if workers and killed.total() < KILLS:
+                worker = dice.choice(workers)
+                worker.send(signal.SIGKILL)
+                killed[not worker.title.startswith("ray::")] += 1
+    finally:
+        run.kill_all()
+    assert (run.exit_code, killed.total()) == (0, KILLS), run.said()
+    assert killed[True] > 0, "no child was killed"
+    table = it.table()
+    assert (table.num_rows, table["error_code"].null_count) == (1200, 1200)
+    assert verify(str(it.output), deep=True).ok
+
+
+@pytest.mark.slow
+def test_an_image_that_takes_memory_without_end_costs_its_row(job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's memory monitor ends the actor, 2 GiB from here, and the actor's next life its child, at half of that."""
+    it = job(preprocess={"resize_px": [28, 28], "function": "steps:grow"})
+    (it.folder / "steps.py").write_text(GROWING)
+    images = digits(40)
+    images[7] = BLACK
+    write_tar(it.data / "0.tar", images)
+    total, used = memory_bytes() or (0, 0)
+    monkeypatch.setenv(THRESHOLD_VARIABLE, str((used + (2 << 30)) / total))
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
+    summary = it.run(None, "compute.batch_size=16")
+    assert (summary.status, summary.images_ok, summary.failures) == ("done", 39, {"worker_killed": 1})
+    (row,) = it.table().filter(pc.is_valid(it.table()["error"])).to_pylist()
+    assert row["image_id"] == "0/00007"
+    assert "it ran out of memory, having taken" in row["error"]
 
 
 def test_a_model_that_kills_on_everything_ends_the_run_and_blames_no_image(job: MakeJob, ray_address: str) -> None:

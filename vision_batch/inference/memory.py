@@ -30,6 +30,15 @@ def left_bytes(system: Path = Path("/")) -> int | None:
 
     None where the system does not say. `system` is where /proc and /sys are found.
     """
+    memory = memory_bytes(system)
+    if memory is None:
+        return None
+    total, used = memory
+    return int(total * float(os.environ.get(THRESHOLD_VARIABLE, THRESHOLD))) - used
+
+
+def memory_bytes(system: Path = Path("/")) -> tuple[int, int] | None:
+    """What there is and what of it is used, as Ray's memory monitor counts it."""
     try:
         host = _table(system / "proc/meminfo", scale=1024)
         total, used = host["MemTotal:"], host["MemTotal:"] - host["MemAvailable:"]
@@ -39,7 +48,7 @@ def left_bytes(system: Path = Path("/")) -> int | None:
         group = _cgroup(system / "sys/fs/cgroup" / limit_name, system / "sys/fs/cgroup" / usage_name)
         if group is not None and group[0] < total:
             total, used = group
-    return int(total * float(os.environ.get(THRESHOLD_VARIABLE, THRESHOLD))) - used
+    return total, used
 
 
 def _cgroup(limit: Path, usage: Path) -> tuple[int, int] | None:

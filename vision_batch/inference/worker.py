@@ -163,7 +163,8 @@ def is_reborn() -> bool:
     context = _ray_context()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Ray's own making: the property asks another that is deprecated
-        return context is not None and bool(context.was_current_actor_reconstructed)
+        is_actor = context is not None and context.get_actor_id() is not None
+        return is_actor and bool(context.was_current_actor_reconstructed)
 
 
 def current_call() -> str:
