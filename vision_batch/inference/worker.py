@@ -161,10 +161,11 @@ def told(error: Exception, shard: str, worker: dict[str, str]) -> Event:
 def is_reborn() -> bool:
     """Whether the actor of this process died before and Ray has started it anew."""
     context = _ray_context()
+    if context is None or context.get_actor_id() is None:
+        return False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Ray's own making: the property asks another that is deprecated
-        is_actor = context is not None and context.get_actor_id() is not None
-        return is_actor and bool(context.was_current_actor_reconstructed)
+        return bool(context.was_current_actor_reconstructed)
 
 
 def current_call() -> str:
