@@ -46,7 +46,8 @@ class RunProcess:
     def __init__(self, arguments: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
         self.arguments = list(arguments)
         self.log = log
-        self.started = time.monotonic()
+        self.is_wounded = False
+        """Whether one of Ray's own processes was killed."""
         with log.open("wb") as output:
             self._driver = subprocess.Popen(
                 [sys.executable, "-m", "vision_batch", *arguments],

@@ -51,7 +51,7 @@ def _connect(address: str | None, verbose: bool, level: int) -> None:
             ray.init(address="local", include_dashboard=False, log_to_driver=verbose, logging_level=level)
         else:
             ray.init(address=address, log_to_driver=verbose, logging_level=level)
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # Ray raises Exception itself when a node of its own does not come up in time
         where = "a local Ray" if address is None else f"Ray at {address}"
         reason = " ".join(str(error).split())[:300]
         raise SpecError(Problem("--address", f"{where} did not come up: {reason}", "a Ray that answers")) from error
