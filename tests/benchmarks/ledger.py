@@ -20,24 +20,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from tests.benchmarks.photos import make_jpegs, write_tars
+from tests.benchmarks.verify import DEFINITION, part_files
 from vision_batch.datasets.settings import InputSettings
-from vision_batch.datasets.shard import Shard
 from vision_batch.datasets.table import format_named
 from vision_batch.errors import NotFoundError
 from vision_batch.ledger.definition import CELL_ROWS
-from vision_batch.ledger.part import encode_part, record_for
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.ledger.plan import Plan, make_plan
-from vision_batch.ledger.schema import output_schema
 from vision_batch.ledger.state import look, todo, write_manifest
 from vision_batch.storage.object_info import ObjectInfo
 from vision_batch.storage.table import STORAGES
-
-DEFINITION = "0" * 64
-SCHEMA = output_schema([pa.field("label", pa.string()), pa.field("score", pa.float32())], [])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,37 +74,11 @@ class SimulatedListing:
 
 
 def write_parts(case: Case) -> None:
-    """A part for every planned tar but each twentieth: one encoded part is the template of all others."""
+    """A part for every planned tar but each twentieth."""
     shards = case.plan().shards
-    template = _Template(shards[0], case.rows)
-    for number, shard in enumerate(shards):
+    for number, (shard, (_, data)) in enumerate(zip(shards, part_files(shards, case.rows), strict=True)):
         if number % 20:
-            Path(case.paths.part(shard.key, 0)).write_bytes(template.part_of(shard))
-
-
-class _Template:
-    """Keys and versions of all shards have the same length, so that one part's bytes become another's."""
-
-    def __init__(self, shard: Shard, rows: int) -> None:
-        columns: dict[str, list[object]] = {name: [None] * rows for name in SCHEMA.names}
-        columns |= {"image_id": [""] * rows, "shard": [""] * rows, "row": list(range(rows))}
-        table = pa.table(columns, schema=SCHEMA)
-        record = record_for(
-            table,
-            shard=shard.key,
-            version=shard.version,
-            cell=0,
-            cell_rows=CELL_ROWS,
-            last=True,
-            definition=DEFINITION,
-            run="20261121T000000.000Z-00000000",
-        )
-        self._data = encode_part(table, record)
-        self._shard = shard
-
-    def part_of(self, shard: Shard) -> bytes:
-        data = self._data.replace(self._shard.key.encode(), shard.key.encode())
-        return data.replace(self._shard.version.encode(), shard.version.encode())
+            Path(case.paths.part(shard.key, 0)).write_bytes(data)
 
 
 def plan(case: Case) -> str:
@@ -121,14 +88,14 @@ def plan(case: Case) -> str:
 
 def look_and_todo(case: Case) -> str:
     made = case.plan()
-    state = look(case.paths, made, DEFINITION)
+    state = look(case.paths, made, DEFINITION.digest)
     works = todo(made, state)
     return f"{len(state.parts):,} parts, {state.images:,} images, {len(works):,} works"
 
 
 def look_and_remember(case: Case) -> str:
     made = case.plan()
-    state = look(case.paths, made, DEFINITION)
+    state = look(case.paths, made, DEFINITION.digest)
     write_manifest(case.paths, state)
     return f"{len(state.parts):,} parts"
 

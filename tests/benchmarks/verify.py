@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def make_output(paths: LedgerPaths, parts: int, rows: int, *, deep: bool) -> Non
     shards = [_shard(number) for number in range(parts)]
     write_segment(paths, 1, [Entry(kind="shard", shard=shard) for shard in shards])
     stored = []
-    for (record, data), shard in zip(_parts(shards, rows, deep=deep), shards, strict=True):
+    for (record, data), shard in zip(part_files(shards, rows, deep=deep), shards, strict=True):
         uri = paths.part(shard.key, 0)
         Path(uri).write_bytes(data)
         stored.append(StoredPart(info=stat_file(uri), record=record))
@@ -57,7 +57,8 @@ def _shard(number: int) -> Shard:
     return Shard(key=key, input_name="", root="s3://bucket/images/", format="webdataset", files=(file,))
 
 
-def _parts(shards: list[Shard], rows: int, *, deep: bool) -> Iterator[tuple[PartRecord, bytes]]:
+def part_files(shards: Sequence[Shard], rows: int, *, deep: bool = False) -> Iterator[tuple[PartRecord, bytes]]:
+    """The part of each shard, in order."""
     first = _record(shards[0], table := _table(shards[0].key, rows))
     template, text = encode_part(table, first), first.to_json().encode()
     for shard in shards:

@@ -83,27 +83,29 @@ def write_segment(paths: LedgerPaths, number: int, entries: Sequence[Entry]) -> 
 
 def encode_segment(entries: Sequence[Entry]) -> bytes:
     """Column by column. A shard has one file, or is a group whose files are stored elsewhere."""
+    arrays = [pa.array(column, field.type) for column, field in zip(_columns(entries), SCHEMA, strict=True)]
+    return encode_table(pa.Table.from_arrays(arrays, schema=SCHEMA))
+
+
+def _columns(entries: Sequence[Entry]) -> Iterator[list[Any]]:
+    """The values of SCHEMA's columns; only one of them is there at a time."""
     shards = [entry.shard for entry in entries]
     groups = [shard.group for shard in shards]
-    columns: list[list[Any]] = [
-        [entry.kind for entry in entries],
-        [shard.key for shard in shards],
-        [shard.input_name for shard in shards],
-        [encode_name(shard.root) for shard in shards],
-        [shard.format for shard in shards],
-        [None if shard.row_groups is None else shard.row_groups[0] for shard in shards],
-        [None if shard.row_groups is None else shard.row_groups[1] for shard in shards],
-        [shard.first_row for shard in shards],
-        [shard.rows for shard in shards],
-        [None if shard.group else encode_below(shard.files[0].uri, shard.root) for shard in shards],
-        [shard.size_bytes for shard in shards],
-        [shard.group.version if shard.group else shard.files[0].version for shard in shards],
-        [group and group.stored_in for group in groups],
-        [group and group.start for group in groups],
-        [group and group.stop for group in groups],
-    ]
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
-    return encode_table(pa.Table.from_arrays(arrays, schema=SCHEMA))
+    yield [entry.kind for entry in entries]
+    yield [shard.key for shard in shards]
+    yield [shard.input_name for shard in shards]
+    yield [encode_name(shard.root) for shard in shards]
+    yield [shard.format for shard in shards]
+    yield [None if shard.row_groups is None else shard.row_groups[0] for shard in shards]
+    yield [None if shard.row_groups is None else shard.row_groups[1] for shard in shards]
+    yield [shard.first_row for shard in shards]
+    yield [shard.rows for shard in shards]
+    yield [None if shard.group else encode_below(shard.files[0].uri, shard.root) for shard in shards]
+    yield [shard.size_bytes for shard in shards]
+    yield [shard.group.version if shard.group else shard.files[0].version for shard in shards]
+    yield [group and group.stored_in for group in groups]
+    yield [group and group.start for group in groups]
+    yield [group and group.stop for group in groups]
 
 
 def decode_segment(data: bytes, keys: pa.Array | None = None) -> Iterator[Entry]:
