@@ -34,13 +34,18 @@ REPEATS = 10
 careful; what kills an actor outside of its stage, as a shard that cannot be read does, must not do so for ever."""
 RESTARTED: dict[str, Any] = {"max_restarts": -1, "max_task_retries": REPEATS}
 
+EVENTS_AHEAD = 64
+CHUNKS_AHEAD = 2
+"""How many outputs of one call may wait for the driver before its actor waits too. Ray's default of 2 lets about 40
+events a second out of an actor (measured on 2 cores), which small shards exceed. Chunks are large, so few may wait."""
+
 
 def execute(job: PredictJob, layout: Layout, works: Sequence[Work]) -> Generator[Event, None, None]:
     """Runs `works` on the Ray that this process is connected to and yields events as they come.
 
     Raises EngineError when Ray gives up, an actor's device fails, or an actor raises what it should not.
     """
-    _configure()
+    _configure(outputs_ahead=EVENTS_AHEAD if layout.name == "joined" else CHUNKS_AHEAD)
     reason = None
     try:
         yield from _stream(job, layout, works)
@@ -63,8 +68,9 @@ def _stream(job: PredictJob, layout: Layout, works: Sequence[Work]) -> Generator
             yield from events_of(batch)
 
 
-def _configure() -> None:
+def _configure(*, outputs_ahead: int) -> None:
     context = ray.data.DataContext.get_current()
+    context._max_num_blocks_in_streaming_gen_buffer = outputs_ahead
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.target_max_block_size = 1  # bytes: every row that an actor yields leaves it at once
