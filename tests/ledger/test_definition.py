@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from vision_batch.errors import DefinitionError, LedgerError
+from tests.ledger.outputs import Output, new_output, with_input
+from vision_batch.errors import DefinitionError, HeldError, LedgerError
 from vision_batch.ledger.definition import Definition, claim_definition, read_definition, release_definition
+from vision_batch.ledger.lease import held_lease
 from vision_batch.ledger.paths import LedgerPaths
+from vision_batch.storage.local import LocalStorage
 
 FACTS = {
     "model.source": "python:digits:build",
@@ -93,10 +96,56 @@ def test_an_edited_definition_is_noticed(tmp_path: Path) -> None:
 
 def test_an_output_without_a_part_can_be_given_back(tmp_path: Path) -> None:
     paths = LedgerPaths(str(tmp_path))
-    claim_definition(paths, Definition({"seed": 1}))
-    release_definition(paths)
-    claim_definition(paths, Definition({"seed": 2}))
-    (tmp_path / paths.part_name("s", 0)).write_bytes(b"a part")
-    release_definition(paths)
+    with held_lease(paths, "run-1"):
+        claim_definition(paths, Definition({"seed": 1}))
+        release_definition(paths, "run-1")
+        claim_definition(paths, Definition({"seed": 2}))
+        (tmp_path / paths.part_name("s", 0)).write_bytes(b"a part")
+        release_definition(paths, "run-1")
     with pytest.raises(DefinitionError):
         claim_definition(paths, Definition({"seed": 1}))
+
+
+def planned_twice(folder: Path) -> Output:
+    """Two segments and the members of both."""
+    output = new_output(folder, images=5)
+    output.plan()
+    (folder / "in" / "more.jpg").write_bytes(b"x")
+    output.plan()
+    return output
+
+
+def test_its_plan_goes_too_so_that_the_next_definition_inherits_nothing(tmp_path: Path) -> None:
+    output = planned_twice(tmp_path)
+    with held_lease(output.paths, "run-1"):
+        release_definition(output.paths, "run-1")
+    assert list(Path(output.paths.plan).iterdir()) == []
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "image.jpg").write_bytes(b"x")
+    (shard,) = with_input(output, str(other)).plan().shards
+    assert (shard.root, shard.rows) == (str(other), 1)
+
+
+def test_a_plan_that_is_given_back_by_half_is_still_a_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = planned_twice(tmp_path)
+    left: list[int] = []
+
+    def look_and_delete(storage: LocalStorage, uri: str) -> None:
+        left.append(output.plan(write=False).added)
+        assert read_definition(output.paths) is not None
+        delete(storage, uri)
+
+    delete = LocalStorage.delete
+    with held_lease(output.paths, "run-1"), monkeypatch.context() as patch:
+        patch.setattr(LocalStorage, "delete", look_and_delete)
+        release_definition(output.paths, "run-1")
+    assert left == [0, 1, 2, 2, 2], "groups to plan again: two segments go, two objects of members, the definition"
+
+
+def test_a_run_that_lost_its_lease_gives_nothing_back(tmp_path: Path) -> None:
+    output = planned_twice(tmp_path)
+    with held_lease(output.paths, "run-2"), pytest.raises(HeldError):
+        release_definition(output.paths, "run-1")
+    assert read_definition(output.paths) is not None
+    assert output.plan().added == 0

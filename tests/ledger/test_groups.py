@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,15 @@ def test_a_removed_file_keeps_its_place_also_when_its_neighbours_change(tmp_path
     assert (output.plan().removed, names(output)) == (1, [["a", "b", "c", "d"]])
     touch(output, "d")
     assert (output.plan().removed, names(output)) == (0, [["a", "b", "c", "d"]])
+
+
+def test_shards_of_another_format_are_no_groups(tmp_path: Path) -> None:
+    output = new_output(tmp_path, images=0)
+    touch(output, "a", "b")
+    (tmp_path / "in" / "c.tar").write_bytes(b"x" * 10)
+    replace(output, format="webdataset").plan()
+    assert names(output) == [["a", "b"]]
+    assert names(output) == [["a", "b"]]
 
 
 def found(name: str) -> Found:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from vision_batch import __version__
-from vision_batch.errors import StorageError
+from vision_batch.errors import HeldError, StorageError
 from vision_batch.inference.bottleneck import find_bottleneck
 from vision_batch.inference.event import Event
 from vision_batch.inference.metrics import Metrics
@@ -83,9 +84,10 @@ class Account:
         return replace(summary, warnings=(*summary.warnings, *self._warnings))
 
     def release(self) -> None:
-        """Gives back an output that this run was the first to claim and wrote no part to."""
+        """Gives back an output that this run was the first to claim and wrote no part to, unless another run has it."""
         if self._prepared.claimed is None:
-            self._leave("the ledger", lambda: release_definition(self._prepared.paths))
+            with suppress(HeldError):
+                self._leave("the ledger", lambda: release_definition(self._prepared.paths, self.run_id))
 
     def _leave(self, what: str, write: Callable[[], None]) -> None:
         try:

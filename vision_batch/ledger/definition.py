@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vision_batch.errors import DefinitionError, ExistsError, LedgerError, NotFoundError, Problem
-from vision_batch.ledger.inspect import list_parts
+from vision_batch.ledger.inspect import list_folder, list_parts
+from vision_batch.ledger.lease import demand_lease
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.storage.table import storage_for
 
@@ -92,10 +93,17 @@ def claim_definition(paths: LedgerPaths, definition: Definition, *, cell_rows: i
     return claimed
 
 
-def release_definition(paths: LedgerPaths) -> None:
-    """Gives back an output that has no part: a first run failed, and its spec may be mended before the next."""
-    if not list_parts(paths):
-        storage_for(paths.definition).delete(paths.definition)
+def release_definition(paths: LedgerPaths, run_id: str) -> None:
+    """Gives back an output that has no part: a first run failed, and its spec may be mended before the next.
+
+    The plan goes first and its newest segment before all of it, the definition last: what is left when this ends
+    half-way is a plan of that definition. HeldError once the lease is no longer of run `run_id`.
+    """
+    if list_parts(paths):
+        return
+    for uri in (*_planned(paths), paths.definition):
+        demand_lease(paths, run_id)
+        storage_for(uri).delete(uri)
 
 
 def check_definition(paths: LedgerPaths, definition: Definition, claimed: ClaimedOutput) -> None:
@@ -108,6 +116,12 @@ def check_definition(paths: LedgerPaths, definition: Definition, claimed: Claime
             "another output.uri for this definition, or a spec brought back to what is recorded",
         )
         raise DefinitionError([*differences, ways_out])
+
+
+def _planned(paths: LedgerPaths) -> list[str]:
+    """The segments of the plan, newest first, and then what they refer to."""
+    uris = [info.uri for info in list_folder(paths.plan)]
+    return sorted(uris, key=lambda uri: paths.segment_number(uri) or 0, reverse=True)
 
 
 def _claim(paths: LedgerPaths, definition: Definition, cell_rows: int) -> ClaimedOutput:

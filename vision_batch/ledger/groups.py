@@ -84,7 +84,8 @@ def match_groups(
     writer.flush()
     stored = {shard.key: shard for shard in writer.shards}
     matched.entries = [Entry(kind="shard", shard=shard) for shard in writer.shards]
-    matched.shards = [shard for shard in {**recorded.shards, **stored}.values() if shard.rows]
+    groups = {key: recorded.shards[key] for key in recorded.origins}
+    matched.shards = [shard for shard in {**groups, **stored}.values() if shard.rows]
     return matched
 
 
@@ -143,8 +144,9 @@ END: tuple[str, int, None] = ("", 0, None)
 def _members(paths: LedgerPaths, recorded: Recorded) -> Iterator[tuple[str, int, Member]]:
     """All members of a plan in order of URIs. The number tells apart what is not compared: no file is in two groups."""
     runs: dict[tuple[int, str], list[Shard]] = {}
-    for key, shard in recorded.shards.items():
-        runs.setdefault((recorded.origins[key], shard.input_name), []).append(shard)
+    for key, origin in recorded.origins.items():
+        shard = recorded.shards[key]
+        runs.setdefault((origin, shard.input_name), []).append(shard)
     return merge(*(_run(paths, number, shards) for number, shards in enumerate(runs.values())))
 
 
