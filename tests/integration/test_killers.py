@@ -141,6 +141,7 @@ def test_an_image_that_takes_memory_without_end_costs_its_row(job: MakeJob, monk
     assert "it ran out of memory, having taken" in row["error"]
 
 
+@pytest.mark.slow
 def test_a_model_that_kills_on_everything_ends_the_run_and_blames_no_image(job: MakeJob, ray_address: str) -> None:
     it = job(code=MODEL.replace("return self.layers(images)", SEGFAULT))
     for number in range(3):
