@@ -60,7 +60,7 @@ def test_a_changed_file_is_recorded_in_its_own_group_only(tmp_path: Path) -> Non
 def test_a_removed_file_keeps_its_place_also_when_its_neighbours_change(tmp_path: Path) -> None:
     output = new_output(tmp_path, images=0)
     touch(output, "a", "b", "c", "d")
-    output.plan()
+    output.run()
     (tmp_path / "in" / "d.jpg").unlink()
     (tmp_path / "in" / "a.jpg").write_bytes(b"other")
     assert (output.plan().removed, names(output)) == (1, [["a", "b", "c", "d"]])

@@ -106,6 +106,28 @@ def test_a_pruned_file_that_comes_back_is_new_work_at_its_old_place(folder: Outp
     assert (patch.rows, patch.dropped, patch.added, patch.kept) == ((1,), (), 1, 3)
 
 
+def test_a_file_that_went_before_it_had_a_row_is_not_computed(tmp_path: Path) -> None:
+    output = new_output(tmp_path, images=6)
+    output.plan()
+    remove(output, 1, 4, 5)
+    plan = output.plan()
+    assert (plan.removed, plan.pruned, plan.warnings) == (0, 0, ())
+    (work,) = output.todo()
+    assert load_members(output.paths, work.shard).pruned_rows == {1}
+    assert output.plan().added == 0, "once"
+
+
+def test_the_row_of_a_removed_file_goes_with_a_part_that_is_lost(folder: Output) -> None:
+    remove(folder, 1)
+    assert folder.plan().removed == 1
+    Path(folder.paths.part("files-000001", 0)).unlink()
+    plan = folder.plan()
+    assert (plan.removed, plan.pruned) == (0, 0)
+    (work,) = folder.todo()
+    group = load_members(folder.paths, work.shard)
+    assert (group.key, group.rows, group.pruned_rows) == ("files-000001", 3, {1})
+
+
 def test_a_new_group_never_takes_a_pruned_ones_number(folder: Output) -> None:
     remove(folder, 4, 5)
     pruned(folder)

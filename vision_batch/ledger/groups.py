@@ -12,12 +12,14 @@ from heapq import merge
 
 from vision_batch.datasets.shard import PRUNED, Shard
 from vision_batch.errors import LedgerError, StorageError
+from vision_batch.ledger.inspect import list_parts
 from vision_batch.ledger.match import Found, Matched
 from vision_batch.ledger.members import MembersWriter, read_groups
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.ledger.recorded import Recorded
 from vision_batch.ledger.segment import Entry
 from vision_batch.storage.object_info import ObjectInfo
+from vision_batch.storage.uri import name
 
 GROUP = re.compile(r"(?:(?P<input>.*)/)?files-(?P<number>\d{6,})")
 
@@ -58,12 +60,14 @@ def match_groups(
 
     `files` of all inputs come in order of URIs. A changed member changes its group's version. A removed member keeps
     its place and recorded version, or with `prune` its place alone: the numbers of the rows after it must not move. It
-    takes its place again when it comes back. With `write` the members of new and changed groups are stored.
+    takes its place again when it comes back. One whose group has no part has no row to keep, and goes like a pruned one
+    without counting as any: nobody could compute it. With `write` the members of new and changed groups are stored.
     StorageError when the listing is out of order.
     """
     matched = Matched()
     writer = MembersWriter(paths, write=write)
     new = _NewGroups(writer, recorded, format_name, cell_rows)
+    stored = _Stored(paths)
     for found, member in _side_by_side(files, _members(paths, recorded)):
         if member is None:
             assert found is not None
@@ -71,7 +75,7 @@ def match_groups(
             matched.new += 1
             continue
         if found is None:
-            _miss(member, matched, prune=prune)
+            _miss(member, matched, stored, prune=prune)
         elif found.info != member.info:
             member.group.changed[member.position] = found.info
             if member.info.version == PRUNED:
@@ -82,10 +86,10 @@ def match_groups(
             _rewrite(member.group, writer)
     new.finish()
     writer.flush()
-    stored = {shard.key: shard for shard in writer.shards}
+    formed = {shard.key: shard for shard in writer.shards}
     matched.entries = [Entry(kind="shard", shard=shard) for shard in writer.shards]
     groups = {key: recorded.shards[key] for key in recorded.origins}
-    matched.shards = [shard for shard in {**groups, **stored}.values() if shard.rows]
+    matched.shards = [shard for shard in {**groups, **formed}.values() if shard.rows]
     return matched
 
 
@@ -98,17 +102,31 @@ def group_rows(index: int, cell_rows: int) -> int:
     return min(cell_rows, 64 << min(index // 16, 32))
 
 
-def _miss(member: Member, matched: Matched, *, prune: bool) -> None:
+class _Stored:
+    """Which groups have a part: the output is listed when the first file is missed."""
+
+    def __init__(self, paths: LedgerPaths) -> None:
+        self._paths = paths
+        self._names: frozenset[str] | None = None
+
+    def has(self, group: Shard) -> bool:
+        """Judged by the name of its one part: a damaged one is there until a repair sets it aside."""
+        if self._names is None:
+            self._names = frozenset(name(info.uri) for info in list_parts(self._paths))
+        return self._paths.part_name(group.key, 0) in self._names
+
+
+def _miss(member: Member, matched: Matched, stored: _Stored, *, prune: bool) -> None:
     """A member that is not in the listing."""
     if member.info.version == PRUNED:
         return
-    if prune:
-        member.group.changed[member.position] = replace(member.info, size_bytes=0, version=PRUNED)
-        matched.pruned += 1
-    else:
+    shard = member.group.shard
+    if not prune and stored.has(shard):
         matched.removed += 1
-        key = member.group.shard.key
-        matched.removed_members[key] = matched.removed_members.get(key, 0) + 1
+        matched.removed_members[shard.key] = matched.removed_members.get(shard.key, 0) + 1
+        return
+    member.group.changed[member.position] = replace(member.info, size_bytes=0, version=PRUNED)
+    matched.pruned += prune
 
 
 def _rewrite(group: PlannedGroup, writer: MembersWriter) -> None:
