@@ -19,6 +19,7 @@ from vision_batch.storage.object_info import ObjectInfo
 from vision_batch.storage.table import storage_for
 
 SCHEMA = pa.schema([("name", pa.binary()), ("size_bytes", pa.int64()), ("version", pa.string())])
+WAY_OUT = "restore it from a copy, or begin another output"
 OBJECT_BYTES = 4 << 20
 """About how much is written and read at once: the members of some 100,000 files."""
 
@@ -122,14 +123,14 @@ def _read(uri: str, start: int, stop: int) -> bytes:
     try:
         return storage_for(uri).read_range(uri, start, stop)
     except NotFoundError as error:
-        raise LedgerError(uri, "the members of a group of files are missing") from error
+        raise LedgerError(uri, f"the members of a group of files are missing; {WAY_OUT}") from error
 
 
 def _decode(uri: str, data: bytes, shard: Shard) -> tuple[ObjectInfo, ...]:
     try:
         files = decode_members(data, shard.root)
     except (ValueError, pa.ArrowException) as error:
-        raise LedgerError(uri, f"the members of {shard.key} cannot be read: {error}") from error
+        raise LedgerError(uri, f"the members of {shard.key} cannot be read: {error}; {WAY_OUT}") from error
     rows = sum(file.version != PRUNED for file in files)
     if rows != shard.rows:
         raise LedgerError(uri, f"holds {rows} members of {shard.key}, planned were {shard.rows}")
