@@ -12,6 +12,7 @@ from vision_batch.jobs.prepare import Prepared, reading_input, reading_output
 from vision_batch.jobs.trial import row_limits
 from vision_batch.ledger.change import change_patches
 from vision_batch.ledger.definition import claim_definition
+from vision_batch.ledger.lease import demand_lease
 from vision_batch.ledger.manifest import StoredPart
 from vision_batch.ledger.part import with_way_out
 from vision_batch.ledger.patch import Patch, commit_patch
@@ -138,13 +139,19 @@ class Backlog:
         if self.row_limits is None:
             changed = change_patches(prepared.paths, self.plan.shards, self.state.replaced)
         else:  # which images are the first ones has changed with the input
-            remove_parts([part.info for parts in self.state.replaced.values() for part in parts])
+            self._remove([part.info for parts in self.state.replaced.values() for part in parts])
             self.state = replace(self.state, replaced={})
-        remove_parts(self.state.stale)
+        self._remove(self.state.stale)
         try:
             self._patches = with_retries(changed, self.state.current, self._retry, self._run_id)
         except PartError as error:
             raise with_way_out(error, prepared.paths) from error
+
+    def _remove(self, infos: Collection[ObjectInfo]) -> None:
+        """HeldError when the plan may be outdated: to a run that was suspended its successor's parts look stale."""
+        if infos:
+            demand_lease(self._prepared.paths, self._run_id)
+            remove_parts(infos)
 
     def _drop(self, patches: Mapping[str, Patch]) -> None:
         """Patches that compute nothing need no Ray."""
