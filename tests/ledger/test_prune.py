@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.ledger.outputs import CELL_ROWS, Output, new_output
+from tests.ledger.outputs import CELL_ROWS, Output, new_output, with_input
 from vision_batch.datasets.shard import PRUNED
 from vision_batch.datasets.table import format_named
+from vision_batch.errors import SpecError
 from vision_batch.ledger.change import change_patches
 from vision_batch.ledger.members import load_members
 from vision_batch.ledger.patch import commit_patch
@@ -167,3 +168,24 @@ def test_a_pruned_tar_that_comes_back_is_new_work(tars: Output) -> None:
     plan = tars.plan()
     assert (plan.new, plan.changed, dict(plan.superseded)) == (1, 0, {})
     assert [work.shard.key for work in tars.todo()] == ["a.tar"]
+
+
+@pytest.mark.parametrize("format", ["folder", "webdataset"])
+def test_an_input_that_lists_nothing_is_not_pruned(tmp_path: Path, format: str) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    suffix = "jpg" if format == "folder" else "tar"
+    for folder in (first, second):
+        folder.mkdir()
+        for name in "ab":
+            (folder / f"{name}.{suffix}").write_bytes(b"x" * 10)
+    output = replace(with_input(new_output(tmp_path, images=0), [str(first), str(second)]), format=format)
+    for work in output.todo():
+        output.commit(work, rows=work.shard.rows or 3)
+    (second / f"a.{suffix}").unlink()
+    assert pruned(output).pruned == 1
+    away = (second / f"b.{suffix}").rename(tmp_path / "away")
+    with pytest.raises(SpecError, match=r"nothing in .*second, which had images before"):
+        pruned(output)
+    assert output.plan().removed == 1
+    away.rename(second / f"b.{suffix}")
+    assert (pruned(output).pruned, output.plan().removed) == (0, 0)

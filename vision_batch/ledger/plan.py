@@ -66,7 +66,10 @@ class Plan:
 
 @dataclass(slots=True)
 class _Listing:
-    """The members of every input, and counts of what was left out; filled while `files` is consumed."""
+    """The members of every input, and counts of what was left out; filled while `files` is consumed.
+
+    `silent` are the names of inputs that list no member.
+    """
 
     settings: InputSettings
     format: Format
@@ -74,6 +77,7 @@ class _Listing:
     ignored: int = 0
     ignored_examples: list[str] = field(default_factory=list)
     duplicates: int = 0
+    silent: list[str] = field(default_factory=list)
 
     def files(self) -> Iterator[Found]:
         """Members, each URI once: in order of URIs for a grouped format, else input by input."""
@@ -81,15 +85,19 @@ class _Listing:
         return merge(*streams, key=lambda found: found.info.uri) if self.format.grouped else chain(*streams)
 
     def _members(self, listing: InputListing) -> Iterator[Found]:
+        is_silent = True
         for info in listing:
             if self.format.is_member(info.uri):
                 self.members += 1
+                is_silent = False
                 yield Found(info=info, root=listing.root, input_name=listing.name)
             else:
                 self.ignored += 1
                 if len(self.ignored_examples) < EXAMPLES:
                     self.ignored_examples.append(relative_name(info.uri, listing.root, listing.name))
         self.duplicates += listing.repeated
+        if is_silent and not listing.repeated:
+            self.silent.append(listing.name)
 
 
 def make_plan(
@@ -140,6 +148,8 @@ def _match(
         matched = match_files(recorded, listing.files(), format, format_name, settings, prune=prune)
     if not listing.members or not (matched.shards or matched.unread):
         raise SpecError(_nothing(listing, format_name))
+    if prune:
+        _demand_listed(recorded, listing)
     _demand_own_keys(matched.shards)
     recorded.add(matched.entries)
     plan = Plan(
@@ -159,6 +169,15 @@ def _match(
         unread=tuple(matched.unread),
     )
     return plan, matched.entries
+
+
+def _demand_listed(recorded: Recorded, listing: _Listing) -> None:
+    """An input that lists nothing for once, as a disk that is not mounted does, would lose all its rows."""
+    left = {shard.input_name for key, shard in recorded.shards.items() if key not in recorded.superseded}
+    for named in listing.settings.inputs:
+        if named.name in left.intersection(listing.silent):
+            found = f"nothing in {named.uri}, which had images before"
+            raise SpecError(Problem("input.uri", found, "at least one image, or a run without --prune"))
 
 
 def _demand_own_keys(shards: Sequence[Shard]) -> None:
