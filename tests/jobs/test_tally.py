@@ -120,6 +120,15 @@ def test_a_pass_begins_without_the_troubles_of_the_last_one() -> None:
     assert (tally.troubles, tally.withheld_batches, tally.images) == ({}, 0, 5)
 
 
+@pytest.mark.parametrize("kind", ["shard_failed", "crashed"])
+def test_an_interrupt_waits_for_no_cell_of_a_shard_that_failed(kind: str) -> None:
+    tally = Tally()
+    for shard, cell in (("a.tar", 0), ("a.tar", 1), ("b.tar", 0)):
+        tally.add(Event(kind="whole", shard=shard, cell=cell))
+    tally.add(Event(kind=kind, shard="a.tar", message="503"))
+    assert tally.writing == {("b.tar", 0)}
+
+
 CELL_ROWS = 100
 
 

@@ -51,6 +51,8 @@ class Tally:
             self.writing.add((event.shard, event.cell))
         elif event.kind in ("part", "unwritten"):
             self.writing.discard((event.shard, event.cell))
+        elif event.kind in ("shard_failed", "crashed"):  # nothing more is heard of its cells
+            self.writing.difference_update([cell for cell in self.writing if cell[0] == event.shard])
         if event.kind in ("shard_failed", "unwritten"):
             self.troubles[event.shard] = event.message
             self.refused_parts += event.kind == "unwritten"
