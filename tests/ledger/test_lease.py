@@ -17,7 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.conftest import S3Bucket
-from vision_batch.errors import HeldError, UnavailableError
+from vision_batch.errors import ChangedError, HeldError, StorageError, UnavailableError
 from vision_batch.ledger.holder import Holder, this_process
 from vision_batch.ledger.lease import Lease, LeaseRecord, demand_lease, held_lease
 from vision_batch.ledger.paths import LedgerPaths
@@ -91,6 +91,23 @@ def test_a_holder_that_died_here_is_followed_at_once(paths: LedgerPaths) -> None
     with held_lease(paths, "mine"):
         assert stored(paths).run_id == "mine"
     assert time.monotonic() - start < 2
+
+
+def test_a_storage_that_never_overwrites_is_said_and_not_asked_for_ever(
+    paths: LedgerPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave(paths, record(dead_process()))
+    asked = []
+
+    def refuse(self: LocalStorage, uri: str, data: bytes, **options: object) -> None:
+        asked.append(uri)
+        assert len(asked) < 10
+        raise ChangedError(uri, "412 PreconditionFailed")
+
+    monkeypatch.setattr(LocalStorage, "put", refuse)
+    with pytest.raises(StorageError, match="If-Match, or delete the lease"), held_lease(paths, "mine", **QUICK):
+        pytest.fail("it was never written")
+    assert len(asked) == 3
 
 
 @pytest.mark.parametrize("lease", [record(), b"", b"{", b'{"format": 99}', json.dumps({"format": 1}).encode()])

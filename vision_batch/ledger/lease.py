@@ -11,6 +11,7 @@ import json
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -30,6 +31,8 @@ PATIENCE_S = 15.0
 """Three renewals: one that is late or lost costs no lease."""
 POLLS = 15
 """How often a lease is looked at while it is watched."""
+MOST_REFUSALS = 3
+"""So many times in a row the storage did not overwrite a lease that stayed the same: it never will."""
 JOIN_S = 5.0
 """How long the end of a run waits for a renewal that is on its way."""
 
@@ -151,8 +154,12 @@ class Lease:
         self._wake.set()
 
     def take(self, note: Callable[[str], None], patience_s: float) -> None:
-        """Creates the lease, or follows a holder that is dead or silent; HeldError for one that is neither."""
+        """Creates the lease, or follows a holder that is dead or silent; HeldError for one that is neither.
+
+        StorageError where the storage does not overwrite under a condition.
+        """
         watched: _Seen | None = None
+        refusals: Counter[bytes] = Counter()
         deadline = 0.0
         while True:
             seen = _see(self._paths)
@@ -168,6 +175,10 @@ class Lease:
             if alive is False or (is_silent and time.monotonic() >= deadline):
                 if self._put(if_version=seen.version):
                     return
+                refusals[seen.data] += 1
+                if refusals[seen.data] == MOST_REFUSALS:
+                    raise StorageError(self._paths.lease, _refused(seen.record))
+                time.sleep(patience_s / POLLS)
             elif alive or (watched is not None and not is_silent):
                 raise HeldError(_held(self._paths, seen.record))
             else:
@@ -246,6 +257,13 @@ def _held(paths: LedgerPaths, record: LeaseRecord | None) -> str:
     return (
         f"{paths.output}: {_who(record)} holds this output{since}; wait until it has ended, or end it (SIGTERM: what "
         "is whole is committed), then run again"
+    )
+
+
+def _refused(record: LeaseRecord | None) -> str:
+    return (
+        f"the storage did not overwrite this lease of {_who(record)} {MOST_REFUSALS} times, though it stayed the same; "
+        "use a server that honours PUT If-Match, or delete the lease when that run has ended, then run again"
     )
 
 
