@@ -16,7 +16,9 @@ from tests.inference import deadly
 from tests.inference.deadly import chunk, starts
 from vision_batch.errors import CrashError, ModelError
 from vision_batch.inference.careful import KILLERS_AT_FIRST, STARTS, Careful
+from vision_batch.inference.child_process import ChildProcess
 from vision_batch.inference.chunk import EncodedChunk
+from vision_batch.inference.stage import Stage
 from vision_batch.inference.stopwatch import Stopwatch
 
 
@@ -62,6 +64,11 @@ def test_an_image_that_kills_costs_its_row_and_four_processes(
 def test_several_killers_in_one_chunk_are_all_found(careful: Careful) -> None:
     (done,) = codes(careful, chunk("kill", "", "kill", "kill", ""))
     assert done == ["worker_killed", None, "worker_killed", "worker_killed", None]
+
+
+def test_killers_side_by_side_are_told_from_code_that_kills_on_everything(careful: Careful) -> None:
+    count = KILLERS_AT_FIRST + 1
+    assert codes(careful, chunk(*["kill"] * count, *[""] * 10)) == [["worker_killed"] * count + [None] * 10]
 
 
 def test_a_process_that_dies_once_blames_nobody(careful: Careful) -> None:
@@ -114,3 +121,31 @@ def test_what_the_stage_raises_is_raised_here(careful: Careful, tmp_path: Path) 
     with pytest.raises(RuntimeError, match="KeyError: 'bug'"):
         codes(careful, chunk("bug"))
     assert (codes(careful, chunk("")), starts(tmp_path)) == ([[None]], 1)
+
+
+def test_an_answer_that_cannot_be_sent_blames_no_image(tmp_path: Path) -> None:
+    careful = Careful(partial(_make_unsendable, tmp_path), proven=True)
+    with pytest.raises(RuntimeError, match="pickle"):
+        codes(careful, chunk(""))
+    careful.close()
+
+
+def test_no_question_gets_the_answer_to_an_earlier_one(careful: Careful, monkeypatch: pytest.MonkeyPatch) -> None:
+    codes(careful, chunk(""))
+    with monkeypatch.context() as patch, pytest.raises(ValueError, match="no number"):
+        patch.setattr(ChildProcess, "_look", _fail)
+        codes(careful, chunk("wait"))
+    (done,) = careful.run(iter([chunk("", "", "bad")]), Stopwatch())
+    assert [row.error_code for row in done.rows] == [None, None, "unreadable"]
+
+
+def _fail(child: ChildProcess) -> None:
+    raise ValueError("no number")
+
+
+def _make_unsendable(folder: Path) -> Stage:
+    return Stage(device="toy:0", run=lambda chunks, watch: map(_unsendable, chunks))
+
+
+def _unsendable(chunk: EncodedChunk) -> object:
+    return lambda: chunk

@@ -8,6 +8,7 @@ blames nobody. The images that survive have their results; the one to blame beco
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,6 +20,12 @@ from vision_batch.inference.stopwatch import Stopwatch
 DEATHS = 2
 """How many processes must have died holding an image alone before it is blamed."""
 
+PAUSE_S = 1.0
+"""Between two such deaths: what kills processes one after the other from outside is not to look like the image."""
+
+STRIDE = 8
+"""Images are tried alone in strides: neighbours that all kill, as in one folder, soon meet one that survives."""
+
 STARTS = 3
 """How many processes in a row may die where no image can be to blame: while they are set up, or of an error row."""
 
@@ -26,7 +33,7 @@ KILLERS_AT_FIRST = 5
 """When the first so many images kill, and none has ever survived, it is the code that kills and not the images."""
 
 KILLERS_IN_A_ROW = 100
-"""The same where the code is known to work: a folder of such images is believed, a broken machine blames no more."""
+"""The same where the code is known to work: some such images side by side are believed, of more the shard is undone."""
 
 
 class Careful:
@@ -66,11 +73,16 @@ class Careful:
                 return self._survived(self._ask(chunk, watch))
             except ChildDied:
                 pass
-        results = [self._single(single, watch) for single in singles]
-        return type(results[0]).merged(results) if results else self._insist(chunk, watch)
+        order = [place for start in range(STRIDE) for place in range(start, len(singles), STRIDE)]
+        results = {place: self._single(singles[place], watch) for place in order}
+        if not results:
+            return self._insist(chunk, watch)
+        return type(results[0]).merged([results[place] for place in range(len(singles))])
 
     def _single(self, single: Any, watch: Stopwatch) -> Any:
-        for _ in range(DEATHS):
+        for death in range(DEATHS):
+            if death:
+                time.sleep(PAUSE_S)
             try:
                 return self._survived(self._ask(single, watch))
             except ChildDied as died:
@@ -108,7 +120,7 @@ class Careful:
     def _started(self) -> ChildProcess:
         """The child at work, or a new one."""
         for _ in range(STARTS):
-            if self._child is not None:
+            if self._child is not None and not self._child.closed:
                 return self._child
             try:
                 self._child = ChildProcess(self._make)

@@ -35,16 +35,16 @@ def serve(descriptor: int) -> None:
             message = pickle.loads(inbox.get())
             if stage is None:
                 stage = message()
-                answer: Any = stage.device
+                answer = pickle.dumps(stage.device)
             else:
-                answer = _answer(stage, message)
+                answer = pickle.dumps(_answer(stage, message))
         except MemoryError:
             os._exit(OUT_OF_MEMORY)
         except VisionBatchError as error:
-            answer = error
+            answer = pickle.dumps(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the actor raises it in the child's place
-            answer = RuntimeError(f"{type(error).__name__}: {error}")
-        connection.send_bytes(pickle.dumps(answer))
+            answer = pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
+        connection.send_bytes(answer)
 
 
 def _answer(stage: Stage, chunk: Any) -> tuple[Any, dict[str, float]]:

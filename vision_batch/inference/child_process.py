@@ -62,6 +62,11 @@ class ChildProcess:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def closed(self) -> bool:
+        """Whether it can be asked no more."""
+        return self._connection.closed
+
     def __call__(self, chunk: Any, watch: Stopwatch) -> Any:
         """The chunk as the stage gives it. ChildDied if the child died of it; what the stage raised is raised here."""
         result, seconds = self._ask(chunk)
@@ -83,6 +88,9 @@ class ChildProcess:
             answer = pickle.loads(self._connection.recv_bytes())
         except (EOFError, ConnectionError):
             raise ChildDied(self._how()) from None
+        except BaseException:
+            self.close()  # no later question may get the answer to this one
+            raise
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -99,6 +107,7 @@ class ChildProcess:
             self._process.kill()
 
     def _how(self) -> str:
+        self._process.kill()  # one that has only closed its socket would be waited for without end
         code = self._process.wait()
         if self._grew_too_much:
             return f"it ran out of memory, having taken {self._taken / (1 << 30):.1f} GiB, and was ended"
