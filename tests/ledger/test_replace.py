@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import S3Bucket
 from tests.ledger.outputs import CELL_ROWS, Output, cell_table, new_output, sealed
-from vision_batch.errors import PartConflictError, PartError
+from vision_batch.errors import ChangedError, PartConflictError, PartError
 from vision_batch.ledger.part import PartRecord, read_part_record
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.ledger.replace import Replacer, remove_parts
@@ -51,6 +51,24 @@ def test_one_part_takes_the_place_of_one_part_in_one_step(s3: S3Bucket, monkeypa
     assert versions(paths) == {0: "v2"}
     assert commit(Replacer(paths), 0, "v2", old) == first  # once more, as after a lost answer
     assert len(stored(paths)) == 1
+
+
+def test_a_storage_that_never_overwrites_gets_the_new_part_after_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = LedgerPaths(str(tmp_path))
+    commit(Replacer(paths), 0, "v1")
+    old = stored(paths)
+    honest = type(storage_for(paths.output)).put
+
+    def refuse(self: Storage, uri: str, data: bytes, *, if_version: str | None = None, **options: object) -> object:
+        if if_version is not None:
+            raise ChangedError(uri, "412 PreconditionFailed")
+        return honest(self, uri, data, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(storage_for(paths.output)), "put", refuse)
+    commit(Replacer(paths), 0, "v2", old)
+    assert versions(paths) == {0: "v2"}
 
 
 def test_what_another_has_put_there_meanwhile_stays(tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ class Replacer:
         try:
             storage_for(old.uri).put(old.uri, data, if_version=old.version, scratch=scratch)
         except ChangedError:  # by this put, whose answer got lost, by another writer of the same, or it is gone
+            remove_part(old)  # it is still there only where the server's conditional overwrite never succeeds
             return commit_part(self._paths, table, record)
         return record
 
