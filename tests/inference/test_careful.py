@@ -24,7 +24,7 @@ from vision_batch.inference.stopwatch import Stopwatch
 
 @pytest.fixture
 def careful(tmp_path: Path) -> Iterator[Careful]:
-    it = Careful(partial(deadly.make, tmp_path), proven=False)
+    it = Careful(partial(deadly.make, tmp_path), proven=False, pause_s=0.05)
     yield it
     it.close()
 

@@ -27,9 +27,7 @@ BIRTH_FAILURES = (ModelError, SpecError, StorageError)
 
 
 class ActorStage:
-    """Where an actor's concurrent calls find their stage: careful calls and others never work at the same time, so that
-    the device is held by one process only.
-    """
+    """Where an actor's concurrent calls find their stage: careful calls and others never work at the same time."""
 
     def __init__(self, make: Callable[[], Stage], *, reborn: bool, proven: bool) -> None:
         """`make`, which can be pickled, sets the stage up; `proven` says that images have been predicted before."""

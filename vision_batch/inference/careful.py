@@ -42,8 +42,9 @@ class Careful:
     `proven` says that images have been predicted before.
     """
 
-    def __init__(self, make: Callable[[], Stage], *, proven: bool) -> None:
+    def __init__(self, make: Callable[[], Stage], *, proven: bool, pause_s: float = PAUSE_S) -> None:
         self._make = make
+        self._pause_s = pause_s
         self._most_in_a_row = KILLERS_IN_A_ROW if proven else KILLERS_AT_FIRST
         self._in_a_row = 0
         self._lock = threading.Lock()
@@ -82,7 +83,8 @@ class Careful:
     def _single(self, single: Any, watch: Stopwatch) -> Any:
         for death in range(DEATHS):
             if death:
-                time.sleep(PAUSE_S)
+                time.sleep(self._pause_s)
+                self._insist(single.killed("not this time"), watch)  # what kills any process is not the image
             try:
                 return self._survived(self._ask(single, watch))
             except ChildDied as died:
