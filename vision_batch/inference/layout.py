@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from vision_batch.errors import Problem, SpecError
 from vision_batch.inference.settings import ComputeSettings
 
-CPU_BATCH_ROWS = 64
+CPU_BATCH_ROWS = 128
 GPU_BATCH_ROWS = 256
 CHUNK_PIXEL_BYTES = 64 << 20
 """What the pixels of a chunk may take where `batch_size` is auto; four times as much where the spec gives it."""
