@@ -53,7 +53,7 @@ class Careful:
     @property
     def device(self) -> str:
         child = self._child
-        return "cpu" if child is None else child.device
+        return "cpu" if child is None or child.closed else child.device
 
     def run(self, chunks: Iterator[Any], watch: Stopwatch) -> Iterator[Any]:
         """As the stage's own `run`. CrashError when processes die and no single image can be blamed for it."""
@@ -65,7 +65,9 @@ class Careful:
     def close(self) -> None:
         """Ends the child and gives back what it holds."""
         with self._lock:
-            self._end()
+            if self._child is not None:
+                self._child.close()
+                self._child = None
 
     def _chunk(self, chunk: Any, watch: Stopwatch) -> Any:
         singles = chunk.singles()
@@ -112,12 +114,7 @@ class Careful:
         raise CrashError(f"{STARTS} processes died without an image in work: {how}")
 
     def _ask(self, chunk: Any, watch: Stopwatch) -> Any:
-        child = self._started()
-        try:
-            return child(chunk, watch)
-        except ChildDied:
-            self._end()
-            raise
+        return self._started()(chunk, watch)
 
     def _started(self) -> ChildProcess:
         """The child at work, or a new one."""
@@ -129,8 +126,3 @@ class Careful:
             except ChildDied as died:
                 how = str(died)
         raise CrashError(f"the code that is set up before the first image killed its process {STARTS} times: {how}")
-
-    def _end(self) -> None:
-        if self._child is not None:
-            self._child.close()
-            self._child = None

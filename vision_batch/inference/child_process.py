@@ -64,7 +64,7 @@ class ChildProcess:
 
     @property
     def closed(self) -> bool:
-        """Whether it can be asked no more."""
+        """Whether it can be asked no more, having died or been ended."""
         return self._connection.closed
 
     def __call__(self, chunk: Any, watch: Stopwatch) -> Any:
@@ -76,7 +76,7 @@ class ChildProcess:
 
     def close(self) -> None:
         """Ends the child, whatever it does."""
-        self._process.kill()
+        self._process.kill()  # one that has only closed its socket would be waited for without end
         self._process.wait()
         self._connection.close()
 
@@ -86,10 +86,10 @@ class ChildProcess:
             while not self._connection.poll(LOOK_S):
                 self._look()
             answer = pickle.loads(self._connection.recv_bytes())
-        except (EOFError, ConnectionError):
-            raise ChildDied(self._how()) from None
-        except BaseException:
+        except BaseException as error:
             self.close()  # no later question may get the answer to this one
+            if isinstance(error, EOFError | ConnectionError):
+                raise ChildDied(self._how()) from None
             raise
         if isinstance(answer, Exception):
             raise answer
@@ -107,8 +107,7 @@ class ChildProcess:
             self._process.kill()
 
     def _how(self) -> str:
-        self._process.kill()  # one that has only closed its socket would be waited for without end
-        code = self._process.wait()
+        code = self._process.returncode
         if self._grew_too_much:
             return f"it ran out of memory, having taken {self._taken / (1 << 30):.1f} GiB, and was ended"
         if code == OUT_OF_MEMORY:

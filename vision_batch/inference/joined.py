@@ -11,16 +11,16 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from vision_batch.inference.actor_stage import ActorStage
-from vision_batch.inference.cell_gatherer import CellGatherer, WholeCell, commit_cell
+from vision_batch.inference.cell_gatherer import CellGatherer, WholeCell
 from vision_batch.inference.event import Event
 from vision_batch.inference.layout import CONCURRENT_CALLS
 from vision_batch.inference.model_trial import ModelTrial
 from vision_batch.inference.stage import Run
 from vision_batch.inference.stopwatch import Stopwatch
 from vision_batch.inference.worker import (
-    REFUSALS,
     TOLD,
     calm_openmp,
+    committed,
     current_call,
     describe_worker,
     encoded_chunks,
@@ -90,7 +90,7 @@ class JoinedActor:
             if cell is not None:
                 self._withhold(cell)
             for whole in self._release():
-                commits.append(self._writer.submit(self._write, whole, watch))
+                commits.append(self._writer.submit(committed, self._job, self._replacer, whole, watch, self._worker))
                 yield Event(kind="whole", shard=whole.shard, cell=whole.cell, worker=self._worker)
             while commits and (commits[0].done() or len(commits) > COMMITS_WAITING):
                 yield commits.popleft().result()
@@ -115,21 +115,6 @@ class JoinedActor:
                 return []
             cells, self._withheld = self._withheld, []
             return cells
-
-    def _write(self, cell: WholeCell, watch: Stopwatch) -> Event:
-        try:
-            record = commit_cell(self._job, self._replacer, cell, watch)
-        except REFUSALS as error:
-            return Event(kind="unwritten", shard=cell.shard, cell=cell.cell, message=str(error), worker=self._worker)
-        return Event(
-            kind="part",
-            shard=cell.shard,
-            cell=cell.cell,
-            last=cell.last,
-            images=record.rows,
-            filled=cell.filled(self._job.input.extra_names),
-            worker=self._worker,
-        )
 
     def _progress(self, work: Work, images: int, errors: Counter[str], watch: Stopwatch) -> Event:
         return Event(

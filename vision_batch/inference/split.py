@@ -17,16 +17,16 @@ import numpy as np
 import pyarrow as pa
 
 from vision_batch.inference.actor_stage import ActorStage
-from vision_batch.inference.cell_gatherer import CellGatherer, WholeCell, commit_cell
+from vision_batch.inference.cell_gatherer import CellGatherer, WholeCell
 from vision_batch.inference.chunk import DecodedChunk, PredictedChunk
 from vision_batch.inference.event import Event
 from vision_batch.inference.model_trial import ModelTrial
 from vision_batch.inference.stopwatch import Stopwatch
 from vision_batch.inference.worker import (
-    REFUSALS,
     TOLD,
     UNDONE,
     calm_openmp,
+    committed,
     current_call,
     decode_stage,
     describe_worker,
@@ -163,20 +163,9 @@ class GatherActor:
 
     def _commit(self, cell: WholeCell, watch: Stopwatch, worker: dict[str, str]) -> Event:
         try:
-            record = commit_cell(self._job, self._replacer, cell, watch)
-        except REFUSALS as error:
-            return Event(kind="unwritten", shard=cell.shard, cell=cell.cell, message=str(error), worker=worker)
+            return committed(self._job, self._replacer, cell, watch, worker)
         except UNDONE as error:
-            return Event(kind="shard_failed", shard=cell.shard, message=str(error), worker=worker)
-        return Event(
-            kind="part",
-            shard=cell.shard,
-            cell=cell.cell,
-            last=cell.last,
-            images=record.rows,
-            filled=cell.filled(self._job.input.extra_names),
-            worker=worker,
-        )
+            return told(error, cell.shard, worker)
 
 
 def _row(facts: tuple[Any, ...], payload: pa.Buffer) -> pa.Table:

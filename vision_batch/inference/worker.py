@@ -25,15 +25,18 @@ from vision_batch.errors import (
     UnavailableError,
 )
 from vision_batch.images.preprocess import Preprocessor
+from vision_batch.inference.cell_gatherer import WholeCell, commit_cell
 from vision_batch.inference.chunk import EncodedChunk, Place
 from vision_batch.inference.decode_stage import Decoder
 from vision_batch.inference.event import Event, Kind
 from vision_batch.inference.job import PredictJob
 from vision_batch.inference.model_stage import ModelStage
 from vision_batch.inference.stage import Stage
+from vision_batch.inference.stopwatch import Stopwatch
 from vision_batch.ledger.cell import chunks, wanted_rows
 from vision_batch.ledger.lease import demand_lease
 from vision_batch.ledger.members import load_members
+from vision_batch.ledger.replace import Replacer
 from vision_batch.ledger.schema import output_schema
 from vision_batch.ledger.state import Work
 from vision_batch.tasks.table import task_for
@@ -148,6 +151,23 @@ def _check_fields(job: PredictJob, shard: Shard, fields: Sequence[pa.Field]) -> 
         if theirs.type not in (ours.type, pa.null()):
             message = f"its {ours.name} is {theirs.type}, in the output it is {ours.type}"
             raise ShardError(shard.files[0].uri, message)
+
+
+def committed(job: PredictJob, replacer: Replacer, cell: WholeCell, watch: Stopwatch, worker: dict[str, str]) -> Event:
+    """Commits a whole cell; the event says that its part is there, or that the storage refused it. UNDONE passes."""
+    try:
+        record = commit_cell(job, replacer, cell, watch)
+    except REFUSALS as error:
+        return Event(kind="unwritten", shard=cell.shard, cell=cell.cell, message=str(error), worker=worker)
+    return Event(
+        kind="part",
+        shard=cell.shard,
+        cell=cell.cell,
+        last=cell.last,
+        images=record.rows,
+        filled=cell.filled(job.input.extra_names),
+        worker=worker,
+    )
 
 
 def told(error: Exception, shard: str, worker: dict[str, str]) -> Event:

@@ -41,14 +41,15 @@ class TransformersSource:
     def resolve(self, address: str, settings: ModelSettings, folder: Path, *, read_preprocess: bool) -> Resolved:
         refuse_extras(settings)
         location = _locate(address, folder)
-        names = [name for name in _names(location) if read_preprocess or name != PROCESSOR]
+        sizes = _sizes_bytes(location)
+        names = [name for name in sizes if read_preprocess or name != PROCESSOR]
         config = _read_json(location, CONFIG)
         processor = _read_json(location, PROCESSOR) if PROCESSOR in names else None
         where = f"model.source, {PROCESSOR}"
         return Resolved(
             location=location,
             facts={name + SUFFIX: file_digest(join(location, name), where="model.source") for name in names},
-            weights_bytes=_weights_bytes(location),
+            weights_bytes=sum(size for name, size in sizes.items() if name.endswith(".safetensors")),
             labels=_labels(config),
             preprocess=None if processor is None else read_processor(processor, where=where),
         )
@@ -62,11 +63,6 @@ class TransformersSource:
             raise SpecError(Problem("model.source", "transformers is not installed", INSTALL)) from error
         with _on_disk(bundle) as folder:
             return load_classifier(folder, bundle.location)
-
-
-def _weights_bytes(location: str) -> int:
-    listed = storage_for(location).list(location)
-    return sum(info.size_bytes for info in listed if info.uri.endswith(".safetensors"))
 
 
 def _locate(address: str, folder: Path) -> str:
@@ -94,18 +90,18 @@ def _download(address: str, location: str) -> str:
         raise SpecError(Problem("model.source", found, expected)) from error
 
 
-def _names(location: str) -> list[str]:
-    """The files that decide what the model says, sorted; SpecError if there are no safetensors among them."""
+def _sizes_bytes(location: str) -> dict[str, int]:
+    """By name, in order, the files that decide what the model says; SpecError if no safetensors are among them."""
     try:
-        there = sorted(relative_to(info.uri, location) for info in storage_for(location).list(location))
+        there = {relative_to(info.uri, location): info.size_bytes for info in storage_for(location).list(location)}
     except (NotFoundError, ForbiddenError) as error:
         raise SpecError(Problem("model.source", str(error), "a folder that can be read")) from error
-    names = [name for name in there if WANTED.fullmatch(name)]
-    if CONFIG not in names:
+    wanted = {name: there[name] for name in sorted(there) if WANTED.fullmatch(name)}
+    if CONFIG not in wanted:
         raise SpecError(Problem("model.source", f"no {CONFIG} in {location}", "a folder as save_pretrained writes it"))
-    if not any(name.endswith(".safetensors") for name in names):
-        raise SpecError(_no_safetensors(location, [name for name in there if name.endswith(PICKLES)]))
-    return names
+    if not any(name.endswith(".safetensors") for name in wanted):
+        raise SpecError(_no_safetensors(location, [name for name in sorted(there) if name.endswith(PICKLES)]))
+    return wanted
 
 
 def _no_safetensors(location: str, pickles: list[str]) -> Problem:
