@@ -106,44 +106,53 @@ class Dataset(ABC):
         """Deletes them."""
 
 
-class Tars(Dataset):
-    format = "webdataset"
+class Archives(Dataset):
+    """Here a shard is one object."""
+
     shards_at_first = 6
     entries_each = 50
+    suffix: str
+
+    def _store(self, place: Place, name: str, entries: list[Entry]) -> None:
+        place.put(f"data/{name}.{self.suffix}", self._encoded(name, entries))
+
+    def _delete(self, place: Place, name: str) -> None:
+        place.delete(f"data/{name}.{self.suffix}")
+
+    @abstractmethod
+    def _encoded(self, name: str, entries: list[Entry]) -> bytes:
+        """The object of a shard."""
+
+
+class Tars(Archives):
+    format = "webdataset"
+    suffix = "tar"
 
     def image_id(self, shard: str, key: str) -> str:
         return f"{shard}/{key}"
 
-    def _store(self, place: Place, name: str, entries: list[Entry]) -> None:
+    def _encoded(self, name: str, entries: list[Entry]) -> bytes:
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w") as tar:
             for key, content in entries:
                 member = tarfile.TarInfo(f"{key}.jpg")
                 member.size = len(contents()[content])
                 tar.addfile(member, io.BytesIO(contents()[content]))
-        place.put(f"data/{name}.tar", buffer.getvalue())
-
-    def _delete(self, place: Place, name: str) -> None:
-        place.delete(f"data/{name}.tar")
+        return buffer.getvalue()
 
 
-class Tables(Dataset):
-    format = "parquet"
-    shards_at_first = 6
-    entries_each = 50
+class Tables(Archives):
+    format = suffix = "parquet"
 
     def image_id(self, shard: str, key: str) -> str:
         return f"{shard}-{key}"
 
-    def _store(self, place: Place, name: str, entries: list[Entry]) -> None:
+    def _encoded(self, name: str, entries: list[Entry]) -> bytes:
         images = [contents()[content] for _, content in entries]
         table = pa.table({"id": [self.image_id(name, key) for key, _ in entries], "image": images})
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, row_group_size=20)
-        place.put(f"data/{name}.parquet", sink.getvalue().to_pybytes())
-
-    def _delete(self, place: Place, name: str) -> None:
-        place.delete(f"data/{name}.parquet")
+        return bytes(sink.getvalue())
 
 
 class Files(Dataset):

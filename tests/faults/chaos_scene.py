@@ -1,0 +1,182 @@
+"""One output of the chaos test, its input and the runs on it: starts them, watches them, and judges what is seen."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from tests.faults.chaos_dataset import DATASETS, Dataset
+from tests.faults.chaos_place import Place
+from tests.faults.chaos_processes import Process, RunProcess
+from tests.faults.chaos_table import Look, look, wrong_ending, wrong_rows
+from tests.integration.job import MODEL, Job
+
+BATCH_S = 0.25
+"""What the model sleeps for each batch, so that a run is caught in the middle of its work."""
+SLOW = MODEL.replace("return self.layers", f"import time; time.sleep({BATCH_S})\n        return self.layers")
+CELL_ROWS = 16
+"""Small cells, so that a shard of 50 images has several."""
+
+STOP_S = 120.0
+"""The longest that a run may take to end when it was told to stop. Ray's own end takes some of it."""
+RAY_IS_DEAD = {2, -signal.SIGABRT}
+"""More exit codes of a run whose Ray is killed: it did not come up, or its core aborts the driver."""
+
+
+@dataclass
+class Tally:
+    """What was done so far."""
+
+    faults: Counter[str] = field(default_factory=Counter)
+    runs: int = 0
+    resumes: int = 0
+    rounds: int = 0
+    looks: int = 0
+    violations: list[str] = field(default_factory=list)
+
+    @property
+    def kills(self) -> int:
+        return sum(count for fault, count in self.faults.items() if fault.startswith("kill"))
+
+
+class Scene:
+    """All its choices come from its seed; moments are as they are. `stopped` are the workers that sleep."""
+
+    def __init__(self, seed: int, folder: Path, place: Place, reference: list[dict[str, Any]], tally: Tally) -> None:
+        self.dice = random.Random(seed)
+        self.place = place
+        self.tally = tally
+        self.runs: list[RunProcess] = []
+        self.stopped: list[Process] = []
+        self.violations = 0
+        self.dataset: Dataset = self.dice.choice(DATASETS)(place, self.dice)
+        self._seed = seed
+        self._folder = folder
+        self._reference = reference
+        self._started = time.monotonic()
+        self._next_look = 0.0
+        self._job = Job(
+            folder,
+            {
+                "code": SLOW,
+                "input": {"uri": place.uri("data/"), "format": self.dataset.format, **_id_column(self.dataset)},
+                "output": {"uri": place.uri("out")},
+                "limits": {"max_error_fraction": 1.0},
+            },
+        )
+        if self.dice.random() < 0.7:
+            _claim(self._job.spec)
+
+    def run(self, *options: str) -> RunProcess:
+        """Starts a run of the job, with a batch size and a layout of its own."""
+        self.tally.runs += 1
+        self.tally.resumes += bool(self.place.parts())
+        batch_size, layout = self.dice.choice([5, 8, 11]), self.dice.choice(["joined", "joined", "split"])
+        overrides = ("-o", f"compute.batch_size={batch_size}", "-o", f"compute.layout={layout}")
+        return self.command("run", str(self._job.spec), *overrides, *options)
+
+    def command(self, *arguments: str) -> RunProcess:
+        """Starts a command."""
+        run = RunProcess(arguments, self._folder / f"log-{len(self.runs):03d}.txt", {})
+        self.runs.append(run)
+        return run
+
+    def kill_leftovers(self) -> None:
+        """Kills what is left of all runs, but for the workers that sleep."""
+        for run in self.runs:
+            run.kill_all(but=self.stopped)
+
+    def close(self) -> None:
+        """Kills everything."""
+        for run in self.runs:
+            run.kill_all()
+
+    def watch(
+        self, run: RunProcess, seconds: float, happened: Callable[[], bool] = lambda: False, pause: float = 0.05
+    ) -> None:
+        """Waits for something, or the run's end, or so long, and reads the table at random moments."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and run.exit_code is None and not happened():
+            if time.monotonic() > self._next_look:
+                self.look()
+                self._next_look = time.monotonic() + self.dice.uniform(0.2, 3.0)
+            time.sleep(pause)
+
+    def is_writing(self) -> bool:
+        """Whether a part lies in the ledger's scratch folder, not yet linked into place."""
+        scratch = self._folder / "out" / "_ledger" / "tmp"
+        return scratch.is_dir() and any(scratch.iterdir())
+
+    def await_end(self, run: RunProcess, seconds: float = STOP_S) -> None:
+        """Demands that a run ends by itself."""
+        self.watch(run, seconds)
+        if run.exit_code is None:
+            self.violate(f"{' '.join(run.arguments)} did not end within {seconds:.0f} s")
+            run.kill_all()
+
+    def judge(self, run: RunProcess, allowed: set[int]) -> None:
+        """Demands one of these exit codes, and words for a failure."""
+        said = run.said()
+        if run.is_wounded:
+            allowed = allowed | RAY_IS_DEAD
+        is_silent = run.exit_code in {1} | RAY_IS_DEAD and "error: " not in said
+        if run.exit_code not in allowed or is_silent or "error: unexpected" in said:
+            self.violate(f"exit code {run.exit_code}, expected one of {sorted(allowed)}: {said}")
+
+    def look(self) -> None:
+        """Reads the table in mid-run and demands whole rows, none twice and none wrong."""
+        self.tally.looks += 1
+        try:
+            self.violate(*wrong_rows(look(self.place), self.dataset, self._reference))
+        except (pa.ArrowException, OSError, AssertionError) as error:
+            self.violate(f"the table could not be read: {error}")
+
+    def look_at_the_end(self) -> Look:
+        """Reads the table when a run is done and demands exactly the rows of the input."""
+        self.look()
+        seen = look(self.place)
+        self.violate(*wrong_ending(seen, self.dataset, self._reference))
+        return seen
+
+    def fault(self, kind: str, what: str) -> None:
+        """Counts and tells what was done."""
+        self.tally.faults[kind] += 1
+        self.say(f"{kind}: {what}; {len(self.place.parts())} parts")
+
+    def violate(self, *violations: str) -> None:
+        """Counts and tells what is wrong."""
+        for violation in violations:
+            self.violations += 1
+            self.tally.violations.append(f"seed {self._seed}: {violation}")
+            self.say(f"VIOLATION {violation}")
+
+    def say(self, text: str) -> None:
+        where = f"seed {self._seed} {self.dataset.format:<10} {time.monotonic() - self._started:6.1f} s"
+        print(f"{where}  run {self.tally.runs}  {text}", flush=True)
+
+    def choose(self, *options: tuple[Any, int]) -> Any:
+        """One of the values, each with its weight."""
+        values, weights = zip(*options, strict=True)
+        return self.dice.choices(values, weights)[0]
+
+
+def _claim(spec: Path) -> None:
+    """Creates the output with small cells, as its first run would with large ones."""
+    from vision_batch.jobs.prepare import prepare
+    from vision_batch.jobs.spec import load_spec
+    from vision_batch.ledger.definition import claim_definition
+
+    prepared = prepare(load_spec(spec))
+    claim_definition(prepared.paths, prepared.definition, cell_rows=CELL_ROWS)
+
+
+def _id_column(dataset: Dataset) -> dict[str, str]:
+    return {"id_column": "id"} if dataset.format == "parquet" else {}
