@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import cv2
@@ -102,6 +103,18 @@ def test_time_is_booked_by_stage() -> None:
     watch = Stopwatch()
     list(decoder()(encoded(chunks(samples(50), 64, 20)), watch))
     taken = watch.take()
-    assert set(taken) == {"read", "decode", "wait"}
+    assert set(taken) == {"read", "decode", "preprocess", "wait"}
     assert taken["decode"] > 0
     assert watch.take() == {}
+
+
+def test_what_the_plugin_takes_is_preprocessing() -> None:
+    def slow(pixels: np.ndarray) -> np.ndarray:
+        time.sleep(0.01)
+        return pixels
+
+    watch = Stopwatch()
+    shrink = Preprocessor(PreprocessSettings(resize_px=(4, 6), function="m:f"), max_pixels=10**6, function=slow)
+    list(Decoder(shrink, 2, (4, 6))(encoded(chunks(iter(samples(4)), 10, 10)), watch))
+    taken = watch.take()
+    assert taken["preprocess"] >= 0.04 > taken["decode"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -37,13 +38,14 @@ class Preprocessed:
     """`pixels` is uint8 (H, W, 3) RGB, C-contiguous; `width` and `height` are of the full image, orientation applied.
 
     `geometry` leads from coordinates of `pixels` back to the full image; with a plug-in function, which may have moved
-    everything, to what the function gave.
+    everything, to what the function gave. `decoded_at` is when decoding was over, on the clock time.perf_counter().
     """
 
     pixels: Pixels
     width: int
     height: int
     geometry: Geometry
+    decoded_at: float
 
 
 class Preprocessor:
@@ -91,19 +93,27 @@ class Preprocessor:
         if self._function is not None:
             return self._through_function(data, header, self._function, out)
         placement, geometry = self._placement(width, height)
-        pixels = _resized(data, header, placement, self._interpolation)
-        return Preprocessed(pixels=window(pixels, placement, out), width=width, height=height, geometry=geometry)
+        factor = _factor(header, placement, self._interpolation)
+        pixels = _decoded(data, header, factor)
+        decoded_at = time.perf_counter()
+        pixels = _resized(pixels, header, placement, factor, self._interpolation)
+        return Preprocessed(
+            pixels=window(pixels, placement, out), width=width, height=height, geometry=geometry, decoded_at=decoded_at
+        )
 
     def _through_function(
         self, data: Encoded, header: Header, function: Callable[..., Any], out: Pixels | None
     ) -> Preprocessed:
-        shown = np.ascontiguousarray(orient(decode(data, header), header.orientation))
-        pixels = _call(function, shown)
+        pixels = decode(data, header)
+        decoded_at = time.perf_counter()
+        pixels = _call(function, np.ascontiguousarray(orient(pixels, header.orientation)))
         placement, geometry = self._placement(pixels.shape[1], pixels.shape[0])
         size = placement.resized_width, placement.resized_height
         pixels = resize(pixels, *size, interpolation=self._interpolation)
         width, height = header.shown_size
-        return Preprocessed(pixels=window(pixels, placement, out), width=width, height=height, geometry=geometry)
+        return Preprocessed(
+            pixels=window(pixels, placement, out), width=width, height=height, geometry=geometry, decoded_at=decoded_at
+        )
 
     def _placement(self, width: int, height: int) -> tuple[Placement, Geometry]:
         placement, geometry = self._place(width, height)
@@ -129,36 +139,44 @@ def _placements(settings: PreprocessSettings) -> Callable[[int, int], tuple[Plac
     return placement_of
 
 
-def _factor(header: Header, width: int, height: int, interpolation: Interpolation) -> int:
-    """By what the decoder may scale a stored picture down that is then resized to `width` x `height`, as stored."""
+def _stored_size(header: Header, placement: Placement) -> tuple[int, int]:
+    """The resized picture's width and height as it is stored, not yet oriented."""
+    width, height = placement.resized_width, placement.resized_height
+    return (height, width) if header.transposed else (width, height)
+
+
+def _factor(header: Header, placement: Placement, interpolation: Interpolation) -> int:
+    """By what the decoder may scale a stored picture down before it is resized."""
     if header.format != "jpeg":
         return 1
+    width, height = _stored_size(header, placement)
     left = min(header.width / width, header.height / height)
     shorter = min(width, height)
     scales = SCALES[interpolation]
     return next((factor for factor, margin, least in scales if left >= factor * margin and shorter >= least), 1)
 
 
-def _resized(data: Encoded, header: Header, placement: Placement, interpolation: Interpolation) -> Pixels:
+def _decoded(data: Encoded, header: Header, factor: int) -> Pixels:
+    """The stored picture, scaled down by `factor` while it is decoded."""
+    if factor == 1:
+        return decode(data, header)
+    width, height = -(-header.width // factor), -(-header.height // factor)
+    pixels = decode(data, header, min_width=width, min_height=height)
+    if pixels.shape[:2] != (height, width):
+        raise ValueError(f"scaled decoding gave {pixels.shape}")
+    return pixels
+
+
+def _resized(pixels: Pixels, header: Header, placement: Placement, factor: int, interpolation: Interpolation) -> Pixels:
     """The resized picture as shown, at least as far as the placement's window reaches.
 
     It is oriented after resizing: turning the smaller picture costs less and gives the same.
     """
-    width, height = placement.resized_width, placement.resized_height
-    if header.transposed:
-        width, height = height, width
+    width, height = _stored_size(header, placement)
     keep = None
     if header.orientation == 1:
         keep = min(width, placement.left + placement.out_width), min(height, placement.top + placement.out_height)
-    factor = _factor(header, width, height, interpolation)
-    if factor == 1:
-        pixels = resize(decode(data, header), width, height, interpolation=interpolation, keep=keep)
-        return orient(pixels, header.orientation)
-    least_width, least_height = -(-header.width // factor), -(-header.height // factor)
-    pixels = decode(data, header, min_width=least_width, min_height=least_height)
-    if pixels.shape[:2] != (least_height, least_width):
-        raise ValueError(f"scaled decoding gave {pixels.shape}")
-    span = header.width / factor, header.height / factor
+    span = (header.width / factor, header.height / factor) if factor > 1 else None
     pixels = resize(pixels, width, height, interpolation=interpolation, span=span, keep=keep)
     return orient(pixels, header.orientation)
 

@@ -39,10 +39,12 @@ def find_bottleneck(seconds: Mapping[str, float], layout: Layout, wall_s: float)
     None where these are too few to tell.
     """
     workers = _workers(layout)
+    # the same threads decode and preprocess: together they show whether these are enough
+    busy = {**seconds, "decode": seconds.get("decode", 0) + seconds.get("preprocess", 0)}
     shares = {
-        stage: min(1.0, seconds[stage] / (count * wall_s))
+        stage: min(1.0, busy.get(stage, 0) / (count * wall_s))
         for stage, count in workers.items()
-        if wall_s > STEADY_S and seconds.get(stage, 0) > 0
+        if wall_s > STEADY_S and busy.get(stage, 0) > 0
     }
     if not shares:
         return None

@@ -77,22 +77,27 @@ class Decoder:
         watch: Stopwatch,
     ) -> list[Row]:
         start = time.perf_counter()
+        decode_s = 0.0
         rows = []
         for position in positions:
             sample = samples[position]
             row = Row(row=sample.row, image_id=sample.image_id, truth=sample.truth, kept=sample.kept)
             rows.append(row)
+            before = time.perf_counter()
             try:
                 if sample.error is not None:
                     raise sample.error
                 image = self._preprocessor(sample.data or b"", None if pixels is None else pixels[position])
             except ImageError as error:
                 row.fail(error)
+                decode_s += time.perf_counter() - before
                 continue
+            decode_s += image.decoded_at - before
             row.width, row.height = image.width, image.height
             if pixels is None:
                 slots[position] = image.pixels
-        watch.add("decode", time.perf_counter() - start)
+        watch.add("decode", decode_s)
+        watch.add("preprocess", time.perf_counter() - start - decode_s)
         return rows
 
 

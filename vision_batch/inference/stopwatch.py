@@ -13,7 +13,8 @@ class Stopwatch:
     """Seconds by stage, added up over the threads that share it.
 
     read         encoded bytes are fetched
-    decode       decoding and preprocessing, summed over the threads of the pool
+    decode       from encoded bytes to the stored picture's pixels, summed over the threads of the pool
+    preprocess   from there to the model's pixels: plug-in function, orientation, resize and crop; likewise
     wait         the predicting thread has no decoded chunk
     model        the model, and the copies to and from its device
     postprocess  outputs become columns
