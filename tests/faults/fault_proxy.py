@@ -31,6 +31,8 @@ Kind = Literal["none", "status", "reset", "cut", "stall", "pause", "delay", "sil
 class Rule:
     """What happens to requests: "METHOD /path" in which `match` is found are hit with probability `p`, `n` times.
 
+    With `header` only those that have such a line ("name: value", the name in lower case) in their head.
+
     The first `after` requests that match pass untouched. Fractions (`at`) are of the body.
 
     status   answered with an S3 error instead: `status`, `code`, `retry_after` (seconds)
@@ -47,6 +49,7 @@ class Rule:
 
     kind: Kind
     match: str = ""
+    header: str = ""
     p: float = 1
     n: int | None = None
     after: int = 0
@@ -116,10 +119,10 @@ class FaultProxy:
             task.cancel()
         await asyncio.gather(*connections, return_exceptions=True)
 
-    def _pick(self, request_line: str) -> Rule:
+    def _pick(self, request_line: str, headers: dict[str, str]) -> Rule:
         self.requests.append(request_line)
         for rule in self.rules:
-            if rule.n != 0 and re.search(rule.match, request_line) and self._random.random() < rule.p:
+            if rule.n != 0 and _is_meant(rule, request_line, headers) and self._random.random() < rule.p:
                 if rule.after:
                     rule.after -= 1
                     continue
@@ -145,7 +148,7 @@ class FaultProxy:
     ) -> bool:
         """One request and its answer; False when the connection is not to be used again."""
         raw, line, headers = await _read_head(client_in)
-        rule, length = self._pick(line), int(headers.get("content-length", 0))
+        rule, length = self._pick(line, headers), int(headers.get("content-length", 0))
         expects = headers.get("expect", "").lower() == "100-continue"
         if rule.kind == "silence":
             while rule in self.rules:
@@ -210,6 +213,11 @@ class FaultProxy:
             return False
         await client_out.drain()
         return headers.get("connection", "").lower() != "close"
+
+
+def _is_meant(rule: Rule, request_line: str, headers: dict[str, str]) -> bool:
+    lines = (f"{name}: {value}" for name, value in headers.items())
+    return bool(re.search(rule.match, request_line)) and any(re.search(rule.header, line) for line in lines)
 
 
 class _Upstream:

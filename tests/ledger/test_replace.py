@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import S3Bucket
+from tests.faults.fault_proxy import FaultProxy, Rule
 from tests.ledger.outputs import CELL_ROWS, Output, cell_table, new_output, sealed
 from vision_batch.errors import ChangedError, PartConflictError, PartError
 from vision_batch.ledger.part import PartRecord, read_part_record
 from vision_batch.ledger.paths import LedgerPaths
-from vision_batch.ledger.replace import Replacer, remove_parts
+from vision_batch.ledger.replace import Replacer, remove_part, remove_parts
 from vision_batch.ledger.state import look
 from vision_batch.storage.object_info import ObjectInfo
 from vision_batch.storage.storage import Storage
@@ -46,8 +50,9 @@ def test_one_part_takes_the_place_of_one_part_in_one_step(s3: S3Bucket, monkeypa
     paths = LedgerPaths(f"{s3.uri}/out")
     commit(Replacer(paths), 0, "v1")
     old = stored(paths)
-    monkeypatch.setattr(type(storage_for(paths.output)), "delete", never)
-    first = commit(Replacer(paths), 0, "v2", old)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(storage_for(paths.output)), "delete", never)
+        first = commit(Replacer(paths), 0, "v2", old)
     assert versions(paths) == {0: "v2"}
     assert commit(Replacer(paths), 0, "v2", old) == first  # once more, as after a lost answer
     assert len(stored(paths)) == 1
@@ -110,8 +115,49 @@ def test_a_part_that_is_another_one_by_now_is_not_removed(tmp_path: Path) -> Non
     commit(Replacer(paths), 0, "v1")
     old = stored(paths)
     commit(Replacer(paths), 0, "v2", old)
-    remove_parts([*old, replace(old[0], uri=paths.part("a.tar", 7))])
+    remove_parts(paths, [*old, replace(old[0], uri=paths.part("a.tar", 7))])
     assert versions(paths) == {0: "v2"}
+
+
+def test_a_part_that_comes_between_the_look_and_the_removal_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The remover was suspended, and a newer run has replaced the part meanwhile."""
+    paths = LedgerPaths(str(tmp_path))
+    commit(Replacer(paths), 0, "v1")
+    (old,) = stored(paths)
+    rename = os.rename
+
+    def suspended(source: str, to: str) -> None:
+        monkeypatch.undo()
+        commit(Replacer(paths), 0, "v2", [old])
+        rename(source, to)
+
+    monkeypatch.setattr(os, "rename", suspended)
+    assert not remove_part(paths, old)
+    assert versions(paths) == {0: "v2"}
+    assert list(Path(paths.scratch).iterdir()) == []
+    assert remove_part(paths, *stored(paths))
+    assert stored(paths) == []
+
+
+@pytest.mark.s3
+def test_a_removal_that_reaches_the_server_late_leaves_the_part_that_came_before_it(
+    moto_s3: S3Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As above, where the server deletes under a condition: Amazon's S3 and moto do, Ceph's gateway does not."""
+    with FaultProxy(moto_s3.server.address) as proxy, ThreadPoolExecutor(1) as pool:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        paths = LedgerPaths(f"{moto_s3.uri}/out")
+        commit(Replacer(paths), 0, "v1")
+        (old,) = stored(paths)
+        proxy.rules = [Rule(kind="delay", match="^DELETE", s=1, n=1)]
+        removal = pool.submit(remove_part, paths, old)
+        while not proxy.hits():
+            time.sleep(0.01)
+        commit(Replacer(paths), 0, "v2", [old])
+        assert not removal.result()
+        assert versions(paths) == {0: "v2"}
 
 
 def tar_output(tmp_path: Path, rows: int) -> Output:

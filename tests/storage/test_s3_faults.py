@@ -209,6 +209,25 @@ def test_a_lost_answer_to_a_put_is_an_object_that_is_there(
         assert impatient.read(uri) == b"mine"
 
 
+@pytest.mark.parametrize(("status", "code"), [(501, "NotImplemented"), (412, "PreconditionFailed")])
+def test_a_server_that_deletes_under_no_condition_deletes_what_was_just_looked_at(
+    proxy: FaultProxy, patient: S3Storage, rgw_s3: S3Bucket, status: int, code: str
+) -> None:
+    proxy.rules = [Rule(kind="status", match="^DELETE", header="^if-match:", status=status, code=code)]
+    info = patient.put(join(rgw_s3.uri, "x"), b"old")
+    patient.delete(info.uri, if_version=info.version)
+    with pytest.raises(NotFoundError):
+        patient.stat(info.uri)
+    assert proxy.hits()["status"] == 2
+
+
+def test_a_lost_answer_to_a_deletion_is_no_failure(proxy: FaultProxy, patient: S3Storage, rgw_s3: S3Bucket) -> None:
+    info = patient.put(join(rgw_s3.uri, "x"), b"old")
+    proxy.rules = [Rule(kind="lost", match="^DELETE", n=1)]
+    patient.delete(info.uri, if_version=info.version)
+    assert list(patient.list(rgw_s3.uri)) == []
+
+
 def test_a_body_damaged_on_its_way_to_the_server_is_refused_and_sent_again(
     proxy: FaultProxy, patient: S3Storage, rgw_s3: S3Bucket
 ) -> None:

@@ -123,6 +123,17 @@ def test_deleting_is_idempotent(place: Place) -> None:
         place.storage.stat(uri)
 
 
+def test_deleting_a_version_leaves_every_other_one(place: Place) -> None:
+    old = place.put("x", b"old")
+    new = place.put("x", b"newer")
+    with pytest.raises(ChangedError):
+        place.storage.delete(old.uri, if_version=old.version)
+    assert place.storage.read(new.uri) == b"newer"
+    place.storage.delete(new.uri, if_version=new.version)
+    place.storage.delete(new.uri, if_version=new.version)
+    assert place.names() == []
+
+
 def test_a_changed_object_is_not_read_as_the_planned_version(place: Place) -> None:
     old = place.put("x", b"old")
     place.put("x", b"newer")

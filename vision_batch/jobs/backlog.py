@@ -151,7 +151,7 @@ class Backlog:
         """HeldError when the plan may be outdated: to a run that was suspended its successor's parts look stale."""
         if infos:
             demand_lease(self._prepared.paths, self._run_id)
-            remove_parts(infos)
+            remove_parts(self._prepared.paths, infos)
 
     def _drop(self, patches: Mapping[str, Patch]) -> None:
         """Patches that compute nothing need no Ray."""

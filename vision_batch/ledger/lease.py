@@ -204,7 +204,7 @@ class Lease:
         try:
             seen = _see(self._paths)
             if seen is not None and self._is_own(seen):
-                self._storage.delete(self._paths.lease)
+                self._storage.delete(self._paths.lease, if_version=seen.version, scratch=self._paths.scratch)
         except StorageError as error:
             log.warning("the lease could not be given back: %s", error)
 

@@ -54,7 +54,7 @@ def _remove_copies(paths: LedgerPaths, audit: Audit) -> Iterator[str]:
         if copy.record is not None:
             own = paths.part(copy.record.shard, copy.record.cell)
             is_doubled = own in intact and own != copy.info.uri and intact[own].is_same_cell(copy.record)
-            if is_doubled and remove_part(copy.info):
+            if is_doubled and remove_part(paths, copy.info):
                 yield f"removed {copy.info.uri}: it doubles the rows of {name(own)}, which is there and intact"
 
 
@@ -62,7 +62,7 @@ def _remove_superseded(paths: LedgerPaths, audit: Audit) -> Iterator[str]:
     stale = audit.found.stale
     versions = _planned_versions(paths, {part.record.shard for part in stale}) if stale else frozenset()
     for part in stale:
-        if (part.record.shard, part.record.version) in versions and remove_part(part.info):
+        if (part.record.shard, part.record.version) in versions and remove_part(paths, part.info):
             yield f"removed {part.info.uri}: of an earlier version of {part.record.shard}"
 
 
@@ -94,7 +94,7 @@ def _move(paths: LedgerPaths, file: Foreign, definition: str | None) -> str | No
     where = paths.damaged(name(file.info.uri), hashlib.sha256(data).hexdigest()[:16])
     with suppress(ExistsError):  # the same bytes, from a repair that ended before it could delete them here
         storage.put(where, data, if_absent=True, scratch=paths.scratch)
-    return where if remove_part(file.info) else None
+    return where if remove_part(paths, file.info) else None
 
 
 def _is_own(paths: LedgerPaths, uri: str, data: bytes, definition: str | None) -> bool:

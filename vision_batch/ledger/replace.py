@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pyarrow as pa
 
-from vision_batch.errors import ChangedError, NotFoundError
+from vision_batch.errors import ChangedError
 from vision_batch.ledger.part import PartRecord, commit_part, encode_part
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.storage.object_info import ObjectInfo
@@ -36,7 +36,7 @@ class Replacer:
         if record.cell == 0 and record.last and [info.uri for info in old] == [own]:
             return self._put_over(table, record, *old)
         with self._lock:
-            remove_parts([info for info in old if info not in self._removed])
+            remove_parts(self._paths, [info for info in old if info not in self._removed])
             self._removed.update(old)
         return commit_part(self._paths, table, record)
 
@@ -45,27 +45,26 @@ class Replacer:
         try:
             storage_for(old.uri).put(old.uri, data, if_version=old.version, scratch=scratch)
         except ChangedError:  # by this put, whose answer got lost, by another writer of the same, or it is gone
-            remove_part(old)  # it is still there only where the server's conditional overwrite never succeeds
+            remove_part(
+                self._paths, old
+            )  # it is still there only where the server's conditional overwrite never succeeds
             return commit_part(self._paths, table, record)
         return record
 
 
-def remove_parts(infos: Collection[ObjectInfo]) -> None:
+def remove_parts(paths: LedgerPaths, infos: Collection[ObjectInfo]) -> None:
     """Removes these versions of parts, as `remove_part` does each."""
     with ThreadPoolExecutor(REMOVERS, "remove") as pool:
-        for _ in pool.map(remove_part, infos):
+        for _ in pool.map(lambda info: remove_part(paths, info), infos):
             pass
 
 
-def remove_part(info: ObjectInfo) -> bool:
-    """Removes this version of a part and says whether it was there; another one that is in its place by now stays.
+def remove_part(paths: LedgerPaths, info: ObjectInfo) -> bool:
+    """Removes this version of a part; False when another one is in its place by now, which stays.
 
-    What is put there in the very moment between the look and the removal is lost and done again by the next pass: no
-    storage that we know of removes under a condition.
+    `Storage.delete` says how far that holds for what is put there in the very moment: lost parts are computed again.
     """
-    storage = storage_for(info.uri)
-    with suppress(NotFoundError):
-        if storage.stat(info.uri).version == info.version:
-            storage.delete(info.uri)
-            return True
+    with suppress(ChangedError):
+        storage_for(info.uri).delete(info.uri, if_version=info.version, scratch=paths.scratch)
+        return True
     return False

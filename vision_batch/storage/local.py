@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import BinaryIO, cast
 
 from vision_batch.errors import StorageError
-from vision_batch.storage.local_file import VersionedFile, delete_file, read_file, stat_file, write_file
+from vision_batch.storage.local_file import VersionedFile, delete_file, delete_version, read_file, stat_file, write_file
 from vision_batch.storage.local_listing import list_files
 from vision_batch.storage.object_info import ObjectInfo
 from vision_batch.storage.retry import Retry
@@ -78,9 +78,16 @@ class LocalStorage:
             uri, lambda: write_file(uri, data, folder, if_absent=if_absent, if_version=if_version)
         )
 
-    def delete(self, uri: str) -> None:
-        """Removes a file; one that is not there is no error."""
-        self._retry.run_blocking(uri, lambda: delete_file(uri))
+    def delete(self, uri: str, *, if_version: str | None = None, scratch: str | None = None) -> None:
+        """Removes a file; one that is not there is no error.
+
+        With `if_version` the file is taken out of the folder first and compared then, so that what another writer has
+        put there meanwhile is seen, and put back.
+        """
+        folder = scratch or os.path.dirname(uri)
+        self._retry.run_blocking(
+            uri, lambda: delete_file(uri) if if_version is None else delete_version(uri, if_version, folder)
+        )
 
     def close(self) -> None:
         """Ends the pool of threads; the next `read_many` starts another."""

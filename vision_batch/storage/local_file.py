@@ -53,7 +53,7 @@ def write_file(path: str, data: bytes, scratch: str, *, if_absent: bool, if_vers
 
     A temporary file may be removed by whoever takes its writer for dead; it is then written again.
     """
-    temporary = os.path.join(scratch, f".{secrets.token_hex(12)}.tmp")
+    temporary = _temporary(scratch)
     try:
         with translated(path):
             os.makedirs(scratch, exist_ok=True)
@@ -76,6 +76,26 @@ def delete_file(path: str) -> None:
     """Removes a file; one that is not there is no error."""
     with translated(path), suppress(FileNotFoundError):
         os.unlink(path)
+
+
+def delete_version(path: str, version: str, scratch: str) -> None:
+    """Removes a file if it is this version; ChangedError when it is another, no error when there is none.
+
+    No file system removes under a condition. So the file gets a name in `scratch` by rename(2), and what was caught is
+    compared. Another version, whose writer came just before, is linked back unless there is a newer one again. It is
+    lost only if this process ends between these two calls.
+    """
+    with translated(path), suppress(FileNotFoundError):
+        _demand(info_of(path, os.stat(path)), version)
+        os.makedirs(scratch, exist_ok=True)
+        caught = _temporary(scratch)
+        os.rename(path, caught)
+        found = info_of(path, os.stat(caught))
+        if found.version != version:
+            with suppress(FileExistsError):
+                os.link(caught, path)
+        os.unlink(caught)
+        _demand(found, version)
 
 
 class VersionedFile(io.RawIOBase):
@@ -151,6 +171,10 @@ def _read_fully(file: io.FileIO, start: int, stop: int) -> bytes:
         pieces.append(piece)
         remaining -= len(piece)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _temporary(scratch: str) -> str:
+    return os.path.join(scratch, f".{secrets.token_hex(12)}.tmp")
 
 
 def _write_synced(temporary: str, path: str, data: bytes) -> ObjectInfo:

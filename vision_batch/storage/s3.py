@@ -25,6 +25,8 @@ Request = Callable[[Any], Awaitable[T]]
 PAGE_KEYS = 1000
 MOST_PUT_BYTES = 5 << 30
 """https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html"""
+REFUSED = (412, 501)
+"""A condition does not hold, or the server has no such condition: Precondition Failed, Not Implemented."""
 
 
 class S3Storage:
@@ -113,11 +115,14 @@ class S3Storage:
         except ChangedError as error:
             raise ExistsError(uri, "is there already") from error
 
-    def delete(self, uri: str) -> None:
-        """Removes an object; one that is not there is no error."""
-        bucket, key = bucket_and_key(uri)
+    def delete(self, uri: str, *, if_version: str | None = None, scratch: str | None = None) -> None:
+        """Removes an object; one that is not there is no error.
+
+        With `if_version` every attempt looks at the object and then sends DELETE If-Match. Amazon's S3 compares;
+        servers that do not know the condition (Ceph's gateway, MinIO) delete what is there when the request comes.
+        """
         try:
-            self._run(uri, lambda client: client.delete_object(Bucket=bucket, Key=key))
+            self._run(uri, partial(_delete, uri, if_version))
         except NotFoundError as error:
             if "NoSuchBucket" in error.message:
                 raise
@@ -215,7 +220,7 @@ async def _get(uri: str, version: str | None, start: int, stop: int | None, clie
     try:
         answer = await client.get_object(Bucket=bucket, Key=key, **options)
     except client.exceptions.ClientError as error:
-        if error.response["ResponseMetadata"]["HTTPStatusCode"] == 416:
+        if _status(error) == 416:
             return b""
         raise
     async with answer["Body"] as body:
@@ -223,6 +228,33 @@ async def _get(uri: str, version: str | None, start: int, stop: int | None, clie
     if len(data) != answer["ContentLength"]:
         raise TransientError("body cut short")
     return data
+
+
+async def _delete(uri: str, version: str | None, client: Any) -> None:
+    """Deletes an object, or only this version of it; ChangedError when another one is there.
+
+    A server that refuses the condition although the version is the right one is asked with the ETag without quotes, as
+    Ceph's gateway writes it, and then without the condition.
+    """
+    bucket, key = bucket_and_key(uri)
+    if version is None:
+        await client.delete_object(Bucket=bucket, Key=key)
+        return
+    for condition in ({"IfMatch": f'"{version}"'}, {"IfMatch": version}, {}):
+        found = _version(await client.head_object(Bucket=bucket, Key=key))
+        if found != version:
+            raise ChangedError(uri, f"changed: version {found}, expected {version}")
+        try:
+            await client.delete_object(Bucket=bucket, Key=key, **condition)
+        except client.exceptions.ClientError as error:
+            if not condition or _status(error) not in REFUSED:
+                raise
+        else:
+            return
+
+
+def _status(error: Any) -> int:
+    return int(error.response["ResponseMetadata"]["HTTPStatusCode"])
 
 
 def _file_system(in_flight: int, connect_timeout_s: float, read_timeout_s: float) -> S3FileSystem:

@@ -63,5 +63,9 @@ class Storage(Protocol):
         them, on the same file system; by default the object's own folder.
         """
 
-    def delete(self, uri: str) -> None:
-        """Removes an object; one that is not there is no error."""
+    def delete(self, uri: str, *, if_version: str | None = None, scratch: str | None = None) -> None:
+        """Removes an object; one that is not there is no error.
+
+        With `if_version`, ChangedError when another version is there, which stays. Each storage says how far that
+        holds against a writer of the same moment. `scratch` as in `put`.
+        """
