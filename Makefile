@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 MINUTES ?= 20
+BENCH ?=
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
@@ -35,8 +36,8 @@ soak: $(VENV)/dev.stamp  ## the slow tests, then chaos for MINUTES=20, half of t
 	$(BIN)/python -m tests.faults.chaos --minutes $$(($(MINUTES) / 2))
 	$(BIN)/python -m tests.faults.chaos --minutes $$(($(MINUTES) / 2)) --s3
 
-bench: $(VENV)/dev.stamp  ## images per second, against what this machine could do
-	$(BIN)/python -m tests.benchmarks.throughput
+bench: $(VENV)/dev.stamp  ## the table of docs/benchmarks.md, an hour or so; BENCH=--quick for a look
+	$(BIN)/python -m tests.benchmarks $(BENCH)
 
 # A stamp is as new as the last installation of an extra: pip runs again only when what it reads has changed.
 $(VENV)/%.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
