@@ -115,13 +115,16 @@ def test_the_layout_is_said_with_its_reason(
     assert layout["name"] == name
     assert reason in layout["reason"]
     assert f"layout      {name}, because {layout['reason']}\n" in said
-    assert f"batches of {layout['batch_rows']} images, precision {forecast['precision']}\n" in said
+    assert f"{layout['batch_rows']} images, precision {forecast['precision']}\n" in said
     assert layout["predictors"] >= 1
 
 
 def test_a_batch_size_of_the_spec_is_in_the_layout(job: Job, capsys: Capture) -> None:
     write_folder(job.data, digits(3))
-    assert plan(job, capsys, "-o", "compute.batch_size=7")[0]["layout"]["batch_rows"] == 7
+    forecast, said = plan(job, capsys, "-o", "compute.batch_size=7")
+    assert forecast["layout"]["batch_rows"] == 7
+    assert "batches of 7 images" in said
+    assert "batches of up to 128 images" in plan(job, capsys)[1]
 
 
 def progress(forecast: dict[str, Any]) -> tuple[int, int, int, int]:

@@ -68,10 +68,12 @@ def test_fractions_of_a_gpu_share_one_and_never_span_two() -> None:
 def test_what_the_spec_says_wins() -> None:
     layout = choose(cluster((8, 0)), layout="split", batch_size=7, preprocessors=2, predictors=1)
     assert (layout.name, layout.batch_rows, layout.preprocessors, layout.predictors) == ("split", 7, 2, 1)
+    assert not layout.batch_trial
 
 
 def test_the_pixels_of_a_chunk_stay_within_their_budget() -> None:
     large = choose_layout(cluster((8, 1)), ComputeSettings(), shards=9, output_px=(2048, 2048))
+    assert choose(cluster((8, 1))).batch_rows == 256
     assert large.batch_rows * 2048 * 2048 * 3 <= CHUNK_PIXEL_BYTES
     assert choose_layout(cluster((8, 1)), ComputeSettings(), shards=9, output_px=(16384, 16384)).batch_rows == 1
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vision_batch.errors import DeviceError, ModelError
+from vision_batch.inference.batch_size import BatchSize
 from vision_batch.inference.chunk import DecodedChunk, Place, Row
 from vision_batch.inference.model_stage import ModelStage
 from vision_batch.inference.stopwatch import Stopwatch
@@ -32,8 +35,6 @@ class Model:
         self.batches: list[int] = []
 
     def __call__(self, pixels: np.ndarray) -> Any:
-        import torch
-
         self.batches.append(len(pixels))
         if self.most is not None and len(pixels) > self.most:
             raise torch.OutOfMemoryError("CUDA out of memory")
@@ -43,8 +44,8 @@ class Model:
         return np.where(values == NAN, np.nan, np.stack([1 - values % 2, values % 2])).T.astype(np.float32)
 
 
-def stage(model: Any) -> ModelStage:
-    return ModelStage(model, TASK, SCHEMA, threads=1)
+def stage(model: Any, batch_size: BatchSize | None = None) -> ModelStage:
+    return ModelStage(model, TASK, SCHEMA, batch_size=batch_size or BatchSize(64, trial=False), threads=1)
 
 
 def decoded(values: list[int | None]) -> DecodedChunk:
@@ -102,6 +103,36 @@ def test_out_of_memory_halves_the_batch_and_loses_nothing() -> None:
     rows = predict(model, list(range(10)))
     assert [row["label"] for row in rows] == ["even", "odd"] * 5
     assert max(model.batches[1:]) < 10
+
+
+def test_the_smaller_size_is_kept_after_it_and_the_failed_batches_memory_is_free_again() -> None:
+    """A traceback refers to the frames that it passed, and they to the tensors of the batch that was too large."""
+    held: list[weakref.ref[np.ndarray]] = []
+
+    class Hungry(Model):
+        def __call__(self, pixels: np.ndarray) -> Any:
+            assert not any(reference() is not None for reference in held)
+            activations = np.zeros(1000)
+            held.append(weakref.ref(activations))
+            return super().__call__(pixels)
+
+    model = Hungry(most=3)
+    it = stage(model)
+    for _ in range(2):
+        chunk = it(decoded(list(range(10))), Stopwatch())
+    assert (chunk.failed, chunk.batch_rows) == (0, 2)
+    assert model.batches[-5:] == [2] * 5
+
+
+def test_what_a_trial_cuts_a_chunk_into_changes_no_row() -> None:
+    values: list[int | None] = [i % 7 if i % 11 else POISON for i in range(200)]
+    model = Model()
+    it = stage(model, BatchSize(200, trial=True))
+    expected = predict(Model(), values)
+    for _ in range(4):
+        chunk = it(decoded(values), Stopwatch())
+        assert chunk.table.to_pylist() == expected
+    assert {8, 16, 32, 64} <= set(model.batches)
 
 
 def test_one_image_that_needs_too_much_memory_is_the_models_fault() -> None:

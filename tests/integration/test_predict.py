@@ -290,8 +290,9 @@ def test_a_file_that_changes_while_it_is_read_is_planned_again(job: MakeJob, ray
 def test_runs_are_recorded(job: MakeJob, ray_address: str) -> None:
     it = job()
     write_folder(it.data, digits(10))
-    summary = it.run(ray_address)
+    summary = it.run(ray_address, "compute.batch_size=8")
     record = json.loads(Path(it.output / "_ledger" / "runs" / f"{summary.run_id}.json").read_text())
     assert record["status"] == "done"
     assert record["counts"]["images_ok"] == 10
     assert record["predictors"] == list(summary.predictors)
+    assert record["counts"]["batch_sizes"] == dict.fromkeys(summary.predictors, 8)

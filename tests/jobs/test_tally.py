@@ -101,6 +101,13 @@ def test_each_predictor_is_named_once_in_order_of_appearance() -> None:
     assert list(tally.predictors) == ["host=a pid=7", "host=a pid=3"]
 
 
+def test_batch_sizes_are_known_when_a_predictor_has_found_its_own() -> None:
+    tally = Tally()
+    for pid, batch_rows in (("7", 0), ("3", 128), ("7", 64), ("7", 32), ("3", 0)):
+        tally.add(Event(kind="progress", images=1, batch_rows=batch_rows, worker={"pid": pid}))
+    assert tally.batch_sizes == {"pid=3": 128, "pid=7": 32}
+
+
 def test_a_shard_in_trouble_keeps_its_latest_reason() -> None:
     tally = Tally()
     tally.add(Event(kind="shard_failed", shard="a.tar", message="503"))

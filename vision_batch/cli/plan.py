@@ -54,7 +54,8 @@ def print_forecast(forecast: Forecast) -> None:
     gpus = f", {layout.gpus_per_predictor:g} GPUs" if layout.gpus_per_predictor else ""
     threads = f", {layout.decode_threads} decode threads" if layout.decode_threads and not layout.preprocessors else ""
     print(f"            {layout.predictors} predictors with {layout.cpus_per_predictor} CPUs{gpus}{threads} each")
-    print(f"            batches of {layout.batch_rows} images, precision {forecast.precision}")
+    up_to = "up to " if layout.batch_trial else ""
+    print(f"            batches of {up_to}{layout.batch_rows} images, precision {forecast.precision}")
     for warning in forecast.warnings:
         print(f"warning     {warning}")
     print(f"output      {forecast.output}")

@@ -116,7 +116,8 @@ class DecodedChunk:
 class PredictedChunk:
     """`table` has the output's complete schema and one row for each image of the chunk.
 
-    The model was asked about `asked` of its images and failed on `failed`, the first time because of `failure`.
+    The model was asked about `asked` of its images and failed on `failed`, the first time because of `failure`. It is
+    given `batch_rows` images at once, 0 while that is being found out.
     """
 
     place: Place
@@ -124,6 +125,7 @@ class PredictedChunk:
     asked: int = 0
     failed: int = 0
     failure: str = ""
+    batch_rows: int = 0
 
     @property
     def good_images(self) -> int:
@@ -140,6 +142,7 @@ class PredictedChunk:
             asked=sum(chunk.asked for chunk in chunks),
             failed=sum(chunk.failed for chunk in chunks),
             failure=next((chunk.failure for chunk in chunks if chunk.failed), ""),
+            batch_rows=chunks[-1].batch_rows,
         )
 
 

@@ -17,7 +17,8 @@ Kind = Literal["progress", "whole", "part", "withheld", "shard_failed", "unwritt
 class Event:
     """One fact from an actor.
 
-    progress      `images` more rows were predicted, of which `errors` by code; `seconds` by stage since the last event
+    progress      `images` more rows were predicted, of which `errors` by code; `seconds` by stage since the last event;
+                  the model is given `batch_rows` images at once, 0 while that is being found out
     whole         one cell is complete, and its part is being written
     part          the part of one cell, of `images` rows, is committed; `last` if it is its shard's last; `filled` are
                   the columns from the input that hold a value in any of its rows
@@ -37,6 +38,7 @@ class Event:
     last: bool = False
     images: int = 0
     batches: int = 0
+    batch_rows: int = 0
     errors: Mapping[str, int] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     filled: Sequence[str] = ()

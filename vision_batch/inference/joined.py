@@ -81,10 +81,11 @@ class JoinedActor:
     def _predict(self, work: Work, run: Run, watch: Stopwatch) -> Iterator[Event]:
         gatherer = CellGatherer()
         commits: deque[Future[Event]] = deque()
-        images, errors = 0, Counter[str]()
+        images, batch_rows, errors = 0, 0, Counter[str]()
         for number, predicted in enumerate(run(encoded_chunks(self._job, work), watch)):
             self._trial.judge(predicted)
             images += predicted.table.num_rows
+            batch_rows = predicted.batch_rows
             errors.update(error_counts(predicted.table))
             cell = gatherer.add(predicted)
             if cell is not None:
@@ -95,14 +96,14 @@ class JoinedActor:
             while commits and (commits[0].done() or len(commits) > COMMITS_WAITING):
                 yield commits.popleft().result()
             if number % CHUNKS_PER_EVENT == 0:
-                yield self._progress(work, images, errors, watch)
+                yield self._progress(work, images, batch_rows, errors, watch)
                 images, errors = 0, Counter()
         while commits:
             yield commits.popleft().result()
         batches, message = self._trial.take_failed_batches() if self._trial.suspect else (0, "")
         if batches:
             yield Event(kind="withheld", batches=batches, message=message, worker=self._worker)
-        yield self._progress(work, images, errors, watch)
+        yield self._progress(work, images, batch_rows, errors, watch)
 
     def _withhold(self, cell: WholeCell) -> None:
         with self._lock:
@@ -116,11 +117,12 @@ class JoinedActor:
             cells, self._withheld = self._withheld, []
             return cells
 
-    def _progress(self, work: Work, images: int, errors: Counter[str], watch: Stopwatch) -> Event:
+    def _progress(self, work: Work, images: int, batch_rows: int, errors: Counter[str], watch: Stopwatch) -> Event:
         return Event(
             kind="progress",
             shard=work.shard.key,
             images=images,
+            batch_rows=batch_rows,
             errors=dict(errors),
             seconds=watch.take(),
             worker=self._worker,

@@ -9,7 +9,8 @@ from vision_batch.errors import Problem, SpecError
 from vision_batch.inference.settings import ComputeSettings
 
 CPU_BATCH_ROWS = 128
-GPU_BATCH_ROWS = 256
+GPU_BATCH_ROWS = 1024
+"""Where `batch_size` is auto, the most that a trial may choose: 256 images of 224x224 px fit into the budget below."""
 CHUNK_PIXEL_BYTES = 64 << 20
 """What the pixels of a chunk may take where `batch_size` is auto; four times as much where the spec gives it."""
 CPU_PREDICTOR_BYTES = 1 << 30
@@ -55,7 +56,8 @@ class Layout:
 
     joined: every predictor reads, decodes in `decode_threads` threads, or in its own where these are 0, and predicts.
     split: `preprocessors` read and decode, in `decode_threads` threads each; predictors only predict.
-    `batch_rows` images make a chunk, and what the model is given at once.
+    `batch_rows` images make a chunk, and are the most that the model is given at once; with `batch_trial` each
+    predictor finds out whether it is faster with fewer.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Layout:
     cpus_per_preprocessor: int
     decode_threads: int
     batch_rows: int
+    batch_trial: bool = False
 
 
 def choose_layout(
@@ -101,6 +104,7 @@ def choose_layout(
             cpus_per_preprocessor=0,
             decode_threads=0 if each == 1 and not gpus_each else each,
             batch_rows=batch_rows,
+            batch_trial=compute.batch_size == "auto",
         )
     preprocessors, each = _preprocessors(resources, compute, nodes, predictors, gpus_each)
     return Layout(
@@ -113,6 +117,7 @@ def choose_layout(
         cpus_per_preprocessor=each,
         decode_threads=each if gpus_each else each + 1,
         batch_rows=batch_rows,
+        batch_trial=compute.batch_size == "auto",
     )
 
 
@@ -195,7 +200,10 @@ def _batch_rows(compute: ComputeSettings, on_gpu: bool, output_px: tuple[int, in
     if output_px is None:
         return rows
     budget = CHUNK_PIXEL_BYTES if is_auto else 4 * CHUNK_PIXEL_BYTES
-    return max(1, min(rows, budget // (3 * output_px[0] * output_px[1])))
+    held = max(1, budget // (3 * output_px[0] * output_px[1]))
+    if held >= rows:
+        return rows
+    return 1 << held.bit_length() - 1 if is_auto else held  # a power of two is what smaller batches divide
 
 
 def _preprocessors(

@@ -1,29 +1,38 @@
-"""The model stage: pixels in, the output's rows out; a batch that fails is narrowed down to the images to blame."""
+"""The model stage: pixels in, the output's rows out; a batch that fails is narrowed down to the images to blame.
+
+Importing this imports torch.
+"""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 from numpy.typing import NDArray
 
 from vision_batch.errors import DeviceError, ImageError, ModelError
+from vision_batch.inference.batch_size import BatchSize
 from vision_batch.inference.chunk import DecodedChunk, PredictedChunk, Row
 from vision_batch.inference.stopwatch import Stopwatch
+from vision_batch.models.device import give_memory_back, is_out_of_memory
+from vision_batch.models.predictor import Predictor
 from vision_batch.tasks.task import Task
-
-if TYPE_CHECKING:
-    from vision_batch.models.predictor import Predictor
 
 
 class ModelStage:
     """Predicts chunks with one model on one device; concurrent calls take turns on the device."""
 
-    def __init__(self, predictor: Predictor, task: Task, schema: pa.Schema, *, threads: int) -> None:
+    def __init__(
+        self, predictor: Predictor, task: Task, schema: pa.Schema, *, batch_size: BatchSize, threads: int
+    ) -> None:
+        """`batch_size` says into what a chunk is cut; `threads` is for one operator of a model on a CPU."""
         self._predictor = predictor
+        self._batch_size = batch_size
         self._threads = threads
         self._task = task
         self._schema = schema
@@ -44,7 +53,7 @@ class ModelStage:
             sizes = [(chunk.rows[i].width or 0, chunk.rows[i].height or 0) for i in good]
             with self._lock:
                 self._limit_threads()
-                columns, failures = self._span(chunk.pixels, sizes, watch)
+                columns, failures = self._batches(chunk.pixels, sizes, watch)
             for position, error in failures.items():
                 chunk.rows[good[position]].fail(error)
             good = [i for position, i in enumerate(good) if position not in failures]
@@ -57,14 +66,32 @@ class ModelStage:
             asked=len(chunk.good),
             failed=len(failures),
             failure="" if first is None else first.message,
+            batch_rows=self._batch_size.found or 0,
         )
 
     def _limit_threads(self) -> None:
         """torch counts its CPU threads for each calling thread, and a new one inherits the decoders' single thread."""
-        import torch
-
         if torch.get_num_threads() != self._threads:
             torch.set_num_threads(self._threads)
+
+    def _batches(
+        self, pixels: NDArray[np.uint8], sizes: Sequence[tuple[int, int]], watch: Stopwatch
+    ) -> tuple[list[pa.Array], dict[int, ImageError]]:
+        """As `_span`, in batches of the size that is best or being tried."""
+        parts: list[list[pa.Array]] = []
+        failures: dict[int, ImageError] = {}
+        start = 0
+        while start < len(pixels):
+            rows = self._batch_size.next_rows(len(pixels) - start, whole=not start)
+            span = slice(start, start + rows)
+            began = time.perf_counter()
+            columns, failed = self._span(pixels[span], sizes[span], watch)
+            if not failed:
+                self._batch_size.learn(rows, time.perf_counter() - began)
+            parts.append(columns)
+            failures |= {start + position: error for position, error in failed.items()}
+            start += rows
+        return _joined(parts), failures
 
     def _span(
         self, pixels: NDArray[np.uint8], sizes: Sequence[tuple[int, int]], watch: Stopwatch
@@ -76,11 +103,33 @@ class ModelStage:
         except (ModelError, DeviceError, MemoryError):
             raise
         except Exception as error:  # noqa: BLE001 - the model is foreign code, and this is the one-image boundary
-            if len(pixels) > 1:
-                return self._halves(pixels, sizes, watch)
-            _refuse_out_of_memory(error, pixels)
-            return self._no_columns, {0: ImageError("model_error", _one_line(error))}
-        self._task.check(outputs, len(pixels))
+            is_short = self._learn_limit(error, pixels)
+            failure = ImageError("model_error", _one_line(error))
+        else:
+            return self._columns(outputs, sizes, watch)
+        if is_short:  # behind the handler, because the error's traceback kept what the model had allocated
+            give_memory_back()
+        if len(pixels) == 1:
+            return self._no_columns, {0: failure}
+        return self._halves(pixels, sizes, watch)
+
+    def _learn_limit(self, error: Exception, pixels: NDArray[np.uint8]) -> bool:
+        """Whether memory ran out: batches stay below this one then. ModelError where it was a single image."""
+        if not is_out_of_memory(error):
+            return False
+        self._batch_size.out_of_memory(len(pixels))
+        if len(pixels) == 1:
+            height, width = pixels.shape[1:3]
+            raise ModelError(
+                f"the device has not enough memory for the model and one image of {width}x{height}; "
+                "use a device with more memory, a smaller model, or a smaller size in preprocess"
+            ) from error
+        return True
+
+    def _columns(
+        self, outputs: Any, sizes: Sequence[tuple[int, int]], watch: Stopwatch
+    ) -> tuple[list[pa.Array], dict[int, ImageError]]:
+        self._task.check(outputs, len(sizes))
         with watch.time("postprocess"):
             finite = self._task.finite(outputs)
             if finite.all():
@@ -97,19 +146,12 @@ class ModelStage:
         middle = len(pixels) // 2
         first, failures = self._span(pixels[:middle], sizes[:middle], watch)
         second, later = self._span(pixels[middle:], sizes[middle:], watch)
-        columns = [pa.concat_arrays(pair) for pair in zip(first, second, strict=True)]
-        return columns, failures | {middle + position: error for position, error in later.items()}
+        return _joined([first, second]), failures | {middle + position: error for position, error in later.items()}
 
 
-def _refuse_out_of_memory(error: Exception, pixels: NDArray[np.uint8]) -> None:
-    import torch
-
-    if isinstance(error, torch.OutOfMemoryError):
-        height, width = pixels.shape[1:3]
-        raise ModelError(
-            f"the device has not enough memory for the model and one image of {width}x{height}; "
-            "use a device with more memory, a smaller model, or a smaller size in preprocess"
-        ) from error
+def _joined(parts: Sequence[list[pa.Array]]) -> list[pa.Array]:
+    """The columns of neighbours as those of all of them."""
+    return parts[0] if len(parts) == 1 else [pa.concat_arrays(part) for part in zip(*parts, strict=True)]
 
 
 def _one_line(error: Exception) -> str:

@@ -100,7 +100,7 @@ class PredictActor:
         except TOLD as error:
             return _event(told(error, place.shard, self._worker))
         suspicion = self._trial.take_failed_batches() if self._trial.suspect else None
-        facts = (place, seconds | watch.take(), self._worker, suspicion)
+        facts = (place, predicted.batch_rows, seconds | watch.take(), self._worker, suspicion)
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, predicted.table.schema) as stream:
             stream.write_table(predicted.table)
@@ -137,7 +137,7 @@ class GatherActor:
         return event
 
     def _chunk(self, row: pa.Table) -> Iterator[Event]:
-        place, seconds, worker, suspicion = pickle.loads(row["chunk"][0].as_buffer())
+        place, batch_rows, seconds, worker, suspicion = pickle.loads(row["chunk"][0].as_buffer())
         table = pa.ipc.open_stream(row["payload"][0].as_buffer()).read_all()
         watch = Stopwatch()
         self._proven = self._proven or table["error_code"].null_count > 0
@@ -156,6 +156,7 @@ class GatherActor:
             kind="progress",
             shard=place.shard,
             images=table.num_rows,
+            batch_rows=batch_rows,
             errors=error_counts(table),
             seconds=dict(Counter(seconds) + Counter(watch.take())),
             worker=worker,

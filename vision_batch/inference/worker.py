@@ -25,12 +25,12 @@ from vision_batch.errors import (
     UnavailableError,
 )
 from vision_batch.images.preprocess import Preprocessor
+from vision_batch.inference.batch_size import BatchSize
 from vision_batch.inference.cell_gatherer import WholeCell, commit_cell
 from vision_batch.inference.chunk import EncodedChunk, Place
 from vision_batch.inference.decode_stage import Decoder
 from vision_batch.inference.event import Event, Kind
 from vision_batch.inference.job import PredictJob
-from vision_batch.inference.model_stage import ModelStage
 from vision_batch.inference.stage import Stage
 from vision_batch.inference.stopwatch import Stopwatch
 from vision_batch.ledger.cell import chunks, wanted_rows
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from ray.runtime_context import RuntimeContext
 
     from vision_batch.datasets.shard import Shard
+    from vision_batch.inference.model_stage import ModelStage
 
 
 UNDONE = (StorageError, LedgerError, ShardError, HeldError)
@@ -94,6 +95,7 @@ def _decoder(job: PredictJob, threads: int) -> Decoder:
 
 
 def _model(job: PredictJob, threads: int) -> ModelStage:
+    from vision_batch.inference.model_stage import ModelStage
     from vision_batch.models.device import choose_device
     from vision_batch.models.predictor import Predictor
 
@@ -112,7 +114,8 @@ def _model(job: PredictJob, threads: int) -> ModelStage:
         raise ModelError(f"the model cannot be put on its device: {type(error).__name__}: {error}") from error
     task = task_for(job.task, job.model.labels)
     schema = output_schema(task.fields(), job.extra_fields)
-    return ModelStage(predictor, task, schema, threads=threads)
+    batch_size = BatchSize(job.batch_rows, trial=job.batch_trial)
+    return ModelStage(predictor, task, schema, batch_size=batch_size, threads=threads)
 
 
 def encoded_chunks(job: PredictJob, work: Work) -> Iterator[EncodedChunk]:

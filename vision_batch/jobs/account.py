@@ -120,6 +120,7 @@ class Account:
             output=self._prepared.paths.output,
             warnings=(*backlog.plan.warnings, *tally.warnings(self._prepared.input.extra_names), *troubles, *trouble),
             predictors=tuple(tally.predictors),
+            batch_sizes=dict(tally.batch_sizes),
             stages={stage: round(seconds, 3) for stage, seconds in tally.seconds.items()},
         )
 

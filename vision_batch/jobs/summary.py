@@ -17,7 +17,8 @@ class RunSummary:
     whole output, earlier runs included; `images_resumed` those that this run found done and left as they were,
     `images_retried` error rows that it processed again, as asked. `files_pruned` counts files whose rows went.
     `images_per_second` counts this run's images from its first batch on; `stages` are busy seconds of that time, summed
-    over all workers.
+    over all workers. `batch_sizes` says, by predictor, how many images its model was given at once in the end; one that
+    was still finding that out is absent.
     """
 
     run_id: str
@@ -39,6 +40,7 @@ class RunSummary:
     warnings: tuple[str, ...] = ()
     predictors: tuple[str, ...] = ()
     stages: dict[str, float] = field(default_factory=dict)
+    batch_sizes: dict[str, int] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

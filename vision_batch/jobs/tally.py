@@ -19,6 +19,7 @@ STEADY_S = 1.0
 class Tally:
     """Counts of one run, over all its passes. Progress counts what was computed; truth is in the ledger.
 
+    `batch_sizes` says, by predictor, how many images its model is given at once, as soon as that is known.
     `writing` are the cells, by shard and number, that are whole and whose parts are not known to be committed.
     """
 
@@ -27,6 +28,7 @@ class Tally:
         self.images_ok = 0
         self.seconds: Counter[str] = Counter()
         self.predictors: dict[str, None] = {}
+        self.batch_sizes: dict[str, int] = {}
         self.troubles: dict[str, str] = {}
         self.writing: set[tuple[str, int]] = set()
         self.committed = 0
@@ -64,6 +66,8 @@ class Tally:
             self.last_failure = event.message
         elif event.kind in ("part", "progress"):
             self.predictors.setdefault(event.worker_name)
+        if event.batch_rows:
+            self.batch_sizes[event.worker_name] = event.batch_rows
         if event.kind == "part":
             self.committed += event.images
             self.refused_parts = 0

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import torch
 
+NO_MEMORY = ("DefaultCPUAllocator: ", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+"""What torch says when memory runs out where it has no error of its own for it."""
+
 
 def choose_device() -> torch.device:
     """The accelerator that this process may see (Ray shows an actor only its own), else the CPU."""
@@ -12,3 +15,15 @@ def choose_device() -> torch.device:
     if torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether fewer images at once may help: memory ran out, on the accelerator or on the CPU."""
+    text = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(words in text for words in NO_MEMORY)
+
+
+def give_memory_back() -> None:
+    """Has the accelerator's memory that nothing uses any more ready for everybody, in whatever sizes."""
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.empty_cache()

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from vision_batch.errors import DeviceError, ModelError
+from vision_batch.models.device import is_out_of_memory
 
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 DEVICE_FAILURES = ("CUDA error", "HIP error", "cuDNN error", "CUBLAS_STATUS", "device-side assert")
@@ -106,13 +107,11 @@ def to_numpy(outputs: Any, reused: torch.Tensor) -> Any:
 
 @contextmanager
 def device_errors() -> Iterator[None]:
-    """Turns failures of the accelerator into DeviceError; torch.OutOfMemoryError and everything else passes."""
+    """Turns failures of the accelerator into DeviceError; what says that memory ran out and all else passes."""
     try:
         yield
-    except torch.OutOfMemoryError:
-        raise
     except RuntimeError as error:
-        if is_device_failure(error):
+        if is_device_failure(error) and not is_out_of_memory(error):
             raise DeviceError(str(error)) from error
         raise
 
