@@ -14,44 +14,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.inference.actor_job import LAYOUT, RUN, make_job, works
 from tests.integration.job import MODEL, digits, write_tar
-from vision_batch.datasets.settings import InputSettings
-from vision_batch.datasets.table import format_named
 from vision_batch.errors import DeviceError
 from vision_batch.images.settings import PreprocessSettings
 from vision_batch.inference.event import Event, events_of
 from vision_batch.inference.job import PredictJob
-from vision_batch.inference.layout import Layout
 from vision_batch.inference.split import ROW, GatherActor, PredictActor, PreprocessActor
 from vision_batch.ledger.lease import Lease, demand_lease, held_lease
 from vision_batch.ledger.manifest import StoredPart
 from vision_batch.ledger.part import read_part, read_part_record
 from vision_batch.ledger.patch import Patch
-from vision_batch.ledger.paths import LedgerPaths
-from vision_batch.ledger.plan import make_plan
-from vision_batch.ledger.state import Work
-from vision_batch.models.bundle import resolve_model
-from vision_batch.models.settings import ModelSettings
 from vision_batch.plugin import find_plugin
 from vision_batch.storage.table import storage_for
-from vision_batch.tasks.settings import TaskSettings
 
-RUN = "run"
-CELL_ROWS, BATCH_ROWS = 64, 20
 GOOD = [20, 19, 20, 4, 20, 17]
 """Images with pixels in each chunk of 101 rows: cells of 64 and 37, one image empty."""
-
-LAYOUT = Layout(
-    name="split",
-    reason="the test asks for it",
-    predictors=1,
-    cpus_per_predictor=1,
-    gpus_per_predictor=0,
-    preprocessors=1,
-    cpus_per_preprocessor=1,
-    decode_threads=2,
-    batch_rows=BATCH_ROWS,
-)
 
 
 @pytest.fixture(autouse=True)
@@ -59,38 +37,6 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where an actor runs is Ray's to say; and what it sets in its process's environment is not left in ours."""
     monkeypatch.setattr("vision_batch.inference.split.describe_worker", lambda device="cpu": {"device": device})
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
-
-
-def make_job(folder: Path, code: str = MODEL, labels: list[str] | None = None) -> PredictJob:
-    """One tar of 101 digits, number 25 empty."""
-    (folder / "model_code.py").write_text(code)
-    images = digits(101)
-    images[25] = b""
-    write_tar(folder / "data" / "a.tar", images)
-    paths = LedgerPaths(str(folder / "out"))
-    Lease(paths, RUN).take(print, patience_s=0)
-    return PredictJob(
-        paths=paths,
-        run_id=RUN,
-        definition="0" * 64,
-        input=InputSettings(uri=str(folder / "data"), format="webdataset"),
-        format="webdataset",
-        preprocess=PreprocessSettings(resize_px=(28, 24)),
-        function=None,
-        model=resolve_model(ModelSettings(source="python:model_code:build", labels=labels), folder),
-        task=TaskSettings(type="classification", top_k=2),
-        max_pixels=10**6,
-        precision="fp32",
-        cell_rows=CELL_ROWS,
-        batch_rows=BATCH_ROWS,
-        extra_fields=(),
-    )
-
-
-def works(job: PredictJob, patches: tuple[Patch, ...] = ()) -> list[Work]:
-    plan = make_plan(job.paths, job.input, format_named(job.format), cell_rows=job.cell_rows, write=False)
-    done = frozenset(patch.cell for patch in patches)
-    return [Work(shard=shard, done_cells=done, patches=patches) for shard in plan.shards]
 
 
 def preprocessed(job: PredictJob, patches: tuple[Patch, ...] = ()) -> list[pa.Table]:
@@ -180,14 +126,13 @@ def test_a_shard_that_failed_half_way_is_forgotten(tmp_path: Path) -> None:
     assert [event.cell for event in events if event.kind == "part"] == [1]
 
 
-def test_a_part_that_may_not_be_written_leaves_its_shard_undone(tmp_path: Path) -> None:
+def test_what_lies_in_a_cells_place_costs_that_cell_and_no_other(tmp_path: Path) -> None:
     job = make_job(tmp_path)
     rows = predicted(job)
-    for cell in (0, 1):
-        Path(job.paths.part("a.tar", cell)).mkdir()
+    Path(job.paths.part("a.tar", 0)).mkdir()
     events = gathered(job, rows)
-    assert [event.shard for event in events if event.kind == "shard_failed"] == ["a.tar", "a.tar"]
-    assert not any(event.kind == "part" for event in events)
+    assert [event.cell for event in events if event.kind == "cell_failed"] == [0]
+    assert [event.cell for event in events if event.kind == "part"] == [1]
 
 
 class TestWhatEndsTheRun:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from tests.integration.job import Job, digits, write_folder
 from tests.jobs.finished import complete
+from tests.ledger.damage import flip_column
 from vision_batch.errors import HeldError
 from vision_batch.jobs.backlog import Backlog
+from vision_batch.jobs.predict import run_predict
 from vision_batch.jobs.prepare import prepare
 from vision_batch.jobs.spec import load_spec
 from vision_batch.ledger.lease import held_lease
@@ -33,3 +36,52 @@ def test_what_looks_stale_stays_when_the_plan_may_be_outdated(tmp_path: Path, ho
     with held_lease(prepared.paths, "run-4"):
         Backlog(prepared, "run-4", prune=True)
     assert len(list(job.output.glob("*.parquet"))) == 1
+
+
+def parts_of(job: Job) -> dict[str, Path]:
+    paths = prepare(load_spec(job.spec, ())).paths
+    return {key: Path(paths.part(key, 0)) for key in ("files-000001", "files-000002")}
+
+
+def test_a_damaged_part_keeps_its_errors_and_no_other_from_being_retried(tmp_path: Path) -> None:
+    job = Job(tmp_path, {})
+    write_folder(job.data, digits(66))
+    complete(job, failed=[0])
+    part = parts_of(job)["files-000001"]
+    flip_column(part, "row")
+    prepared = prepare(load_spec(job.spec, ()))
+    with held_lease(prepared.paths, "run-2"):
+        backlog = Backlog(prepared, "run-2", retry=["empty"])
+    assert [(work.shard.key, work.patches[0].rows) for work in backlog.works()] == [("files-000002", (0,))]
+    (said,) = backlog.damaged
+    assert str(part) in said
+    assert "verify --repair" in said
+
+
+def test_a_run_that_could_not_retry_all_is_incomplete_and_says_why(tmp_path: Path) -> None:
+    job = Job(tmp_path, {})
+    write_folder(job.data, digits(3))
+    complete(job, failed=[0])
+    (part,) = job.output.glob("*.parquet")
+    flip_column(part, "row")
+    summary = run_predict(load_spec(job.spec, ()), retry_errors=["empty"])
+    assert (summary.status, summary.images_ok, summary.images_failed) == ("incomplete", 2, 1)
+    assert any(str(part) in warning and "verify --repair" in warning for warning in summary.warnings)
+    assert run_predict(load_spec(job.spec, ())).status == "done", "nobody has asked for its pages"
+
+
+def test_a_damaged_part_that_a_file_is_pruned_from_is_computed_whole(tmp_path: Path) -> None:
+    job = Job(tmp_path, {})
+    write_folder(job.data, digits(70))
+    complete(job)
+    parts = parts_of(job)
+    flip_column(parts["files-000001"], "label")
+    (job.data / "00003.jpg").unlink()
+    (job.data / "00069.jpg").unlink()
+    prepared = prepare(load_spec(job.spec, ()))
+    with held_lease(prepared.paths, "run-2"):
+        backlog = Backlog(prepared, "run-2", prune=True)
+    (work,) = backlog.works()
+    assert (work.shard.key, work.patches, work.done_cells) == ("files-000001", (), frozenset())
+    assert [info.uri for info in backlog.old_parts([work])["files-000001"]] == [str(parts["files-000001"])]
+    assert pq.read_table(parts["files-000002"])["row"].to_pylist() == [0, 1, 2, 3, 4]

@@ -116,6 +116,16 @@ def test_a_shard_in_trouble_keeps_its_latest_reason() -> None:
     assert tally.troubles == {"a.tar": "time-out", "b.tar": "no permission"}
 
 
+def test_cells_that_have_no_place_are_all_told_and_do_not_close_the_output() -> None:
+    tally = Tally()
+    for cell in range(4):
+        tally.add(Event(kind="whole", shard="a.tar", cell=cell))
+        tally.add(Event(kind="cell_failed", shard="a.tar", cell=cell, message=f"part {cell} is damaged"))
+    assert tally.troubles == {f"a.tar, cell {cell}": f"part {cell} is damaged" for cell in range(4)}
+    assert not tally.writing
+    assert not tally.output_is_closed
+
+
 def test_a_pass_begins_without_the_troubles_of_the_last_one() -> None:
     tally = Tally()
     tally.add(Event(kind="progress", images=5))

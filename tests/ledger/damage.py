@@ -6,6 +6,7 @@ The output is a real one: two tars of nine rows, four rows to a cell, so six par
 from __future__ import annotations
 
 import io
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -89,6 +90,16 @@ def flipped(data: bytes, at: int, bit: int) -> bytes:
 
 def footer_start(data: bytes) -> int:
     return len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+
+
+def flip_column(part: Path, name: str) -> None:
+    """One bit of the column's last page; the footer, and what the file system says of the file, stay as they were."""
+    times = part.stat().st_atime_ns, part.stat().st_mtime_ns
+    group = pq.read_metadata(part).row_group(0)
+    column = next(column for at in range(group.num_columns) if (column := group.column(at)).path_in_schema == name)
+    start = column.dictionary_page_offset if column.has_dictionary_page else column.data_page_offset
+    part.write_bytes(flipped(part.read_bytes(), start + column.total_compressed_size - 1, 0))
+    os.utime(part, ns=times)
 
 
 def flip_in_a_page(output: Output) -> None:

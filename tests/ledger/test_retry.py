@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from tests.ledger.damage import flip_column
 from tests.ledger.outputs import CELL_ROWS, Output, cell_table, new_output, sealed
 from vision_batch.errors import PartError
 from vision_batch.ledger.part import commit_part
@@ -29,7 +30,8 @@ def output(tmp_path: Path) -> Output:
 
 
 def rows(output: Output, *codes: str, run: str = "run-2") -> dict[str, list[tuple[int, ...]]]:
-    patches = with_retries({}, output.look().current, codes, run)
+    patches, damaged = with_retries({}, output.look().current, codes, run)
+    assert not damaged
     assert all(patch.retried == len(patch.rows) for found in patches.values() for patch in found)
     return {shard: [patch.rows for patch in found] for shard, found in patches.items()}
 
@@ -57,28 +59,28 @@ def test_what_the_run_itself_has_written_is_not_tried_for_ever(output: Output) -
 def test_parts_without_such_errors_are_not_opened(output: Output) -> None:
     state = output.look()
     Path(output.paths.part("files-000001", 0)).unlink()
-    assert set(with_retries({}, state.current, ["empty"], "run-2")) == {"files-000002", "files-000003"}
+    assert set(with_retries({}, state.current, ["empty"], "run-2")[0]) == {"files-000002", "files-000003"}
 
 
 def test_a_part_that_was_replaced_since_is_left_to_the_next_look(output: Output) -> None:
     state = output.look()
     Path(output.paths.part("files-000003", 0)).unlink()
-    assert set(with_retries({}, state.current, ["empty"], "run-2")) == {"files-000002"}
+    assert set(with_retries({}, state.current, ["empty"], "run-2")[0]) == {"files-000002"}
 
 
-def test_a_damaged_part_is_said(output: Output) -> None:
-    part = Path(output.paths.part("files-000002", 0))
-    data = part.read_bytes()
-    known = output.look().current
-    part.write_bytes(data[:-20] + bytes([data[-20] ^ 1]) + data[-19:])
-    info = output.look().foreign[0].info
-    damaged = [type(found)(info=info, record=found.record) for found in known if found.info.uri == info.uri]
-    with pytest.raises(PartError, match="damaged"):
-        with_retries({}, damaged, ["empty"], "run-2")
+def test_a_damaged_part_is_said_and_the_others_are_retried(output: Output) -> None:
+    part = output.paths.part("files-000002", 0)
+    flip_column(Path(part), "row")
+    patches, (error,) = with_retries({}, output.look().current, ["empty", "truncated"], "run-2")
+    assert set(patches) == {"files-000003"}
+    assert (type(error), error.uri) == (PartError, part)
+    assert "damaged" in error.message
 
 
 def test_a_patch_of_a_changed_group_gets_the_error_rows_that_stay(output: Output) -> None:
     base = next(part for part in output.look().current if part.record.shard == "files-000002")
     changed = Patch(base=base, rows=(0, 1), dropped=(2,), added=1)
-    patches = with_retries({"files-000002": changed}, (), ["empty", "truncated"], "run-2")
+    patches, _ = with_retries({"files-000002": changed}, (), ["empty", "truncated"], "run-2")
     assert patches == {"files-000002": (Patch(base=base, rows=(0, 1, 3), dropped=(2,), added=1, retried=1),)}
+    flip_column(Path(base.info.uri), "row")
+    assert with_retries({"files-000002": changed}, (), ["empty"], "run-2") == ({}, []), "all of it is computed anyway"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Kind = Literal["progress", "whole", "part", "withheld", "shard_failed", "unwritten", "crashed", "fatal"]
+Kind = Literal["progress", "whole", "part", "withheld", "shard_failed", "cell_failed", "unwritten", "crashed", "fatal"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +25,7 @@ class Event:
     withheld      `batches` more batches of which every image failed in the model, and none has worked yet: their cells
                   are not committed; `message` is the last failure
     shard_failed  the storage did not let `shard` be finished, because of `message`; it stays undone
+    cell_failed   something keeps the part of one cell from its place: `message`; the cell stays undone
     unwritten     the storage did not take the part of one cell, because of `message`; its shard stays undone
     crashed       the work on `shard` kills its processes, and no image is to blame: `message`; it stays undone
     fatal         the run cannot go on, because of `message`

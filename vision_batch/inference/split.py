@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from vision_batch.errors import HeldError
 from vision_batch.inference.actor_stage import ActorStage
 from vision_batch.inference.cell_gatherer import CellGatherer, WholeCell
 from vision_batch.inference.chunk import DecodedChunk, PredictedChunk
@@ -24,7 +25,6 @@ from vision_batch.inference.model_trial import ModelTrial
 from vision_batch.inference.stopwatch import Stopwatch
 from vision_batch.inference.worker import (
     TOLD,
-    UNDONE,
     calm_openmp,
     committed,
     current_call,
@@ -165,7 +165,7 @@ class GatherActor:
     def _commit(self, cell: WholeCell, watch: Stopwatch, worker: dict[str, str]) -> Event:
         try:
             return committed(self._job, self._replacer, cell, watch, worker)
-        except UNDONE as error:
+        except HeldError as error:
             return told(error, cell.shard, worker)
 
 

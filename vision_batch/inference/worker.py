@@ -157,11 +157,15 @@ def _check_fields(job: PredictJob, shard: Shard, fields: Sequence[pa.Field]) -> 
 
 
 def committed(job: PredictJob, replacer: Replacer, cell: WholeCell, watch: Stopwatch, worker: dict[str, str]) -> Event:
-    """Commits a whole cell; the event says that its part is there, or that the storage refused it. UNDONE passes."""
+    """Commits a whole cell; the event says that its part is there, or what keeps this cell, and no other, from it.
+
+    HeldError when the run has ended: nothing more of it can be committed.
+    """
     try:
         record = commit_cell(job, replacer, cell, watch)
-    except REFUSALS as error:
-        return Event(kind="unwritten", shard=cell.shard, cell=cell.cell, message=str(error), worker=worker)
+    except (StorageError, LedgerError) as error:
+        kind: Kind = "unwritten" if isinstance(error, REFUSALS) else "cell_failed"
+        return Event(kind=kind, shard=cell.shard, cell=cell.cell, message=str(error), worker=worker)
     return Event(
         kind="part",
         shard=cell.shard,

@@ -100,7 +100,7 @@ class Account:
         bottleneck = None if layout is None else find_bottleneck(tally.seconds, layout, tally.steady_s)
         rate = tally.images_per_second
         trouble = () if backlog.trouble is None else (backlog.trouble,)
-        troubles = _first(f"{shard}: {reason}" for shard, reason in tally.troubles.items())
+        troubles = _first([*backlog.damaged, *(f"{shard}: {reason}" for shard, reason in tally.troubles.items())])
         return RunSummary(
             run_id=self.run_id,
             status=status,

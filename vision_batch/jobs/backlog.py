@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from vision_batch.errors import PartError, SpecError, StorageError
+from vision_batch.errors import LedgerError, NotFoundError, SpecError, StorageError
 from vision_batch.jobs.forecast import plan_input
 from vision_batch.jobs.prepare import Prepared, reading_input, reading_output
 from vision_batch.jobs.trial import row_limits
@@ -30,10 +30,12 @@ class Backlog:
     """Plan and state are what the latest look has found; `resumed` counts images that were done before the run.
 
     `row_limits` are those of a trial, None for a whole run. `pruned` counts the files whose rows go. `trouble` is why
-    the latest plan or look could not be made, so that an earlier one stands, or None.
+    the latest plan or look could not be made, so that an earlier one stands, or None. `damaged` says which parts are
+    too damaged to have their error rows processed again, and the way out.
     """
 
     trouble: str | None = None
+    damaged: tuple[str, ...] = ()
     plan: Plan
     state: OutputState
 
@@ -46,6 +48,7 @@ class Backlog:
         self._prepared = prepared
         self._run_id = run_id
         self._retry = retry
+        self._unpatchable: set[ObjectInfo] = set()
         with reading_output():
             self.cell_rows = claim_definition(prepared.paths, prepared.definition).cell_rows
             clear_scratch(prepared.paths)
@@ -137,15 +140,14 @@ class Backlog:
         self.state = look(prepared.paths, self.plan, prepared.definition.digest, known=known)
         changed: Mapping[str, Patch] = {}
         if self.row_limits is None:
-            changed = change_patches(prepared.paths, self.plan.shards, self.state.replaced)
+            patches = change_patches(prepared.paths, self.plan.shards, self.state.replaced)
+            changed = {key: patch for key, patch in patches.items() if patch.base.info not in self._unpatchable}
         else:  # which images are the first ones has changed with the input
             self._remove([part.info for parts in self.state.replaced.values() for part in parts])
             self.state = replace(self.state, replaced={})
         self._remove(self.state.stale)
-        try:
-            self._patches = with_retries(changed, self.state.current, self._retry, self._run_id)
-        except PartError as error:
-            raise with_way_out(error, prepared.paths) from error
+        self._patches, damaged = with_retries(changed, self.state.current, self._retry, self._run_id)
+        self.damaged = tuple(str(with_way_out(error, prepared.paths)) for error in damaged)
 
     def _remove(self, infos: Collection[ObjectInfo]) -> None:
         """HeldError when the plan may be outdated: to a run that was suspended its successor's parts look stale."""
@@ -154,11 +156,14 @@ class Backlog:
             remove_parts(self._prepared.paths, infos)
 
     def _drop(self, patches: Mapping[str, Patch]) -> None:
-        """Patches that compute nothing need no Ray."""
+        """Patches that compute nothing need no Ray. A part that cannot be patched is computed whole."""
         versions = {shard.key: shard.version for shard in self.plan.shards if shard.key in patches}
 
         def commit(key: str) -> None:
-            commit_patch(self._prepared.paths, patches[key], None, version=versions[key], run=self._run_id)
+            try:
+                commit_patch(self._prepared.paths, patches[key], None, version=versions[key], run=self._run_id)
+            except (LedgerError, NotFoundError):
+                self._unpatchable.add(patches[key].base.info)
 
         with ThreadPoolExecutor(WRITERS, "drop") as pool:
             for _ in pool.map(commit, patches):

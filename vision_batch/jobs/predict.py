@@ -113,7 +113,7 @@ class PredictRun:
     @property
     def settled(self) -> Status:
         """How a run ends that has nothing left to do."""
-        return "incomplete" if self._backlog.plan.unread else "done"
+        return "incomplete" if self._backlog.plan.unread or self._backlog.damaged else "done"
 
     def work(self, works: list[Work], address: str | None, verbose: bool) -> Status:
         """Connects to Ray and runs passes; returns how it ended."""

@@ -51,13 +51,15 @@ class Tally:
         """Counts one event. The first images that arrive mark the start of the steady state."""
         if event.kind == "whole":
             self.writing.add((event.shard, event.cell))
-        elif event.kind in ("part", "unwritten"):
+        elif event.kind in ("part", "cell_failed", "unwritten"):
             self.writing.discard((event.shard, event.cell))
         elif event.kind in ("shard_failed", "crashed"):  # nothing more is heard of its cells
             self.writing.difference_update([cell for cell in self.writing if cell[0] == event.shard])
         if event.kind in ("shard_failed", "unwritten"):
             self.troubles[event.shard] = event.message
             self.refused_parts += event.kind == "unwritten"
+        elif event.kind == "cell_failed":
+            self.troubles[f"{event.shard}, cell {event.cell}"] = event.message
         elif event.kind == "crashed":
             self.troubles[event.shard] = event.message
             self.crashes_in_a_row += 1

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vision_batch.errors import ExistsError, PartConflictError, PartError
+from vision_batch.errors import ExistsError, NotFoundError, PartConflictError, PartError
 from vision_batch.ledger.digest import table_digest
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.ledger.sealed_parquet import decode_parquet, encode_parquet, footer_schema, footer_text, read_footer
@@ -187,6 +187,11 @@ def commit_part(paths: LedgerPaths, table: pa.Table, record: PartRecord) -> Part
             stored = read_part_record(storage, storage.stat(uri))
         except PartError as error:
             raise with_way_out(error, paths) from error
+        except NotFoundError as error:
+            text = (
+                f"what holds this cell's place is no part: {error.message}; remove what is left of it, then run again"
+            )
+            raise PartConflictError(uri, text) from error
         if not stored.is_same_cell(record):
             raise PartConflictError(uri, _conflict(stored, record, paths)) from None
         return stored

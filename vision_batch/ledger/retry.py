@@ -21,20 +21,28 @@ READERS = 16
 
 def rows_to_retry(
     parts: Iterable[StoredPart], codes: Collection[str], run: str
-) -> Iterator[tuple[StoredPart, tuple[int, ...]]]:
+) -> Iterator[tuple[StoredPart, tuple[int, ...] | PartError]]:
     """Parts with the numbers of their rows whose error has one of `codes`; parts that count none are not opened.
 
-    Parts that `run` has written are left as they are: what failed again has its row. PartError for a damaged part.
+    Parts that `run` has written are left as they are: what failed again has its row. A damaged part has its PartError.
     """
+
+    def rows(part: StoredPart) -> tuple[int, ...] | PartError:
+        try:
+            return error_rows(part, codes)
+        except PartError as error:
+            return error
+
     wanted = [part for part in parts if part.record.run != run and not part.record.errors.keys().isdisjoint(codes)]
     with ThreadPoolExecutor(READERS, "retry") as pool:
-        yield from zip(wanted, pool.map(lambda part: error_rows(part, codes), wanted), strict=True)
+        yield from zip(wanted, pool.map(rows, wanted), strict=True)
 
 
 def error_rows(part: StoredPart, codes: Collection[str]) -> tuple[int, ...]:
     """The numbers of a part's rows that have one of `codes`, ascending; two columns are read.
 
-    None of a part that is no longer the one that was seen: the next look sees what is there then.
+    None of a part that is no longer the one that was seen: the next look sees what is there then. PartError for a
+    damaged part.
     """
     storage = storage_for(part.info.uri)
     try:
@@ -52,17 +60,26 @@ def error_rows(part: StoredPart, codes: Collection[str]) -> tuple[int, ...]:
 
 def with_retries(
     changed: Mapping[str, Patch], current: Iterable[StoredPart], codes: Collection[str], run: str
-) -> dict[str, tuple[Patch, ...]]:
-    """By shard, the patches of changed groups and of all rows of `current` parts that are to be retried."""
+) -> tuple[dict[str, tuple[Patch, ...]], list[PartError]]:
+    """By shard, the patches of changed groups and of all rows of `current` parts that are to be retried.
+
+    No patch has a base that is found to be damaged: of a changed group all is computed again, and of the `current`
+    parts that keep their errors therefore the reasons are returned.
+    """
     patches: dict[str, tuple[Patch, ...]] = {key: (patch,) for key, patch in changed.items()}
+    damaged = []
     parts = [*current, *(patch.base for patch in changed.values())]
     for part, rows in rows_to_retry(parts, codes, run):
         key = part.record.shard
-        if key in changed:
+        if isinstance(rows, PartError) and key in changed:
+            del patches[key]
+        elif isinstance(rows, PartError):
+            damaged.append(rows)
+        elif key in changed:
             patches[key] = (_extended(changed[key], rows),)
         elif rows:
             patches[key] = (*patches.get(key, ()), Patch(base=part, rows=rows, retried=len(rows)))
-    return patches
+    return patches, damaged
 
 
 def _extended(patch: Patch, rows: Iterable[int]) -> Patch:
