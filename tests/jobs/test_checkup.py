@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import S3Bucket
+from tests.faults.fault_proxy import FaultProxy, Rule
 from vision_batch.cluster.finding import Finding
 from vision_batch.errors import ForbiddenError
 from vision_batch.jobs.checkup import check_credentials, check_output, check_spec
@@ -99,6 +100,34 @@ def test_a_store_that_overwrites_what_must_be_absent_fails(tmp_path: Path, monke
     assert found["output"].level == "fail"
     assert "If-None-Match" in found["output"].found
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_that_overwrites_another_version_is_worth_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = LocalStorage.put
+
+    def careless(self: LocalStorage, uri: str, data: bytes, *, if_absent: bool, **options: object) -> ObjectInfo:
+        return honest(self, uri, data, if_absent=if_absent)
+
+    monkeypatch.setattr(LocalStorage, "put", careless)
+    (finding,) = (finding for finding in check_output(str(tmp_path)) if finding.check == "output")
+    assert finding.level == "warn"
+    assert "If-Match with another ETag" in finding.found
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.s3
+@pytest.mark.parametrize(("status", "code"), [(501, "NotImplemented"), (412, "PreconditionFailed")])
+def test_a_server_that_never_overwrites_is_worth_a_warning(
+    rgw_s3: S3Bucket, monkeypatch: pytest.MonkeyPatch, status: int, code: str
+) -> None:
+    with FaultProxy(rgw_s3.server.address) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        proxy.rules = [Rule(kind="status", match="^PUT", header="^if-match:", status=status, code=code)]
+        (finding,) = check_output(f"{rgw_s3.uri}/labels")
+    assert finding.level == "warn"
+    assert "refused to overwrite an object under If-Match" in finding.found
 
 
 @pytest.mark.s3

@@ -44,7 +44,7 @@ class World:
         """What a driver does between two passes."""
         plan = self.output.plan()
         self.state = look(self.output.paths, plan, self.output.definition.digest)
-        remove_parts(self.state.stale)
+        remove_parts(self.output.paths, self.state.stale)
         self.works = todo(plan, self.state)
         self.rows_of |= {shard.version: shard.size_bytes for shard in plan.shards}
         for work in self.works:

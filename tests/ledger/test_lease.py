@@ -17,6 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.conftest import S3Bucket
+from tests.faults.fault_proxy import FaultProxy, Rule
 from vision_batch.errors import ChangedError, HeldError, StorageError, UnavailableError
 from vision_batch.ledger.holder import Holder, this_process
 from vision_batch.ledger.lease import Lease, LeaseRecord, demand_lease, held_lease
@@ -105,9 +106,30 @@ def test_a_storage_that_never_overwrites_is_said_and_not_asked_for_ever(
         raise ChangedError(uri, "412 PreconditionFailed")
 
     monkeypatch.setattr(LocalStorage, "put", refuse)
-    with pytest.raises(StorageError, match="If-Match, or delete the lease"), held_lease(paths, "mine", **QUICK):
+    with pytest.raises(StorageError, match="honours PUT If-None-Match"), held_lease(paths, "mine", **QUICK):
         pytest.fail("it was never written")
-    assert len(asked) == 3
+    assert len(asked) == 3 + 4, "over the dead run's lease, and where there is none"
+
+
+@pytest.mark.s3
+@pytest.mark.parametrize(("status", "code"), [(501, "NotImplemented"), (412, "PreconditionFailed")])
+def test_where_nothing_is_overwritten_under_a_condition_a_lease_is_taken_renewed_and_lost_all_the_same(
+    rgw_s3: S3Bucket, monkeypatch: pytest.MonkeyPatch, status: int, code: str
+) -> None:
+    with FaultProxy(rgw_s3.server.address) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        proxy.rules = [Rule(kind="status", match="^PUT", header="^if-match:", status=status, code=code)]
+        paths = LedgerPaths(f"{rgw_s3.uri}/out")
+        for left in (record(dead_process()), record()):
+            leave(paths, left)
+            with held_lease(paths, "mine", **QUICK) as lease:
+                wait_until(lambda: stored(paths).renewals >= 2)
+                lease.stop()
+                wait_until(lambda: demand_lease(paths, "mine").stopping)
+        with held_lease(paths, "mine", **QUICK) as lease:
+            leave(paths, record())
+            wait_until(lambda: lost(lease))
+        assert stored(paths) == record()
 
 
 @pytest.mark.parametrize("lease", [record(), b"", b"{", b'{"format": 99}', json.dumps({"format": 1}).encode()])

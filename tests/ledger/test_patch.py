@@ -13,13 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import S3Bucket
+from tests.faults.fault_proxy import FaultProxy, Rule
 from tests.ledger.outputs import CELL_ROWS, SCHEMA, cell_table, sealed
 from vision_batch.errors import NotFoundError, PartConflictError, PartError
 from vision_batch.ledger.manifest import StoredPart
 from vision_batch.ledger.part import PartRecord, commit_part, read_part, seal
 from vision_batch.ledger.patch import Patch, commit_patch, splice
 from vision_batch.ledger.paths import LedgerPaths
-from vision_batch.storage.table import storage_for
+from vision_batch.storage.table import forget_s3, storage_for
 
 
 def stored_part(paths: LedgerPaths, uri: str) -> StoredPart:
@@ -104,6 +105,23 @@ def test_of_several_writers_at_once_one_wins(s3: S3Bucket) -> None:
         records = list(pool.map(lambda run: commit(paths, patch, computed(5), run=f"run-{run}"), range(4)))
     (winner,) = {record.run for record in records}
     assert stored_part(paths, base.info.uri).record.run == winner
+
+
+@pytest.mark.s3
+def test_a_server_that_never_overwrites_gets_the_patched_part_after_the_old_one(
+    rgw_s3: S3Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = LedgerPaths(f"{rgw_s3.uri}/out")
+    patch = Patch(base=stored(paths), rows=(5,))
+    with FaultProxy(rgw_s3.server.address) as proxy, ThreadPoolExecutor(2) as pool:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        forget_s3()
+        proxy.rules = [Rule(kind="status", match="^PUT", header="^if-match:", status=501, code="NotImplemented")]
+        first, second = pool.map(lambda run: commit(paths, patch, computed(5), run=run), ["run-2", "run-3"])
+        found, table = read_part(patch.base.info.uri, storage_for(paths.output).read(patch.base.info.uri))
+        assert found in (first, second)
+        assert table["label"].to_pylist() == ["cat", "dog", None, "cat"]
+        assert len(list(storage_for(paths.output).list(paths.output))) == 1, "nothing is left in the ledger"
 
 
 def test_a_part_of_another_version_is_not_patched(paths: LedgerPaths) -> None:

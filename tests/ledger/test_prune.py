@@ -42,7 +42,7 @@ def remove(output: Output, *numbers: int) -> None:
 def drop(output: Output, plan: Plan) -> None:
     """What a driver does with patches that compute nothing, and with parts of which nothing stays."""
     state = look(output.paths, plan, output.definition.digest)
-    remove_parts(state.stale)
+    remove_parts(output.paths, state.stale)
     versions = {shard.key: shard.version for shard in plan.shards}
     for key, patch in change_patches(output.paths, plan.shards, state.replaced).items():
         assert patch.rows == ()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,14 +15,16 @@ import pytest
 from tests.conftest import S3Bucket
 from tests.faults.fault_proxy import FaultProxy, Rule
 from tests.ledger.outputs import CELL_ROWS, Output, cell_table, new_output, sealed
-from vision_batch.errors import ChangedError, PartConflictError, PartError
+from vision_batch.errors import ForbiddenError, HeldError, PartConflictError, PartError
+from vision_batch.ledger.inspect import list_folder
+from vision_batch.ledger.lease import held_lease
 from vision_batch.ledger.part import PartRecord, read_part_record
 from vision_batch.ledger.paths import LedgerPaths
-from vision_batch.ledger.replace import Replacer, remove_part, remove_parts
+from vision_batch.ledger.replace import Replacer, finish_replacements, remove_part, remove_parts
 from vision_batch.ledger.state import look
 from vision_batch.storage.object_info import ObjectInfo
 from vision_batch.storage.storage import Storage
-from vision_batch.storage.table import storage_for
+from vision_batch.storage.table import forget_s3, storage_for
 
 
 def commit(
@@ -50,30 +54,73 @@ def test_one_part_takes_the_place_of_one_part_in_one_step(s3: S3Bucket, monkeypa
     paths = LedgerPaths(f"{s3.uri}/out")
     commit(Replacer(paths), 0, "v1")
     old = stored(paths)
-    with monkeypatch.context() as patch:
-        patch.setattr(type(storage_for(paths.output)), "delete", never)
-        first = commit(Replacer(paths), 0, "v2", old)
+    monkeypatch.setattr(type(storage_for(paths.output)), "delete", never)
+    first = commit(Replacer(paths), 0, "v2", old)
     assert versions(paths) == {0: "v2"}
     assert commit(Replacer(paths), 0, "v2", old) == first  # once more, as after a lost answer
     assert len(stored(paths)) == 1
 
 
-def test_a_storage_that_never_overwrites_gets_the_new_part_after_the_old_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+REFUSALS = [(501, "NotImplemented"), (412, "PreconditionFailed")]
+
+
+@contextmanager
+def never_overwriting(
+    bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch, status: int, code: str
+) -> Iterator[FaultProxy]:
+    """A server that refuses every PUT If-Match; what is said of its bucket goes through a proxy."""
+    with FaultProxy(bucket.server.address) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        forget_s3()
+        proxy.rules = [Rule(kind="status", match="^PUT", header="^if-match:", status=status, code=code)]
+        yield proxy
+
+
+@pytest.mark.s3
+@pytest.mark.parametrize(("status", "code"), REFUSALS)
+def test_a_server_that_never_overwrites_gets_the_new_part_after_the_old_one(
+    rgw_s3: S3Bucket, monkeypatch: pytest.MonkeyPatch, status: int, code: str
 ) -> None:
-    paths = LedgerPaths(str(tmp_path))
+    paths = LedgerPaths(f"{rgw_s3.uri}/out")
     commit(Replacer(paths), 0, "v1")
     old = stored(paths)
-    honest = type(storage_for(paths.output)).put
+    with never_overwriting(rgw_s3, monkeypatch, status, code):
+        first = commit(Replacer(paths), 0, "v2", old)
+        assert versions(paths) == {0: "v2"}
+        assert commit(Replacer(paths), 0, "v2", old) == first
+        assert len(list(storage_for(paths.output).list(paths.output))) == 1, "nothing is left in the ledger"
 
-    def refuse(self: Storage, uri: str, data: bytes, *, if_version: str | None = None, **options: object) -> object:
-        if if_version is not None:
-            raise ChangedError(uri, "412 PreconditionFailed")
-        return honest(self, uri, data, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(type(storage_for(paths.output)), "put", refuse)
-    commit(Replacer(paths), 0, "v2", old)
+@pytest.mark.s3
+def test_a_replacement_that_was_cut_short_is_finished_and_loses_nothing(
+    rgw_s3: S3Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old part has gone, and the storage closes before the new one is created."""
+    paths = LedgerPaths(f"{rgw_s3.uri}/out")
+    commit(Replacer(paths), 0, "v1")
+    old = stored(paths)
+    with never_overwriting(rgw_s3, monkeypatch, *REFUSALS[0]) as proxy:
+        proxy.rules += [Rule(kind="status", match="^PUT", header="^if-none-match:", status=403, code="AccessDenied")]
+        with pytest.raises(ForbiddenError):
+            commit(Replacer(paths), 0, "v2", old)
+        assert stored(paths) == []
+        del proxy.rules[1:]
+        with pytest.raises(HeldError):
+            finish_replacements(paths, "run-2")
+        with held_lease(paths, "run-2"):
+            finish_replacements(paths, "run-2")
+        assert versions(paths) == {0: "v2"}
+        assert list_folder(paths.replacements) == []
+
+
+def test_a_replacement_is_forgotten_where_another_part_is_in_its_place(tmp_path: Path) -> None:
+    paths = LedgerPaths(str(tmp_path))
+    commit(Replacer(paths), 0, "v2")
+    storage_for(paths.output).put(paths.replacement(paths.part_name("a.tar", 0)), b"an older part")
+    with held_lease(paths, "run-2"):
+        finish_replacements(paths, "run-2")
     assert versions(paths) == {0: "v2"}
+    assert list_folder(paths.replacements) == []
 
 
 def test_what_another_has_put_there_meanwhile_stays(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from vision_batch.ledger.manifest import StoredPart
 from vision_batch.ledger.part import with_way_out
 from vision_batch.ledger.patch import Patch, commit_patch
 from vision_batch.ledger.plan import Plan
-from vision_batch.ledger.replace import remove_parts
+from vision_batch.ledger.replace import finish_replacements, remove_parts
 from vision_batch.ledger.retry import with_retries
 from vision_batch.ledger.scratch import clear_scratch
 from vision_batch.ledger.state import OutputState, Work, look, todo
@@ -129,6 +129,7 @@ class Backlog:
         return [patch for key, patches in self._patches.items() for patch in patches if patch.cell in done.get(key, ())]
 
     def _look(self, *, known: Sequence[StoredPart] | None) -> None:
+        finish_replacements(self._prepared.paths, self._run_id)
         self._look_once(known)
         drops = {key: patch for key, (patch, *_) in self._patches.items() if not patch.rows}
         if drops:

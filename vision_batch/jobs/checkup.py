@@ -13,7 +13,7 @@ from vision_batch.cluster.checkup import check_free_disk
 from vision_batch.cluster.finding import Finding, fail, ok, warn
 from vision_batch.datasets.detect import detect_format
 from vision_batch.datasets.listing import list_input
-from vision_batch.errors import ExistsError, SpecError, VisionBatchError
+from vision_batch.errors import ChangedError, ExistsError, SpecError, VisionBatchError
 from vision_batch.jobs.spec import LoadedSpec, load_spec
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.models.bundle import resolve_model
@@ -23,6 +23,8 @@ from vision_batch.storage.table import storage_for
 from vision_batch.storage.uri import join, scheme
 
 PROBE = b"written by vision-batch doctor, which failed to delete it\n"
+OTHER_ETAG = "0" * 32
+"""Of no object that doctor writes."""
 
 
 def check_spec(path: str, overrides: list[str]) -> Iterator[Finding]:
@@ -79,7 +81,7 @@ def check_input(spec: LoadedSpec) -> Iterator[Finding]:
 
 
 def check_output(uri: str) -> Iterator[Finding]:
-    """The output can be written with `if absent`, on which exactly-once rests; nothing stays behind."""
+    """The output can be written with `if absent`, on which exactly-once rests, and over a version; nothing stays."""
     if scheme(uri):
         folder = LedgerPaths(uri).scratch
     else:
@@ -107,19 +109,41 @@ def check_model(spec: LoadedSpec) -> Finding:
 
 
 def _try_writing(storage: Storage, probe: str, output: str) -> Finding:
-    """Writes the probe twice: the second time must be refused."""
-    storage.put(probe, PROBE, if_absent=True)
+    """Writes the probe, and then under conditions: that it is absent, another version, the present one."""
+    written = storage.put(probe, PROBE, if_absent=True)
     try:
-        storage.put(probe, PROBE, if_absent=True)
-    except ExistsError:
-        return ok("output", f"{output} can be written, and refuses to overwrite what must be absent")
+        if _is_put(storage, probe, if_absent=True):
+            return fail(
+                "output",
+                f"{output}: the server overwrote an object although the request said If-None-Match: *",
+                "use a server or version that honours conditional PUT: without it two runs could write one part",
+            )
+        if _is_put(storage, probe, if_version=OTHER_ETAG):
+            return warn(
+                "output",
+                f"{output}: the server overwrote an object although the request said If-Match with another ETag",
+                "use a server or version that honours conditional PUT: without it a process left behind by a dead run "
+                "may put an older part over a newer one where input changes; `vision-batch verify` would name it",
+            )
+        if not _is_put(storage, probe, if_version=written.version):
+            return warn(
+                "output",
+                f"{output}: the server refused to overwrite an object under If-Match, though its ETag was given",
+                "use a server or version that honours conditional PUT: without it changed input is replaced in two "
+                "steps, and its rows are absent for a moment",
+            )
     finally:
         storage.delete(probe)
-    return fail(
-        "output",
-        f"{output}: the server overwrote an object although the request said If-None-Match: *",
-        "use a server or version that honours conditional PUT: without it two runs could write one part",
-    )
+    return ok("output", f"{output} can be written, and refuses to overwrite what must be absent or another version")
+
+
+def _is_put(storage: Storage, probe: str, *, if_absent: bool = False, if_version: str | None = None) -> bool:
+    """Whether the storage writes the probe under this condition."""
+    try:
+        storage.put(probe, PROBE, if_absent=if_absent, if_version=if_version)
+    except (ExistsError, ChangedError):
+        return False
+    return True
 
 
 def _uris(spec: LoadedSpec) -> list[str]:

@@ -1,8 +1,9 @@
 """The lease: one run at a time works on an output. Safety never depends on it: whatever commits, commits once.
 
 It is taken by creating `_ledger/lease`, renewed every few seconds by writing over what was written last, and given back
-by deleting it. A holder on this machine that is dead is followed at once. One that cannot be seen from here is watched:
-it is followed when it has not renewed for `patience_s`. Clocks of machines are never compared.
+by deleting it. Where the storage never overwrites under a condition, a lease is renewed without one, and removed before
+it is taken over. A holder on this machine that is dead is followed at once. One that cannot be seen from here is
+watched: it is followed when it has not renewed for `patience_s`. Clocks of machines are never compared.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ PATIENCE_S = 15.0
 POLLS = 15
 """How often a lease is looked at while it is watched."""
 MOST_REFUSALS = 3
-"""So many times in a row the storage did not overwrite a lease that stayed the same: it never will."""
+"""So many times in a row the storage refused to write, though nothing had changed: it never will under a condition."""
 JOIN_S = 5.0
 """How long the end of a run waits for a renewal that is on its way."""
 
@@ -156,7 +157,7 @@ class Lease:
     def take(self, note: Callable[[str], None], patience_s: float) -> None:
         """Creates the lease, or follows a holder that is dead or silent; HeldError for one that is neither.
 
-        StorageError where the storage does not overwrite under a condition.
+        StorageError where the storage never creates it, though it is not there.
         """
         watched: _Seen | None = None
         refusals: Counter[bytes] = Counter()
@@ -166,6 +167,7 @@ class Lease:
             if seen is None:
                 if self._put(if_absent=True):
                     return
+                self._wait_for(b"", refusals, patience_s)
                 continue
             if self._is_own(seen):  # the answer to the put that made it was lost
                 self._version = seen.version
@@ -175,10 +177,9 @@ class Lease:
             if alive is False or (is_silent and time.monotonic() >= deadline):
                 if self._put(if_version=seen.version):
                     return
-                refusals[seen.data] += 1
-                if refusals[seen.data] == MOST_REFUSALS:
-                    raise StorageError(self._paths.lease, _refused(seen.record))
-                time.sleep(patience_s / POLLS)
+                if refusals[seen.data] == MOST_REFUSALS - 1:
+                    self._remove(seen)
+                self._wait_for(seen.data, refusals, patience_s)
             elif alive or (watched is not None and not is_silent):
                 raise HeldError(_held(self._paths, seen.record))
             else:
@@ -204,9 +205,21 @@ class Lease:
         try:
             seen = _see(self._paths)
             if seen is not None and self._is_own(seen):
-                self._storage.delete(self._paths.lease, if_version=seen.version, scratch=self._paths.scratch)
+                self._remove(seen)
         except StorageError as error:
             log.warning("the lease could not be given back: %s", error)
+
+    def _remove(self, seen: _Seen) -> None:
+        """Deletes the lease as it was seen; another one that is there by now stays."""
+        with suppress(ChangedError):
+            self._storage.delete(self._paths.lease, if_version=seen.version, scratch=self._paths.scratch)
+
+    def _wait_for(self, data: bytes, refusals: Counter[bytes], patience_s: float) -> None:
+        """Before the next attempt to write, after one was refused with `data` there; StorageError after too many."""
+        refusals[data] += 1
+        if refusals[data] > MOST_REFUSALS:
+            raise StorageError(self._paths.lease, _refused(data))
+        time.sleep(patience_s / POLLS)
 
     def _put(self, *, if_absent: bool = False, if_version: str | None = None) -> bool:
         """False when another writer was faster."""
@@ -225,8 +238,11 @@ class Lease:
         if self._put(if_version=self._version):
             return
         seen = _see(self._paths)
-        if seen is not None and self._is_own(seen):  # an earlier renewal, whose answer was lost
-            self._version = seen.version
+        if seen is not None and self._is_own(seen):
+            if seen.version == self._version:  # the storage never overwrites under a condition
+                self._put()
+            else:  # an earlier renewal, whose answer was lost
+                self._version = seen.version
         else:
             self._loss = _lost(self._paths, seen)
 
@@ -260,10 +276,11 @@ def _held(paths: LedgerPaths, record: LeaseRecord | None) -> str:
     )
 
 
-def _refused(record: LeaseRecord | None) -> str:
+def _refused(data: bytes) -> str:
+    found = "another object is there, and there is none" if not data else "it was removed, and it is there"
     return (
-        f"the storage did not overwrite this lease of {_who(record)} {MOST_REFUSALS} times, though it stayed the same; "
-        "use a server that honours PUT If-Match, or delete the lease when that run has ended, then run again"
+        f"the storage said {MOST_REFUSALS + 1} times that {found}; use a server that honours PUT If-None-Match "
+        "(`vision-batch doctor SPEC` tries)"
     )
 
 

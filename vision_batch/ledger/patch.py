@@ -12,6 +12,7 @@ from vision_batch.errors import ChangedError, NotFoundError, PartConflictError, 
 from vision_batch.ledger.manifest import StoredPart
 from vision_batch.ledger.part import PartRecord, encode_part, read_part, read_part_record, recounted, with_way_out
 from vision_batch.ledger.paths import LedgerPaths
+from vision_batch.ledger.replace import put_over
 from vision_batch.storage.table import storage_for
 
 
@@ -41,7 +42,7 @@ class Patch:
 
 
 def commit_patch(paths: LedgerPaths, patch: Patch, table: pa.Table | None, *, version: str, run: str) -> PartRecord:
-    """Replaces a part by one with the rows of `table` instead of its own, in one step; returns what now stands there.
+    """Puts in a part's place one with the rows of `table` instead of its own; returns what now stands there.
 
     `table` has exactly the patch's rows, in order; None where it has none. `version` is the shard's that it was
     computed from. When the base is no longer there, a part of the same cell and version in its place is success: this
@@ -54,7 +55,7 @@ def commit_patch(paths: LedgerPaths, patch: Patch, table: pa.Table | None, *, ve
         record, base = read_part(info.uri, storage.read(info.uri, version=info.version))
         patched = splice(base, base.slice(0, 0) if table is None else table, patch.rows, patch.dropped)
         record = recounted(patched, replace(record, version=version, run=run))
-        storage.put(info.uri, encode_part(patched, record), if_version=info.version, scratch=paths.scratch)
+        put_over(paths, info, encode_part(patched, record))
     except (ChangedError, NotFoundError):
         return _standing(patch, version)
     except PartError as error:

@@ -88,6 +88,14 @@ class LedgerPaths:
         """Where files are written before they are linked into place; used on file systems only."""
         return join(self.ledger, "tmp")
 
+    @property
+    def replacements(self) -> str:
+        """Where parts lie that cannot be put over others in one step, while the others make way."""
+        return join(self.ledger, "replacements")
+
+    def replacement(self, part_name: str) -> str:
+        return join(self.replacements, part_name.removesuffix(".parquet"))
+
     def damaged(self, part_name: str, digest: str) -> str:
         """Where a repair puts what it found in a part's place, by the digest of its bytes."""
         return join(self.ledger, "damaged", f"{part_name.removesuffix('.parquet')}-{digest}")

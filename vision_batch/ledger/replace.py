@@ -9,11 +9,14 @@ from contextlib import suppress
 
 import pyarrow as pa
 
-from vision_batch.errors import ChangedError
+from vision_batch.errors import ChangedError, ExistsError, NotFoundError
+from vision_batch.ledger.inspect import list_folder
+from vision_batch.ledger.lease import demand_lease
 from vision_batch.ledger.part import PartRecord, commit_part, encode_part
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.storage.object_info import ObjectInfo
 from vision_batch.storage.table import storage_for
+from vision_batch.storage.uri import join, name
 
 REMOVERS = 16
 
@@ -41,15 +44,59 @@ class Replacer:
         return commit_part(self._paths, table, record)
 
     def _put_over(self, table: pa.Table, record: PartRecord, old: ObjectInfo) -> PartRecord:
-        data, scratch = encode_part(table, record), self._paths.scratch
         try:
-            storage_for(old.uri).put(old.uri, data, if_version=old.version, scratch=scratch)
+            put_over(self._paths, old, encode_part(table, record))
         except ChangedError:  # by this put, whose answer got lost, by another writer of the same, or it is gone
-            remove_part(
-                self._paths, old
-            )  # it is still there only where the server's conditional overwrite never succeeds
             return commit_part(self._paths, table, record)
         return record
+
+
+def put_over(paths: LedgerPaths, old: ObjectInfo, data: bytes) -> None:
+    """Puts a part in the place of this version of it; ChangedError when another one is there by now, or none.
+
+    In one step, but where the server refuses every conditional overwrite: there the new part is created when the old
+    one has gone. It lies in the ledger before that, so that `finish_replacements` can bring it to its place when this
+    process ends in between: not all of its rows could be computed again.
+    """
+    storage = storage_for(old.uri)
+    try:
+        storage.put(old.uri, data, if_version=old.version, scratch=paths.scratch)
+        return
+    except ChangedError:
+        if not _is_there(old):
+            raise
+    replacement = paths.replacement(name(old.uri))
+    storage.put(replacement, data, scratch=paths.scratch)
+    is_ours = remove_part(paths, old) and _put_if_absent(paths, old.uri, data)
+    storage.delete(replacement)
+    if not is_ours:
+        raise ChangedError(old.uri, "another part was put there first")
+
+
+def finish_replacements(paths: LedgerPaths, run_id: str) -> None:
+    """Brings to their places the parts for which old ones have gone; HeldError when the lease is another run's."""
+    storage = storage_for(paths.output)
+    for info in list_folder(paths.replacements):
+        demand_lease(paths, run_id)
+        with suppress(NotFoundError):  # its writer is alive after all
+            _put_if_absent(paths, join(paths.output, f"{name(info.uri)}.parquet"), storage.read(info.uri))
+        storage.delete(info.uri)
+
+
+def _is_there(info: ObjectInfo) -> bool:
+    try:
+        return storage_for(info.uri).stat(info.uri).version == info.version
+    except NotFoundError:
+        return False
+
+
+def _put_if_absent(paths: LedgerPaths, uri: str, data: bytes) -> bool:
+    """Whether nothing was there."""
+    try:
+        storage_for(uri).put(uri, data, if_absent=True, scratch=paths.scratch)
+    except ExistsError:
+        return False
+    return True
 
 
 def remove_parts(paths: LedgerPaths, infos: Collection[ObjectInfo]) -> None:

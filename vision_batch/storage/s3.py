@@ -158,8 +158,7 @@ class S3Storage:
         return self._start(uri, partial(_get, uri, version, start, stop))
 
     def _put(self, uri: str, data: bytes, condition: dict[str, str]) -> ObjectInfo:
-        bucket, key = bucket_and_key(uri)
-        answer = self._run(uri, lambda client: client.put_object(Bucket=bucket, Key=key, Body=data, **condition))
+        answer = self._run(uri, partial(_put, uri, data, condition))
         return ObjectInfo(uri=uri, size_bytes=len(data), version=_version(answer))
 
     def _put_over(self, uri: str, data: bytes, version: str) -> ObjectInfo:
@@ -228,6 +227,18 @@ async def _get(uri: str, version: str | None, start: int, stop: int | None, clie
     if len(data) != answer["ContentLength"]:
         raise TransientError("body cut short")
     return data
+
+
+async def _put(uri: str, data: bytes, condition: dict[str, str], client: Any) -> dict[str, Any]:
+    """ChangedError where the server has no conditional overwrite: no version is the one that it would replace."""
+    bucket, key = bucket_and_key(uri)
+    try:
+        answer: dict[str, Any] = await client.put_object(Bucket=bucket, Key=key, Body=data, **condition)
+    except client.exceptions.ClientError as error:
+        if "IfMatch" in condition and _status(error) == 501:
+            raise ChangedError(uri, "the server does not overwrite under a condition (501)") from error
+        raise
+    return answer
 
 
 async def _delete(uri: str, version: str | None, client: Any) -> None:
