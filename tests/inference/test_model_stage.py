@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -14,10 +16,11 @@ from hypothesis import strategies as st
 
 from vision_batch.errors import DeviceError, ModelError
 from vision_batch.inference.batch_size import BatchSize
-from vision_batch.inference.chunk import DecodedChunk, Place, Row
+from vision_batch.inference.chunk import DecodedChunk, Place, PredictedChunk, Row
 from vision_batch.inference.model_stage import ModelStage
 from vision_batch.inference.stopwatch import Stopwatch
 from vision_batch.ledger.schema import output_schema
+from vision_batch.models.transfer import Answer
 from vision_batch.tasks.classification import Classification
 
 TASK = Classification(top_k=2, labels=("even", "odd"))
@@ -29,12 +32,17 @@ class Model:
     """Stands in for a Predictor: an image of value 255 makes its batch fail, one of 254 gives NaN."""
 
     device = "cpu"
+    ahead = 0
 
     def __init__(self, most: int | None = None) -> None:
         self.most = most
         self.batches: list[int] = []
 
-    def __call__(self, pixels: np.ndarray) -> Any:
+    def start(self, pixels: np.ndarray) -> Callable[[], Answer]:
+        outputs = self.outputs(pixels)
+        return lambda: Answer(outputs=outputs, copy_s=0.25, model_s=1.0)
+
+    def outputs(self, pixels: np.ndarray) -> Any:
         self.batches.append(len(pixels))
         if self.most is not None and len(pixels) > self.most:
             raise torch.OutOfMemoryError("CUDA out of memory")
@@ -48,7 +56,12 @@ def stage(model: Any, batch_size: BatchSize | None = None) -> ModelStage:
     return ModelStage(model, TASK, SCHEMA, batch_size=batch_size or BatchSize(64, trial=False), threads=1)
 
 
-def decoded(values: list[int | None]) -> DecodedChunk:
+def one(it: ModelStage, chunk: DecodedChunk, watch: Stopwatch | None = None) -> PredictedChunk:
+    (predicted,) = it.run(iter([chunk]), watch or Stopwatch())
+    return predicted
+
+
+def decoded(values: list[int | None], index: int = 0) -> DecodedChunk:
     """One image per value, None for one that could not be decoded."""
     rows = [
         Row(
@@ -66,12 +79,12 @@ def decoded(values: list[int | None]) -> DecodedChunk:
     pixels = np.array([v for v in values if v is not None], np.uint8)[:, None, None, None] * np.ones(
         (1, 2, 2, 3), np.uint8
     )
-    place = Place(shard="s", version="v", cell=0, index=0, ends_cell=True, last_cell=True)
+    place = Place(shard="s", version="v", cell=0, index=index, ends_cell=True, last_cell=True)
     return DecodedChunk(place=place, rows=rows, good=good, pixels=pixels)
 
 
 def predict(model: Any, values: list[int | None]) -> list[dict[str, Any]]:
-    return stage(model)(decoded(values), Stopwatch()).table.to_pylist()
+    return one(stage(model), decoded(values)).table.to_pylist()
 
 
 def test_rows_keep_their_order_and_their_facts() -> None:
@@ -85,7 +98,7 @@ def test_rows_keep_their_order_and_their_facts() -> None:
 def test_an_image_that_fails_costs_its_row_and_no_other(values: list[int | None]) -> None:
     model = Model()
     it = stage(model)
-    rows = it(decoded(values), Stopwatch()).table.to_pylist()
+    rows = one(it, decoded(values)).table.to_pylist()
     codes = {POISON: "model_error", NAN: "model_error", None: "empty"}
     assert [row["error_code"] for row in rows] == [codes.get(value) for value in values]
     expected = [None if value in codes else ("odd" if value % 2 else "even") for value in values]
@@ -110,16 +123,16 @@ def test_the_smaller_size_is_kept_after_it_and_the_failed_batches_memory_is_free
     held: list[weakref.ref[np.ndarray]] = []
 
     class Hungry(Model):
-        def __call__(self, pixels: np.ndarray) -> Any:
+        def outputs(self, pixels: np.ndarray) -> Any:
             assert not any(reference() is not None for reference in held)
             activations = np.zeros(1000)
             held.append(weakref.ref(activations))
-            return super().__call__(pixels)
+            return super().outputs(pixels)
 
     model = Hungry(most=3)
     it = stage(model)
     for _ in range(2):
-        chunk = it(decoded(list(range(10))), Stopwatch())
+        chunk = one(it, decoded(list(range(10))))
     assert (chunk.failed, chunk.batch_rows) == (0, 2)
     assert model.batches[-5:] == [2] * 5
 
@@ -130,7 +143,7 @@ def test_what_a_trial_cuts_a_chunk_into_changes_no_row() -> None:
     it = stage(model, BatchSize(200, trial=True))
     expected = predict(Model(), values)
     for _ in range(4):
-        chunk = it(decoded(values), Stopwatch())
+        chunk = one(it, decoded(values))
         assert chunk.table.to_pylist() == expected
     assert {8, 16, 32, 64} <= set(model.batches)
 
@@ -141,7 +154,7 @@ def test_one_image_that_needs_too_much_memory_is_the_models_fault() -> None:
 
 
 def test_what_the_model_was_asked_and_failed_on_is_counted() -> None:
-    chunk = stage(Model())(decoded([1, None, POISON, NAN]), Stopwatch())
+    chunk = one(stage(Model()), decoded([1, None, POISON, NAN]))
     assert (chunk.asked, chunk.failed, chunk.failure) == (3, 2, "ValueError: poison")
 
 
@@ -152,12 +165,90 @@ def test_a_batch_of_nothing_but_error_rows_does_not_ask_the_model() -> None:
     assert model.batches == []
 
 
+class Wrong(Model):
+    """Raises, or has the outputs, that it is told."""
+
+    def __init__(self, wrong: Exception | np.ndarray) -> None:
+        super().__init__()
+        self.wrong = wrong
+
+    def outputs(self, pixels: np.ndarray) -> Any:
+        if isinstance(self.wrong, Exception):
+            raise self.wrong
+        return self.wrong
+
+
 def test_wrong_answers_and_failed_devices_are_not_blamed_on_images() -> None:
     with pytest.raises(ModelError, match="3 classes"):
-        predict(lambda pixels: np.zeros((len(pixels), 3), np.float32), [1, 2])
-
-    def broken(pixels: np.ndarray) -> Any:
-        raise DeviceError("CUDA error")
-
+        predict(Wrong(np.zeros((2, 3), np.float32)), [1, 2])
     with pytest.raises(DeviceError):
-        predict(broken, [1, 2])
+        predict(Wrong(DeviceError("CUDA error")), [1, 2])
+
+
+def test_seconds_are_booked_to_copies_and_model_for_each_batch() -> None:
+    watch = Stopwatch()
+    one(stage(Model(), BatchSize(5, trial=False)), decoded([1] * 10), watch)
+    seconds = watch.take()
+    assert (seconds["copy"], seconds["model"]) == (0.5, 2.0)
+
+
+class Accelerator(Model):
+    """Computes by itself: an answer is there when somebody has waited for it. `late` images break the device then."""
+
+    ahead = 1
+    late = 253
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log: list[str] = []
+
+    def start(self, pixels: np.ndarray) -> Callable[[], Answer]:
+        number = len(self.batches)
+        wait = super().start(pixels)
+        self.log.append(f"begin {number}")
+
+        def waited() -> Answer:
+            self.log.append(f"wait {number}")
+            if (pixels == self.late).any():
+                raise DeviceError("CUDA error: unspecified launch failure")
+            return wait()
+
+        return waited
+
+
+def chunks_of(*values: list[int | None]) -> Iterator[DecodedChunk]:
+    return (decoded(list(value), index) for index, value in enumerate(values))
+
+
+def test_an_accelerator_has_the_next_chunk_before_the_last_ones_answer_is_waited_for() -> None:
+    model = Accelerator()
+    predicted = list(stage(model).run(chunks_of([1], [2], [3]), Stopwatch()))
+    assert model.log == ["begin 0", "begin 1", "wait 0", "begin 2", "wait 1", "wait 2"]
+    assert [chunk.table["label"].to_pylist() for chunk in predicted] == [["odd"], ["even"], ["odd"]]
+
+
+@given(st.lists(st.lists(st.sampled_from([1, 2, POISON, NAN, None]), max_size=20), max_size=6), st.integers(1, 9))
+def test_it_gives_the_same_rows_in_the_same_order(chunks: list[list[int | None]], rows: int) -> None:
+    def tables(model: Model) -> list[pa.Table]:
+        it = stage(model, BatchSize(rows, trial=False))
+        return [(chunk.place.index, chunk.table) for chunk in it.run(chunks_of(*chunks), Stopwatch())]
+
+    assert tables(Accelerator()) == tables(Model())
+
+
+def test_a_device_that_fails_late_is_not_blamed_on_images() -> None:
+    predicted = stage(Accelerator()).run(chunks_of([1], [Accelerator.late], [3]), Stopwatch())
+    assert next(predicted).table["label"].to_pylist() == ["odd"]
+    with pytest.raises(DeviceError):
+        next(predicted)
+
+
+def test_chunks_of_concurrent_calls_are_not_mixed_up() -> None:
+    it = stage(Accelerator(), BatchSize(64, trial=True))
+
+    def labels(parity: int) -> list[str]:
+        chunks = (decoded([parity + 2 * (i % 9) for i in range(50)], index) for index in range(20))
+        return [label for chunk in it.run(chunks, Stopwatch()) for label in chunk.table["label"].to_pylist()]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(labels, [0, 1, 0, 1])) == [["even"] * 1000, ["odd"] * 1000] * 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from vision_batch.errors import DeviceError, ModelError
-from vision_batch.models.device import choose_device
+from vision_batch.models.device import choose_device, give_memory_back
 from vision_batch.models.predictor import Predictor
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -149,11 +150,63 @@ def test_without_an_accelerator_the_device_is_the_cpu() -> None:
     assert choose_device() == torch.device("cpu")
 
 
-@pytest.mark.gpu
-def test_a_gpu_gives_what_the_cpu_gives() -> None:
+def test_what_is_kept_of_an_answer_does_not_change_with_the_next_batch() -> None:
+    predict = predictor(lambda images: {"same": images, "view": images[:, :1], "other": images + 1})
+    given, other = pixels(), 255 - pixels()
+    first = predict.start(given)
+    wanted = {name: value.copy() for name, value in predict(given).items()}
+    predict(other)
+    for name, value in first().outputs.items():
+        assert np.array_equal(value, wanted[name])
+
+
+def test_an_answer_says_what_the_copies_and_the_model_took() -> None:
+    answer = predictor(lambda images: time.sleep(0.05) or images).start(pixels())()
+    assert answer.model_s >= 0.05
+    assert 0 < answer.copy_s < 0.05
+
+
+@pytest.fixture
+def gpu() -> torch.device:
     if not torch.cuda.is_available():
         pytest.skip("there is no CUDA device")
-    gpu = Predictor(Calls(lambda images: images), mean=MEAN, std=STD, precision="fp32", device=choose_device())
+    return choose_device()
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_what_the_cpu_gives(gpu: torch.device) -> None:
+    on_gpu = Predictor(Calls(lambda images: images), mean=MEAN, std=STD, precision="fp32", device=gpu)
     cpu = predictor(lambda images: images)
-    for count in (4, 2, 7):  # the staging buffer is used again, and grows
-        np.testing.assert_allclose(gpu(pixels(count)), cpu(pixels(count)), atol=2e-6)
+    for count in (4, 2, 7):
+        np.testing.assert_allclose(on_gpu(pixels(count)), cpu(pixels(count)), atol=2e-6)
+
+
+@pytest.mark.gpu
+def test_batches_in_work_at_the_same_time_do_not_disturb_each_other(gpu: torch.device) -> None:
+    def slowly(images: torch.Tensor) -> Any:
+        torch.cuda._sleep(20_000_000)  # so that copies of the later batches overlap with the first one's work
+        return images.mean(dim=(2, 3)), {"largest": images.amax(dim=(1, 2, 3))}
+
+    on_gpu = Predictor(Calls(slowly), mean=MEAN, std=STD, precision="fp32", device=gpu)
+    dice = np.random.default_rng(0)
+    batches = [dice.integers(0, 256, (count, 64, 48, 3), dtype=np.uint8) for count in (9, 9, 3, 9, 1, 9)]
+    answers = [on_gpu.start(batch.copy()) for batch in batches]
+    for batch, answer in zip(batches, answers, strict=True):
+        normalised = (batch / 255 - MEAN) / STD
+        means, more = answer().outputs
+        np.testing.assert_allclose(means, normalised.mean(axis=(1, 2)), atol=1e-5)
+        np.testing.assert_allclose(more["largest"], normalised.max(axis=(1, 2, 3)), atol=1e-5)
+
+
+@pytest.mark.gpu
+def test_a_batch_that_a_gpu_has_no_memory_for_leaves_room_for_smaller_ones(gpu: torch.device) -> None:
+    free_bytes, _ = torch.cuda.mem_get_info(gpu)
+
+    def hungry(images: torch.Tensor) -> torch.Tensor:
+        return torch.empty(len(images), free_bytes // 6, dtype=torch.uint8, device=images.device)[:, :4].float()
+
+    on_gpu = Predictor(Calls(hungry), mean=MEAN, std=STD, precision="fp32", device=gpu)
+    with pytest.raises(torch.OutOfMemoryError):
+        on_gpu(pixels(8))
+    give_memory_back()
+    assert on_gpu(pixels(4)).shape == (4, 4)

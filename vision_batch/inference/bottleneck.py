@@ -41,6 +41,8 @@ def find_bottleneck(seconds: Mapping[str, float], layout: Layout, wall_s: float)
     workers = _workers(layout)
     # the same threads decode and preprocess: together they show whether these are enough
     busy = {**seconds, "decode": seconds.get("decode", 0) + seconds.get("preprocess", 0)}
+    if not layout.gpus_per_predictor:  # where the model's own thread copies
+        busy["model"] = seconds.get("model", 0) + seconds.get("copy", 0)
     shares = {
         stage: min(1.0, busy.get(stage, 0) / (count * wall_s))
         for stage, count in workers.items()

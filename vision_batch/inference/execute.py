@@ -110,7 +110,12 @@ def _split(dataset: ray.data.Dataset, job: PredictJob, layout: Layout) -> ray.da
             batch_size=1,
             batch_format="pyarrow",
             fn_constructor_args=(job, layout),
-            compute=ray.data.ActorPoolStrategy(size=layout.predictors),
+            compute=ray.data.ActorPoolStrategy(
+                size=layout.predictors,
+                # an accelerator works by itself: one call brings it the next chunk while another awaits its answer
+                max_concurrent_calls_per_actor=CONCURRENT_CALLS if layout.gpus_per_predictor else 1,
+                enable_true_multi_threading=bool(layout.gpus_per_predictor),
+            ),
             num_cpus=layout.cpus_per_predictor,
             num_gpus=layout.gpus_per_predictor,
             **RESTARTED,

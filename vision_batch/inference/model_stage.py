@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -21,11 +23,18 @@ from vision_batch.inference.chunk import DecodedChunk, PredictedChunk, Row
 from vision_batch.inference.stopwatch import Stopwatch
 from vision_batch.models.device import give_memory_back, is_out_of_memory
 from vision_batch.models.predictor import Predictor
+from vision_batch.models.transfer import Answer
 from vision_batch.tasks.task import Task
+
+Columns: TypeAlias = tuple[list[pa.Array], dict[int, ImageError]]
+"""Task columns of the images that could be predicted, and the error of each that could not, by position."""
+
+Begun: TypeAlias = Callable[[], Columns]
+"""A batch in work: waits for its end."""
 
 
 class ModelStage:
-    """Predicts chunks with one model on one device; concurrent calls take turns on the device."""
+    """Predicts chunks with one model on one device; concurrent calls take turns to begin."""
 
     def __init__(
         self, predictor: Predictor, task: Task, schema: pa.Schema, *, batch_size: BatchSize, threads: int
@@ -44,19 +53,45 @@ class ModelStage:
         """Where the model runs: cpu, cuda:0, ..."""
         return str(self._predictor.device)
 
-    def __call__(self, chunk: DecodedChunk, watch: Stopwatch) -> PredictedChunk:
-        """One chunk's rows. Raises ModelError when the model itself is at fault, DeviceError when the device is."""
-        good = list(chunk.good)
-        columns = self._no_columns
-        failures: dict[int, ImageError] = {}
-        if good:
-            sizes = [(chunk.rows[i].width or 0, chunk.rows[i].height or 0) for i in good]
-            with self._lock:
-                self._limit_threads()
-                columns, failures = self._batches(chunk.pixels, sizes, watch)
-            for position, error in failures.items():
-                chunk.rows[good[position]].fail(error)
-            good = [i for position, i in enumerate(good) if position not in failures]
+    def run(self, chunks: Iterator[DecodedChunk], watch: Stopwatch) -> Iterator[PredictedChunk]:
+        """One for each chunk, in order. An accelerator has the next chunk before the last one's answer is waited for.
+
+        Raises ModelError when the model itself is at fault, DeviceError when the device is.
+        """
+        begun: deque[tuple[DecodedChunk, list[Begun]]] = deque()
+        for chunk in chunks:
+            begun.append((chunk, self._begin_chunk(chunk, watch)))
+            if len(begun) > self._predictor.ahead:
+                yield self._end_chunk(*begun.popleft(), watch)
+        while begun:
+            yield self._end_chunk(*begun.popleft(), watch)
+
+    def _begin_chunk(self, chunk: DecodedChunk, watch: Stopwatch) -> list[Begun]:
+        """The chunk's batches, in order, of the size that is best or being tried."""
+        batches: list[Begun] = []
+        sizes = [(chunk.rows[i].width or 0, chunk.rows[i].height or 0) for i in chunk.good]
+        start = 0
+        with self._lock:
+            self._limit_threads()
+            while start < len(sizes):
+                rows = self._batch_size.next_rows(len(sizes) - start, whole=not start)
+                span = slice(start, start + rows)
+                began = time.perf_counter()
+                batch = self._begin(chunk.pixels[span], sizes[span], watch)
+                if self._batch_size.trying:
+                    columns, failures = batch()
+                    if not failures:
+                        self._batch_size.learn(rows, time.perf_counter() - began)
+                    batch = partial(_known, columns, failures)
+                batches.append(batch)
+                start += rows
+        return batches
+
+    def _end_chunk(self, chunk: DecodedChunk, batches: Sequence[Begun], watch: Stopwatch) -> PredictedChunk:
+        columns, failures = _joined([batch() for batch in batches]) if batches else (self._no_columns, {})
+        for position, error in failures.items():
+            chunk.rows[chunk.good[position]].fail(error)
+        good = [i for position, i in enumerate(chunk.good) if position not in failures]
         with watch.time("postprocess"):
             table = _table(chunk.place.shard, chunk.rows, good, columns, self._schema)
         first = next(iter(failures.values()), None)
@@ -74,44 +109,25 @@ class ModelStage:
         if torch.get_num_threads() != self._threads:
             torch.set_num_threads(self._threads)
 
-    def _batches(
-        self, pixels: NDArray[np.uint8], sizes: Sequence[tuple[int, int]], watch: Stopwatch
-    ) -> tuple[list[pa.Array], dict[int, ImageError]]:
-        """As `_span`, in batches of the size that is best or being tried."""
-        parts: list[list[pa.Array]] = []
-        failures: dict[int, ImageError] = {}
-        start = 0
-        while start < len(pixels):
-            rows = self._batch_size.next_rows(len(pixels) - start, whole=not start)
-            span = slice(start, start + rows)
-            began = time.perf_counter()
-            columns, failed = self._span(pixels[span], sizes[span], watch)
-            if not failed:
-                self._batch_size.learn(rows, time.perf_counter() - began)
-            parts.append(columns)
-            failures |= {start + position: error for position, error in failed.items()}
-            start += rows
-        return _joined(parts), failures
-
-    def _span(
-        self, pixels: NDArray[np.uint8], sizes: Sequence[tuple[int, int]], watch: Stopwatch
-    ) -> tuple[list[pa.Array], dict[int, ImageError]]:
-        """Task columns of the images that can be predicted, and the error of each that cannot, by position."""
+    def _begin(self, pixels: NDArray[np.uint8], sizes: Sequence[tuple[int, int]], watch: Stopwatch) -> Begun:
+        """Begins one batch. One that fails at once is narrowed down at once, to the images to blame."""
         try:
-            with watch.time("model"):
-                outputs = self._predictor(pixels)
+            wait = self._predictor.start(pixels)
         except (ModelError, DeviceError, MemoryError):
             raise
         except Exception as error:  # noqa: BLE001 - the model is foreign code, and this is the one-image boundary
             is_short = self._learn_limit(error, pixels)
             failure = ImageError("model_error", _one_line(error))
         else:
-            return self._columns(outputs, sizes, watch)
+            return partial(self._columns, wait, sizes, watch)
         if is_short:  # behind the handler, because the error's traceback kept what the model had allocated
             give_memory_back()
         if len(pixels) == 1:
-            return self._no_columns, {0: failure}
-        return self._halves(pixels, sizes, watch)
+            return partial(_known, self._no_columns, {0: failure})
+        middle = len(pixels) // 2
+        first = self._begin(pixels[:middle], sizes[:middle], watch)()
+        second = self._begin(pixels[middle:], sizes[middle:], watch)()
+        return partial(_known, *_joined([first, second]))
 
     def _learn_limit(self, error: Exception, pixels: NDArray[np.uint8]) -> bool:
         """Whether memory ran out: batches stay below this one then. ModelError where it was a single image."""
@@ -126,9 +142,11 @@ class ModelStage:
             ) from error
         return True
 
-    def _columns(
-        self, outputs: Any, sizes: Sequence[tuple[int, int]], watch: Stopwatch
-    ) -> tuple[list[pa.Array], dict[int, ImageError]]:
+    def _columns(self, wait: Callable[[], Answer], sizes: Sequence[tuple[int, int]], watch: Stopwatch) -> Columns:
+        answer = wait()
+        watch.add("copy", answer.copy_s)
+        watch.add("model", answer.model_s)
+        outputs = answer.outputs
         self._task.check(outputs, len(sizes))
         with watch.time("postprocess"):
             finite = self._task.finite(outputs)
@@ -140,18 +158,21 @@ class ModelStage:
             kept = [size for size, ok in zip(sizes, finite, strict=True) if ok]
             return self._task.columns(outputs[finite], kept), failures
 
-    def _halves(
-        self, pixels: NDArray[np.uint8], sizes: Sequence[tuple[int, int]], watch: Stopwatch
-    ) -> tuple[list[pa.Array], dict[int, ImageError]]:
-        middle = len(pixels) // 2
-        first, failures = self._span(pixels[:middle], sizes[:middle], watch)
-        second, later = self._span(pixels[middle:], sizes[middle:], watch)
-        return _joined([first, second]), failures | {middle + position: error for position, error in later.items()}
+
+def _known(columns: list[pa.Array], failures: dict[int, ImageError]) -> Columns:
+    return columns, failures
 
 
-def _joined(parts: Sequence[list[pa.Array]]) -> list[pa.Array]:
-    """The columns of neighbours as those of all of them."""
-    return parts[0] if len(parts) == 1 else [pa.concat_arrays(part) for part in zip(*parts, strict=True)]
+def _joined(parts: Sequence[Columns]) -> Columns:
+    """Of neighbours those of all of them. A part's images are its columns' values and its failures."""
+    if len(parts) == 1:
+        return parts[0]
+    failures: dict[int, ImageError] = {}
+    start = 0
+    for columns, failed in parts:
+        failures |= {start + position: error for position, error in failed.items()}
+        start += len(columns[0]) + len(failed)
+    return [pa.concat_arrays(column) for column in zip(*(columns for columns, _ in parts), strict=True)], failures
 
 
 def _one_line(error: Exception) -> str:

@@ -16,7 +16,8 @@ class Stopwatch:
     decode       from encoded bytes to the stored picture's pixels, summed over the threads of the pool
     preprocess   from there to the model's pixels: plug-in function, orientation, resize and crop; likewise
     wait         the predicting thread has no decoded chunk
-    model        the model, and the copies to and from its device
+    copy         pixels become float32 on the model's device, and outputs come back; beside the model on an accelerator
+    model        the model alone
     postprocess  outputs become columns
     write        parts are encoded and put
     """

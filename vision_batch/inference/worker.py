@@ -77,15 +77,13 @@ def decode_stage(job: PredictJob, threads: int) -> Stage:
 def model_stage(job: PredictJob, threads: int) -> Stage:
     """DecodedChunk to PredictedChunk. `threads` is how many CPU threads one operator of the model may use."""
     model = _model(job, threads)
-    return Stage(device=model.device, run=lambda chunks, watch: (model(chunk, watch) for chunk in chunks))
+    return Stage(device=model.device, run=model.run)
 
 
 def whole_stage(job: PredictJob, threads: int) -> Stage:
     """EncodedChunk to PredictedChunk; with 0 threads the caller's own does all of it."""
     decoder, model = _decoder(job, threads), _model(job, max(1, threads))
-    return Stage(
-        device=model.device, run=lambda chunks, watch: (model(chunk, watch) for chunk in decoder(chunks, watch))
-    )
+    return Stage(device=model.device, run=lambda chunks, watch: model.run(decoder(chunks, watch), watch))
 
 
 def _decoder(job: PredictJob, threads: int) -> Decoder:
