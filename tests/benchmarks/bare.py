@@ -15,6 +15,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tests.benchmarks.work import MAX_PIXELS
 from vision_batch.datasets.sample import Sample
 from vision_batch.datasets.settings import InputSettings
 from vision_batch.datasets.table import format_named
@@ -27,7 +28,6 @@ from vision_batch.storage.uri import parent
 if TYPE_CHECKING:
     from vision_batch.datasets.shard import Shard
 
-MAX_PIXELS = 178_956_970
 WARM_IMAGES = 128
 START_S = 120.0
 """How long the processes may take until all of them are ready."""

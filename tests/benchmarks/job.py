@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import tiny
 from tests.benchmarks.measurement import CannotMeasureError
 from tests.benchmarks.process import Ran, run
+
+TINY = Path(__file__).with_name("tiny.py")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,7 @@ def run_job(
     stamp, spec = scratch / "stamp", scratch / "spec.yaml"
     shutil.rmtree(scratch / "out", ignore_errors=True)
     stamp.unlink(missing_ok=True)
-    shutil.copy(str(tiny.__file__), scratch / "tiny.py")
+    shutil.copy(TINY, scratch)
     job = {
         "job": "predict",
         "input": {"uri": data, **input_settings},

@@ -48,9 +48,10 @@ def write_tars(folder: Path, jpegs: list[bytes], images: int) -> None:
 
 
 def write_parquets(folder: Path, jpegs: list[bytes], images: int) -> None:
-    """Parquet files of 1,000 images each in row groups of 250."""
+    """Parquet files of 1,000 images each in row groups of 250, with the columns `id` and `image`."""
     folder.mkdir(parents=True, exist_ok=True)
     for shard, start in enumerate(range(0, images, SHARD_IMAGES)):
-        rows = [jpegs[number % len(jpegs)] for number in range(start, min(start + SHARD_IMAGES, images))]
-        table = pa.table({"image": pa.array(rows, pa.binary())})
+        numbers = range(start, min(start + SHARD_IMAGES, images))
+        content = pa.array([jpegs[number % len(jpegs)] for number in numbers], pa.binary())
+        table = pa.table({"id": [f"{number:08d}" for number in numbers], "image": content})
         pq.write_table(table, folder / f"{shard:05d}.parquet", row_group_size=250, compression="none")
