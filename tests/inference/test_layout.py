@@ -60,6 +60,11 @@ def test_cpu_nodes_feed_gpus_that_have_too_few_cpus_beside_them() -> None:
     assert "cannot feed" in layout.reason
 
 
+def test_split_leaves_a_cpu_for_preprocessing_where_every_node_has_only_one() -> None:
+    layout = choose(cluster((0, 0), (1, 0), (1, 0), (1, 0)), layout="split")
+    assert (layout.predictors, layout.preprocessors) == (2, 1)
+
+
 def test_fractions_of_a_gpu_share_one_and_never_span_two() -> None:
     assert choose(cluster((16, 2)), gpus_per_predictor=0.5).predictors == 4
     assert choose(cluster((16, 2)), gpus_per_predictor=0.6).predictors == 2

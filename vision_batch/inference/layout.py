@@ -157,7 +157,8 @@ def _predictors(
         if gpus_each:
             return most
         if compute.layout == "split" or compute.preprocessors != "auto":
-            return sum(max(1, node.cpus // CPUS_PER_PREPROCESSOR) for node in nodes)
+            wanted = sum(max(1, node.cpus // CPUS_PER_PREPROCESSOR) for node in nodes)
+            return max(1, min(wanted, most - 1))  # nodes of one CPU each leave one for preprocessing too
         return sum(_cpu_predictors(node, weights_bytes) for node in nodes)
     if compute.predictors > most:
         have = f"{sum(node.cpus for node in nodes)} CPUs"
