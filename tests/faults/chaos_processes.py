@@ -1,4 +1,4 @@
-"""The processes of one run, found by their session: the driver leads it, and Ray and its workers stay in it."""
+"""The processes of a run or a cluster, found by their session: what leads it, and Ray and its workers stay in it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-Role = Literal["driver", "worker", "raylet", "gcs", "other"]
+Role = Literal["leader", "worker", "raylet", "gcs", "other"]
 
 WORKER = "ray::Map"
 """How Ray titles an actor of Ray Data."""
@@ -40,46 +40,23 @@ class Process:
             os.kill(self.pid, number)
 
 
-class RunProcess:
-    """A `vision-batch` command and all that it starts."""
+class Session:
+    """A command and all that it starts."""
 
-    def __init__(self, arguments: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
-        self.arguments = list(arguments)
+    def __init__(self, command: Sequence[str], log: Path, **options: Any) -> None:
         self.log = log
-        self.is_wounded = False
-        """Whether one of Ray's own processes was killed."""
         with log.open("wb") as output:
-            self._driver = subprocess.Popen(
-                [sys.executable, "-m", "vision_batch", *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **environment},
+            self._leader = subprocess.Popen(
+                command,
+                **{"stdin": subprocess.DEVNULL, "stdout": output, **options},
+                stderr=output,
                 start_new_session=True,
             )
 
-    @property
-    def exit_code(self) -> int | None:
-        """None while the driver lives; minus the signal that ended it."""
-        return self._driver.poll()
-
     def processes(self, *roles: Role) -> list[Process]:
-        """Those that live and have one of the roles; all without roles. The driver's end does not end the others."""
-        session = _session(self._driver.pid)
+        """Those that live and have one of the roles; all without roles. The leader's end does not end the others."""
+        session = _session(self._leader.pid)
         return [process for process in session if not roles or process.role in roles]
-
-    def kill_driver(self) -> None:
-        self._driver.kill()
-        self._driver.wait()
-
-    def terminate(self) -> None:
-        self._driver.terminate()
-
-    def wait(self, seconds: float) -> int | None:
-        """The exit code, or None when the driver still lives after so long."""
-        with suppress(subprocess.TimeoutExpired):
-            return self._driver.wait(seconds)
-        return None
 
     def kill_all(self, but: Collection[Process] = ()) -> int:
         """Kills until nobody of the session is left but those; how many there were."""
@@ -88,10 +65,43 @@ class RunProcess:
             for process in processes:
                 process.send(signal.SIGKILL)
                 killed.add(process.pid)
-            self._driver.poll()
+            self._leader.poll()
             time.sleep(0.01)
-        self._driver.wait()
+        self._leader.wait()
         return len(killed)
+
+
+class RunProcess(Session):
+    """A `vision-batch` command; the driver leads the session."""
+
+    def __init__(self, arguments: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
+        self.arguments = list(arguments)
+        self.is_wounded = False
+        """Whether one of Ray's own processes was killed."""
+        command = [sys.executable, "-m", "vision_batch", *arguments]
+        super().__init__(command, log, env={**os.environ, **environment})
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while the driver lives; minus the signal that ended it."""
+        return self._leader.poll()
+
+    def send(self, number: signal.Signals) -> None:
+        """Sends the driver a signal."""
+        self._leader.send_signal(number)
+
+    def kill_driver(self) -> None:
+        self._leader.kill()
+        self._leader.wait()
+
+    def terminate(self) -> None:
+        self._leader.terminate()
+
+    def wait(self, seconds: float) -> int | None:
+        """The exit code, or None when the driver still lives after so long."""
+        with suppress(subprocess.TimeoutExpired):
+            return self._leader.wait(seconds)
+        return None
 
     def said(self) -> str:
         """The end of what it printed."""
@@ -115,7 +125,7 @@ def _session(leader: int) -> list[Process]:
 
 def _role(pid: int, leader: int, title: str, is_worker: bool) -> Role:
     if pid == leader:
-        return "driver"
+        return "leader"
     if is_worker:
         return "worker"
     for role, program in (("raylet", "/raylet/raylet "), ("gcs", "/gcs/gcs_server ")):

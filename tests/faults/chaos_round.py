@@ -35,19 +35,15 @@ def _between(scene: Scene) -> None:
         scene.kill_leftovers()
     if scene.runs[-1].exit_code == 0:
         for _ in range(3):  # so that the next run has something to do
-            _move_input(scene, "grow")
-    if scene.dice.random() < 0.3:
-        _move_input(scene, scene.dice.choice(["grow", "change", "change", "remove"]))
-
-
-def _move_input(scene: Scene, how: str) -> None:
-    deeds = {"grow": scene.dataset.grow, "change": scene.dataset.change, "remove": scene.dataset.remove}
-    scene.fault(f"{how} input", deeds[how]())
+            scene.move_input("grow")
+        scene.move_input("mend")
+    if scene.dice.random() < 0.4:
+        scene.move_input(scene.dice.choice(["grow", "change", "mend", "remove"]))
 
 
 def _finish(scene: Scene) -> None:
     """One run that is left alone, then the zombies wake, then the books are examined."""
-    run = scene.run("--prune")
+    run = scene.run("--prune", *scene.retries(1.0 if scene.dataset.awaits_retry else 0.3))
     scene.await_end(run, END_S)
     scene.judge(run, {0})
     seen = scene.look_at_the_end()
@@ -60,11 +56,12 @@ def _finish(scene: Scene) -> None:
     if report.exit_code != 0:
         scene.violate(f"verify --deep ended with {report.exit_code}: {report.said()}")
     outcome = "not as they should be" if scene.violations else "as they should be"
+    scene.tally.faults["deadly image"] += seen.table["error_code"].to_pylist().count("worker_killed")
     scene.say(f"done: {seen.table.num_rows} rows in {seen.parts} parts, {outcome}")
 
 
 def _wake_zombies(scene: Scene) -> None:
-    asleep = {process.pid for run in scene.runs for process in run.processes()}
+    asleep = {process.pid for run in scene.runs for process in scene.processes(run)}
     for worker in scene.stopped:
         if worker.pid in asleep:
             worker.send(signal.SIGCONT)

@@ -9,21 +9,34 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
+from tests.faults.chaos_cluster import RayCluster
 from tests.faults.chaos_dataset import DATASETS, Dataset
 from tests.faults.chaos_place import Place
-from tests.faults.chaos_processes import Process, RunProcess
+from tests.faults.chaos_processes import Process, Role, RunProcess
 from tests.faults.chaos_table import Look, look, wrong_ending, wrong_rows
 from tests.integration.job import MODEL, Job
 
 BATCH_S = 0.25
 """What the model sleeps for each batch, so that a run is caught in the middle of its work."""
 SLOW = MODEL.replace("return self.layers", f"import time; time.sleep({BATCH_S})\n        return self.layers")
+PLUG_IN = """
+import os
+
+def step(image):
+    if not image.any():
+        os.kill(os.getpid(), 9)
+    return image
+"""
+"""A black picture is deadly."""
 CELL_ROWS = 16
 """Small cells, so that a shard of 50 images has several."""
+
+DEADLY, CLUSTERS = 0.25, 0.2
+"""How many of the rounds have images that kill, and how many a cluster of several nodes."""
 
 STOP_S = 120.0
 """The longest that a run may take to end when it was told to stop. Ray's own end takes some of it."""
@@ -57,23 +70,31 @@ class Scene:
         self.runs: list[RunProcess] = []
         self.stopped: list[Process] = []
         self.violations = 0
-        self.dataset: Dataset = self.dice.choice(DATASETS)(place, self.dice)
+        self.dataset: Dataset = self.dice.choice(DATASETS)(place, self.dice, deadly=self.dice.random() < DEADLY)
         self._seed = seed
         self._folder = folder
         self._reference = reference
         self._started = time.monotonic()
         self._next_look = 0.0
+        (folder / "steps.py").write_text(PLUG_IN)
         self._job = Job(
             folder,
             {
                 "code": SLOW,
                 "input": {"uri": place.uri("data/"), "format": self.dataset.format, **_id_column(self.dataset)},
+                "preprocess": {"resize_px": [28, 28], "function": "steps:step"},
                 "output": {"uri": place.uri("out")},
                 "limits": {"max_error_fraction": 1.0},
             },
         )
         if self.dice.random() < 0.7:
             _claim(self._job.spec)
+        self.cluster: RayCluster | None = None
+        is_cluster = self.dice.random() < CLUSTERS
+        words = [type(self.dataset).__name__.lower(), *["deadly"] * self.dataset.is_deadly, *["cluster"] * is_cluster]
+        self._kind = " ".join(words)
+        if is_cluster:
+            self.cluster = RayCluster(folder / "cluster.txt")
 
     def run(self, *options: str) -> RunProcess:
         """Starts a run of the job, with a batch size and a layout of its own."""
@@ -81,13 +102,32 @@ class Scene:
         self.tally.resumes += bool(self.place.parts())
         batch_size, layout = self.dice.choice([5, 8, 11]), self.dice.choice(["joined", "joined", "split"])
         overrides = ("-o", f"compute.batch_size={batch_size}", "-o", f"compute.layout={layout}")
-        return self.command("run", str(self._job.spec), *overrides, *options)
+        address = () if self.cluster is None else ("--address", self.cluster.address)
+        return self.command("run", str(self._job.spec), *overrides, *address, *options)
+
+    def retries(self, probability: float) -> tuple[str, ...]:
+        """Perhaps the options of a run that computes error rows again."""
+        if self.dice.random() >= probability:
+            return ()
+        self.dataset.parts_may_move = True
+        self.tally.faults["retry errors"] += 1
+        return ("--retry-errors", "all")
+
+    def move_input(self, how: Literal["grow", "change", "mend", "remove"]) -> None:
+        """Lets the input be another than before."""
+        data = self.dataset
+        deeds = {"grow": data.grow, "change": data.change, "mend": data.mend, "remove": data.remove}
+        self.fault(f"{how} input", deeds[how]())
 
     def command(self, *arguments: str) -> RunProcess:
         """Starts a command."""
         run = RunProcess(arguments, self._folder / f"log-{len(self.runs):03d}.txt", {})
         self.runs.append(run)
         return run
+
+    def processes(self, run: RunProcess, *roles: Role) -> list[Process]:
+        """Those of a run; on a cluster those of all nodes that do work."""
+        return run.processes(*roles) if self.cluster is None else self.cluster.working(*roles)
 
     def kill_leftovers(self) -> None:
         """Kills what is left of all runs, but for the workers that sleep."""
@@ -96,8 +136,8 @@ class Scene:
 
     def close(self) -> None:
         """Kills everything."""
-        for run in self.runs:
-            run.kill_all()
+        for session in (*self.runs, *([] if self.cluster is None else [self.cluster])):
+            session.kill_all()
 
     def watch(
         self, run: RunProcess, seconds: float, happened: Callable[[], bool] = lambda: False, pause: float = 0.05
@@ -159,7 +199,7 @@ class Scene:
             self.say(f"VIOLATION {violation}")
 
     def say(self, text: str) -> None:
-        where = f"seed {self._seed} {self.dataset.format:<10} {time.monotonic() - self._started:6.1f} s"
+        where = f"seed {self._seed} {self._kind:<24} {time.monotonic() - self._started:6.1f} s"
         print(f"{where}  run {self.tally.runs}  {text}", flush=True)
 
     def choose(self, *options: tuple[Any, int]) -> Any:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.faults.chaos_dataset import DATASETS, Dataset, Tars, contents
+from tests.faults.chaos_dataset import DATASETS, GOOD, Dataset, Links, Tars, contents
 from tests.faults.chaos_place import LocalPlace
 from tests.faults.chaos_processes import RunProcess
 from tests.faults.chaos_table import look, wrong_ending, wrong_rows
@@ -106,6 +106,30 @@ def test_an_earlier_prediction_is_right_until_the_end(tmp_path: Path, kind: type
 
 
 @pytest.mark.parametrize("kind", DATASETS)
+def test_an_error_may_be_seen_until_its_image_is_mended(tmp_path: Path, kind: type[Dataset]) -> None:
+    dataset = a_dataset(tmp_path, kind)
+    write_table(tmp_path, dataset)
+    for _ in range(30):
+        dataset.mend()
+    assert max(dataset.current.values()) < GOOD
+    meanwhile, ending = findings(tmp_path, dataset)
+    assert meanwhile == []
+    assert ending
+    write_table(tmp_path, dataset)
+    assert findings(tmp_path, dataset) == ([], [])
+
+
+def test_a_mended_picture_leaves_the_table_that_names_it_alone(tmp_path: Path) -> None:
+    dataset = a_dataset(tmp_path, Links)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "data").glob("*.parquet")}
+    dataset.mend()
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert dataset.awaits_retry
+    dataset.change()
+    assert {path: path.stat().st_mtime_ns for path in before} != before
+
+
+@pytest.mark.parametrize("kind", DATASETS)
 def test_rows_of_what_was_removed_are_wrong_at_the_end_only(tmp_path: Path, kind: type[Dataset]) -> None:
     dataset = a_dataset(tmp_path, kind)
     write_table(tmp_path, dataset)
@@ -129,6 +153,6 @@ def test_the_processes_of_a_command_are_found_and_killed(tmp_path: Path) -> None
     assert "verify" in run.said()
     assert run.processes() == []
     run = RunProcess(["schema"], tmp_path / "log.txt", {})
-    assert [process.role for process in run.processes()] in ([], ["driver"])
+    assert [process.role for process in run.processes()] in ([], ["leader"])
     assert run.kill_all() <= 1
     assert run.exit_code in (0, -9)
