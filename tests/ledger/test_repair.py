@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,14 @@ from tests.ledger.damage import finish, part, tars
 from tests.ledger.outputs import Output, new_output
 from vision_batch.errors import HeldError, PartError, SpecError
 from vision_batch.ledger import audit as audit_module
-from vision_batch.ledger.lease import held_lease
+from vision_batch.ledger import repair as repair_module
+from vision_batch.ledger.holder import Holder
+from vision_batch.ledger.lease import LeaseRecord, held_lease
+from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.ledger.repair import repair
-from vision_batch.ledger.verify import VerifyReport, verify
+from vision_batch.ledger.replace import remove_part
+from vision_batch.ledger.verify import Audit, VerifyReport, audit_output, verify
+from vision_batch.storage.object_info import ObjectInfo
 from vision_batch.storage.table import storage_for
 
 
@@ -137,6 +143,57 @@ def test_parts_of_a_replaced_version_are_removed(output: Output) -> None:
     assert report.problems == ["a.tar: none of its cells is there; run again to complete it"]
     finish(output)
     assert verify(output.paths.output, deep=True).ok
+
+
+def test_parts_of_a_version_that_was_planned_again_stay(output: Output) -> None:
+    """The input changed, and is again what it was."""
+    tar = Path(output.input.inputs[0].uri, "a.tar")
+    data, times = tar.read_bytes(), tar.stat()
+    damage.change_the_input(output)
+    tar.write_bytes(data)
+    os.utime(tar, ns=(times.st_atime_ns, times.st_mtime_ns))
+    output.plan()
+    before = files(output)
+    assert (mended(output).repaired, files(output)) == ([], before)
+    assert verify(output.paths.output, deep=True).ok
+
+
+@pytest.mark.parametrize("removals", [0, 1])
+def test_a_repair_that_was_suspended_while_another_run_followed_removes_nothing_more(
+    output: Output, monkeypatch: pytest.MonkeyPatch, removals: int
+) -> None:
+    damage.change_the_input(output)
+    damage.leave_temporary_files(output)
+    before, done = files(output), []
+
+    def suspended(paths: LedgerPaths, info: ObjectInfo) -> bool:
+        done.append(info)
+        removed = remove_part(paths, info)
+        follow(paths)
+        return removed
+
+    def audited(paths: LedgerPaths, *, deep: bool) -> Audit:
+        audit = audit_output(paths, deep=deep)
+        if deep:
+            follow(paths)
+        return audit
+
+    if removals:
+        monkeypatch.setattr(repair_module, "remove_part", suspended)
+    else:
+        monkeypatch.setattr(repair_module, "audit_output", audited)
+    with pytest.raises(HeldError, match=r"lost its lease, and run other .*gpu-7.* holds it now"):
+        mended(output)
+    assert len(done) == removals
+    assert len(files(output)) == len(before) - removals
+    assert len(list(Path(output.paths.scratch).iterdir())) >= 2
+
+
+def follow(paths: LedgerPaths) -> None:
+    """Another run takes the lease over."""
+    holder = Holder(host="gpu-7", boot="b", pid_namespace="n", pid=4711, ticks=5)
+    data = LeaseRecord(run_id="other", holder=holder, since="2026-01-02T03:04:05+00:00").encode()
+    storage_for(paths.lease).put(paths.lease, data)
 
 
 def test_parts_of_a_version_that_was_never_planned_stay(output: Output) -> None:
