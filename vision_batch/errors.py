@@ -13,7 +13,7 @@ VisionBatchError
 ├── LedgerError            a file of the ledger cannot be understood, or says what cannot be: the run fails, exit 1
 │   ├── PartError          a Parquet file of the output is not a readable part
 │   └── PartConflictError  a cell's part is there already and belongs to something else
-├── ShardError             a shard does not fit its output: it stays undone, the run ends incomplete
+├── ShardError             a shard does not fit its output, or kills its readers: it stays undone, exit 4
 ├── ModelError             the model cannot be loaded, or does not answer as its task needs: the run fails, exit 1
 ├── CrashError             a shard's work kills its processes and no image is to blame: it stays undone
 ├── DeviceError            the accelerator failed (not an image's fault): the actor starts anew
@@ -139,7 +139,7 @@ class PartConflictError(LedgerError):
 
 
 class ShardError(_AboutObject, VisionBatchError):
-    """A shard cannot become rows of this output; `uri` names its file."""
+    """A shard cannot become rows of this output; `uri` names its file or group."""
 
 
 class ModelError(VisionBatchError):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import pickle
 from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vision_batch.datasets.shard import Shard
-from vision_batch.inference.blocks import runs, work_blocks
+from vision_batch.inference.blocks import runs, work_blocks, works_of
 from vision_batch.ledger.state import Work
 
 
@@ -38,9 +37,9 @@ def test_very_many_shards_are_few_blocks_and_the_last_are_small() -> None:
     assert (sizes[0], sizes[-4:]) == (100, [1, 1, 1, 1])
 
 
-def test_a_blocks_rows_are_its_works() -> None:
+def test_a_block_is_one_row_of_works() -> None:
     shards = [Shard(key=f"{number}.tar", input_name="", root="/in", format="webdataset") for number in range(2500)]
     works = [Work(shard=shard, done_cells=frozenset()) for shard in shards]
     blocks = work_blocks(works, 2)
-    assert [pickle.loads(blob) for block in blocks for blob in block["work"].to_pylist()] == works
-    assert blocks[0].num_rows == 3
+    assert [work for block in blocks for work in works_of(block)] == works
+    assert (blocks[0].num_rows, len(works_of(blocks[0]))) == (1, 3)

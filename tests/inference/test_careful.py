@@ -61,11 +61,6 @@ def test_an_image_that_kills_costs_its_row_and_four_processes(
     assert starts(tmp_path) == 4
 
 
-def test_several_killers_in_one_chunk_are_all_found(careful: Careful) -> None:
-    (done,) = codes(careful, chunk("kill", "", "kill", "kill", ""))
-    assert done == ["worker_killed", None, "worker_killed", "worker_killed", None]
-
-
 def test_killers_side_by_side_are_told_from_code_that_kills_on_everything(careful: Careful) -> None:
     count = KILLERS_AT_FIRST + 1
     assert codes(careful, chunk(*["kill"] * count, *[""] * 10)) == [["worker_killed"] * count + [None] * 10]

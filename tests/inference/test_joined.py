@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 
 from tests.inference.actor_job import LAYOUT, make_job, works
 from tests.integration.job import MODEL, digits, write_tar
+from vision_batch.inference.blocks import work_blocks
 from vision_batch.inference.event import Event, events_of
 from vision_batch.inference.job import PredictJob
 from vision_batch.inference.joined import JoinedActor
@@ -29,8 +29,8 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def done(actor: JoinedActor, work: Work) -> list[Event]:
-    batch = pa.table({"work": pa.array([pickle.dumps(work)], pa.large_binary())})
-    return [event for table in actor(batch) for event in events_of(table)]
+    (block,) = work_blocks([work], readers=1)
+    return [event for table in actor(block) for event in events_of(table)]
 
 
 def put_foreign(job: PredictJob, place: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import random
 import time
 from collections.abc import Iterable
@@ -18,6 +17,7 @@ from tests.inference.actor_job import LAYOUT, RUN, make_job, works
 from tests.integration.job import MODEL, digits, write_tar
 from vision_batch.errors import DeviceError
 from vision_batch.images.settings import PreprocessSettings
+from vision_batch.inference.blocks import work_blocks
 from vision_batch.inference.event import Event, events_of
 from vision_batch.inference.job import PredictJob
 from vision_batch.inference.split import ROW, GatherActor, PredictActor, PreprocessActor
@@ -40,8 +40,8 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def preprocessed(job: PredictJob, patches: tuple[Patch, ...] = ()) -> list[pa.Table]:
-    batch = pa.table({"work": pa.array([pickle.dumps(work) for work in works(job, patches)], pa.large_binary())})
-    return list(PreprocessActor(job, LAYOUT)(batch))
+    actor = PreprocessActor(job, LAYOUT)
+    return [row for block in work_blocks(works(job, patches), readers=1) for row in actor(block)]
 
 
 def predicted(job: PredictJob, patches: tuple[Patch, ...] = ()) -> list[pa.Table]:

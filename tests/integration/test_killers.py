@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import random
+import re
 import signal
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -19,6 +22,7 @@ from tests.faults.chaos_processes import RunProcess
 from tests.integration.job import MODEL, Job, digits, write_tar
 from vision_batch.errors import ModelError
 from vision_batch.inference.memory import THRESHOLD_VARIABLE, memory_bytes
+from vision_batch.jobs.predict import PredictRun
 from vision_batch.ledger.verify import verify
 
 pytestmark = pytest.mark.ray
@@ -63,12 +67,12 @@ KILLING_MODEL = MODEL.replace(
 
 @pytest.fixture(scope="module")
 def dangerous(tmp_path_factory: pytest.TempPathFactory, ray_address: str) -> tuple[Job, pa.Table]:
-    """A job on three tars of 40 images, four of them deadly, and its rows when nothing kills."""
+    """A job on three tars of 40 images, three of them deadly, and its rows when nothing kills."""
     folder = tmp_path_factory.mktemp("dangerous")
     (folder / "steps.py").write_text(f"FOLDER = {str(folder)!r}\n{PLUG_IN}")
     code = f"FOLDER = {str(folder)!r}\n{KILLING_MODEL}"
     it = Job(folder, {"code": code, "preprocess": {"resize_px": [28, 28], "function": "steps:step"}})
-    for number, deadly in enumerate([{17: BLACK, 18: WHITE}, {}, {0: WHITE, 39: BLACK}]):
+    for number, deadly in enumerate([{17: BLACK, 18: WHITE}, {}, {0: WHITE}]):
         write_tar(it.data / f"{number}.tar", [deadly.get(i, image) for i, image in enumerate(digits(40))])
     it.run(ray_address, "compute.batch_size=16", output=str(folder / "undisturbed"))
     table = it.table(folder / "undisturbed")
@@ -83,18 +87,42 @@ def test_images_that_kill_cost_their_rows_and_no_other(
     it, expected = dangerous
     settings = (f"compute.layout={layout}", "compute.batch_size=16", "compute.predictors=1")
     summary = it.run(ray_address, *settings, output=str(tmp_path / "out"))
-    assert (summary.status, summary.images_ok, summary.failures) == ("done", 116, {"worker_killed": 4})
+    assert (summary.status, summary.images_ok, summary.failures) == ("done", 117, {"worker_killed": 3})
     table = it.table(tmp_path / "out")
     assert table["image_id"].equals(expected["image_id"])
     killed = pc.is_valid(table["error_code"])
     errors = {row["image_id"]: row["error"] for row in table.filter(killed).to_pylist()}
-    assert sorted(errors) == ["0/00017", "0/00018", "2/00000", "2/00039"]
+    assert sorted(errors) == ["0/00017", "0/00018", "2/00000"]
     assert "killed by signal 9 (SIGKILL)" in errors["0/00017"]
     assert "killed by signal 11 (SIGSEGV)" in errors["0/00018"]
     kept, others = table.filter(pc.invert(killed)), expected.filter(pc.invert(killed))
     assert kept["label"].equals(others["label"])
     assert kept["score"].to_pylist() == pytest.approx(others["score"].to_pylist(), abs=1e-5)
     assert verify(str(tmp_path / "out"), deep=True).ok
+
+
+class DeadlyLimits(dict[str, int]):
+    """Is asked for a shard's limit by whoever begins to read it."""
+
+    def __getitem__(self, shard: str) -> int:
+        if shard == "0.tar":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return 40
+
+
+@pytest.mark.parametrize("layout", ["joined", pytest.param("split", marks=pytest.mark.slow)])
+def test_a_shard_that_kills_its_readers_is_left_undone_and_no_other(
+    job: MakeJob, ray_address: str, layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it = job()
+    for number in range(2):
+        write_tar(it.data / f"{number}.tar", digits(40))
+    make_job = PredictRun._job
+    monkeypatch.setattr(PredictRun, "_job", lambda *facts: replace(make_job(*facts), row_limits=DeadlyLimits()))
+    summary = it.run(ray_address, f"compute.layout={layout}", "compute.batch_size=16", "compute.predictors=1")
+    assert (summary.status, summary.shards_done, summary.images_ok, summary.images_failed) == ("incomplete", 1, 40, 0)
+    (warning,) = [text for text in summary.warnings if text.startswith("0.tar")]
+    assert re.search(r"0\.tar: its reading kills: 3 processes.*killed by signal 9 \(SIGKILL\)", warning)
 
 
 @pytest.mark.slow

@@ -1,7 +1,8 @@
 """An actor's stage: in its own process, and for the first calls after a rebirth in a child process of its own.
 
 Ray gives a dead actor's calls to its next life. One of them may have killed it, so they are done carefully; what comes
-later is done at full speed again. A reborn actor sets up nothing that could kill it: its constructor is harmless.
+later is done at full speed. A reborn actor sets up nothing that could kill it: its constructor is harmless, and until
+its careful calls are over there is no stage but the child's, which has memory and device to itself.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 from vision_batch.errors import ModelError, SpecError, StorageError
@@ -26,17 +27,23 @@ BIRTH_FAILURES = (ModelError, SpecError, StorageError)
 """What an actor that cannot be set up tells by its first call: one that dies at its birth is only born again."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """How one of Ray's calls works: it may `run` the stage; a `careful` one does nothing itself that may kill it."""
+
+    careful: bool
+    run: Run
+
+
 class ActorStage:
-    """Where an actor's concurrent calls find their stage: careful calls and others never work at the same time."""
+    """Where an actor's concurrent calls find their stage: careful calls come first and are alone."""
 
     def __init__(self, make: Callable[[], Stage], *, reborn: bool, proven: bool) -> None:
         """`make`, which can be pickled, sets the stage up; `proven` says that images have been predicted before."""
         self._make = make
         self._careful = Careful(make, proven=proven)
-        self._careful_calls: set[str] = set()
-        self._calls_to_come = CAREFUL_CALLS if reborn else 0
-        self._turns = threading.Condition()
-        self._careful_waiting = self._careful_inside = self._inside = 0
+        self._careful_calls_to_come = CAREFUL_CALLS if reborn else 0
+        self._turns = threading.Lock()
         self._stage: Stage | None = None
         self._broken = ""
         if not reborn:
@@ -48,54 +55,17 @@ class ActorStage:
         return self._careful.device if stage is None else stage.device
 
     @contextmanager
-    def entered(self, call: str) -> Iterator[Run]:
-        """The stage's `run` for one part of Ray's call `call`. ModelError if it cannot be set up."""
-        with self._carefully() if self._is_careful(call) else self._at_full_speed() as run:
-            yield run
-
-    def _is_careful(self, call: str) -> bool:
+    def entered(self) -> Iterator[Turn]:
+        """The turn of one whole call. Its `run` raises ModelError if the stage cannot be set up."""
         with self._turns:
-            if call not in self._careful_calls and self._calls_to_come:
-                self._calls_to_come -= 1
-                self._careful_calls.add(call)
-            return call in self._careful_calls
-
-    @contextmanager
-    def _carefully(self) -> Iterator[Run]:
-        with self._turns:
-            self._careful_waiting += 1
-            self._turns.wait_for(lambda: not self._inside)
-            self._careful_waiting -= 1
-            self._careful_inside += 1
-            self._stage = None
-        try:
-            yield self._careful.run
-        finally:
-            self._leave(careful=True)
-
-    @contextmanager
-    def _at_full_speed(self) -> Iterator[Run]:
-        with self._turns:
-            self._turns.wait_for(lambda: not self._careful_inside and not self._careful_waiting)
-            self._inside += 1
-        try:
-            with self._turns:
-                if self._stage is None:
-                    self._careful.close()
-                    self._set_up()
+            if self._careful_calls_to_come:
+                self._careful_calls_to_come -= 1
+                yield Turn(careful=True, run=self._careful.run)
+                return
             if self._stage is None:
-                raise ModelError(self._broken)
-            yield partial(_deadly, self._stage)
-        finally:
-            self._leave(careful=False)
-
-    def _leave(self, *, careful: bool) -> None:
-        with self._turns:
-            if careful:
-                self._careful_inside -= 1
-            else:
-                self._inside -= 1
-            self._turns.notify_all()
+                self._careful.close()
+                self._set_up()
+        yield Turn(careful=False, run=self._run)
 
     def _set_up(self) -> None:
         try:
@@ -103,10 +73,11 @@ class ActorStage:
         except BIRTH_FAILURES as error:
             self._broken = str(error)
 
-
-def _deadly(stage: Stage, chunks: Iterator[Any], watch: Stopwatch) -> Iterator[Any]:
-    """The stage's own `run`. What cannot be survived ends the process: its next life finds the image to blame."""
-    try:
-        yield from stage.run(chunks, watch)
-    except (MemoryError, SystemExit):
-        os._exit(1)
+    def _run(self, chunks: Iterator[Any], watch: Stopwatch) -> Iterator[Any]:
+        """The stage's own `run`. What cannot be survived ends the process: its next life finds the image to blame."""
+        if self._stage is None:
+            raise ModelError(self._broken)
+        try:
+            yield from self._stage.run(chunks, watch)
+        except (MemoryError, SystemExit):
+            os._exit(1)

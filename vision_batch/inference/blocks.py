@@ -1,4 +1,4 @@
-"""How the works of a pass are dealt out: a block of works is what Ray schedules, and gives again to another actor.
+"""How the works of a pass are dealt out: a block of works is one call of an actor, and is given again to another one.
 
 A block costs Ray about a millisecond before the first image is read, so that a pass over very many shards deals several
 to a block. Towards the end blocks get smaller, so that no actor works on a long last one while the others are idle.
@@ -20,11 +20,17 @@ MOST_FULL_BLOCKS = 1000
 
 
 def work_blocks(works: Sequence[Work], readers: int) -> list[pa.Table]:
-    """Tables with the column `work`, pickled, in order; `readers` is how many blocks are in work at once."""
+    """Tables of one row, which Ray does not cut, with works in order; `readers` is how many are in work at once."""
     return [
-        pa.table({"work": pa.array([pickle.dumps(work) for work in works[start:stop]], pa.large_binary())})
+        pa.table({"works": pa.array([pickle.dumps(works[start:stop])], pa.large_binary())})
         for start, stop in runs(len(works), readers)
     ]
+
+
+def works_of(block: pa.Table) -> list[Work]:
+    """The works of one table of `work_blocks`."""
+    (blob,) = block["works"].to_pylist()
+    return list(pickle.loads(blob))
 
 
 def runs(count: int, readers: int) -> Iterator[tuple[int, int]]:

@@ -7,13 +7,12 @@ blames nobody. The images that survive have their results; the one to blame beco
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from vision_batch.errors import CrashError
-from vision_batch.inference.child_process import ChildDied, ChildProcess
+from vision_batch.inference.child_process import STARTS, ChildDied, Children
 from vision_batch.inference.stage import Stage
 from vision_batch.inference.stopwatch import Stopwatch
 
@@ -26,9 +25,6 @@ PAUSE_S = 1.0
 STRIDE = 8
 """Images are tried alone in strides: neighbours that all kill, as in one folder, soon meet one that survives."""
 
-STARTS = 3
-"""How many processes in a row may die where no image can be to blame: while they are set up, or of an error row."""
-
 KILLERS_AT_FIRST = 5
 """When the first so many images kill, and none has ever survived, it is the code that kills and not the images."""
 
@@ -37,43 +33,31 @@ KILLERS_IN_A_ROW = 100
 
 
 class Careful:
-    """Runs a stage in a child process. Concurrent calls take turns, chunk by chunk.
-
-    `proven` says that images have been predicted before.
-    """
+    """Runs a stage in a child process. One call at a time. `proven` says that images have been predicted before."""
 
     def __init__(self, make: Callable[[], Stage], *, proven: bool, pause_s: float = PAUSE_S) -> None:
-        self._make = make
+        self._children = Children(make)
         self._pause_s = pause_s
         self._most_in_a_row = KILLERS_IN_A_ROW if proven else KILLERS_AT_FIRST
         self._in_a_row = 0
-        self._lock = threading.Lock()
-        self._child: ChildProcess | None = None
 
     @property
     def device(self) -> str:
-        child = self._child
-        return "cpu" if child is None or child.closed else child.device
+        return self._children.device
 
     def run(self, chunks: Iterator[Any], watch: Stopwatch) -> Iterator[Any]:
         """As the stage's own `run`. CrashError when processes die and no single image can be blamed for it."""
-        for chunk in chunks:
-            with self._lock:
-                result = self._chunk(chunk, watch)
-            yield result
+        return (self._chunk(chunk, watch) for chunk in chunks)
 
     def close(self) -> None:
         """Ends the child and gives back what it holds."""
-        with self._lock:
-            if self._child is not None:
-                self._child.close()
-                self._child = None
+        self._children.close()
 
     def _chunk(self, chunk: Any, watch: Stopwatch) -> Any:
         singles = chunk.singles()
         if len(singles) != 1:
             try:
-                return self._survived(self._ask(chunk, watch))
+                return self._survived(self._children.ask(chunk, watch))
             except ChildDied:
                 pass
         order = [place for start in range(STRIDE) for place in range(start, len(singles), STRIDE)]
@@ -88,7 +72,7 @@ class Careful:
                 time.sleep(self._pause_s)
                 self._insist(single.killed("not this time"), watch)  # what kills any process is not the image
             try:
-                return self._survived(self._ask(single, watch))
+                return self._survived(self._children.ask(single, watch))
             except ChildDied as died:
                 how = str(died)
         self._in_a_row += 1
@@ -106,23 +90,7 @@ class Careful:
 
     def _insist(self, harmless: Any, watch: Stopwatch) -> Any:
         """The result of what no process can die of by itself."""
-        for _ in range(STARTS):
-            try:
-                return self._ask(harmless, watch)
-            except ChildDied as died:
-                how = str(died)
-        raise CrashError(f"{STARTS} processes died without an image in work: {how}")
-
-    def _ask(self, chunk: Any, watch: Stopwatch) -> Any:
-        return self._started()(chunk, watch)
-
-    def _started(self) -> ChildProcess:
-        """The child at work, or a new one."""
-        for _ in range(STARTS):
-            if self._child is not None and not self._child.closed:
-                return self._child
-            try:
-                self._child = ChildProcess(self._make)
-            except ChildDied as died:
-                how = str(died)
-        raise CrashError(f"the code that is set up before the first image killed its process {STARTS} times: {how}")
+        try:
+            return self._children.insist(harmless, watch)
+        except ChildDied as died:
+            raise CrashError(f"{STARTS} processes died without an image in work: {died}") from died

@@ -6,6 +6,7 @@ chunk the result and its seconds by stage; an exception in place of either, when
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import signal
@@ -35,15 +36,15 @@ def serve(descriptor: int) -> None:
             message = pickle.loads(inbox.get())
             if stage is None:
                 stage = message()
-                answer = pickle.dumps(stage.device)
+                answer = pickled(stage.device)
             else:
-                answer = pickle.dumps(_answer(stage, message))
+                answer = pickled(_answer(stage, message))
         except MemoryError:
             os._exit(OUT_OF_MEMORY)
         except VisionBatchError as error:
-            answer = pickle.dumps(error)
+            answer = pickled(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the actor raises it in the child's place
-            answer = pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
+            answer = pickled(RuntimeError(f"{type(error).__name__}: {error}"))
         connection.send_bytes(answer)
 
 
@@ -60,6 +61,20 @@ def _receive(connection: Connection[Any, Any], inbox: SimpleQueue[bytes]) -> Non
             inbox.put(connection.recv_bytes())
         except (EOFError, OSError):
             os._exit(1)
+
+
+class _Pickler(pickle.Pickler):
+    """Takes the memoryviews that readers give as images."""
+
+    def reducer_override(self, value: Any) -> Any:
+        return (bytes, (value.tobytes(),)) if isinstance(value, memoryview) else NotImplemented
+
+
+def pickled(value: Any) -> memoryview:
+    """A message, for either direction."""
+    buffer = io.BytesIO()
+    _Pickler(buffer, pickle.HIGHEST_PROTOCOL).dump(value)
+    return buffer.getbuffer()
 
 
 if __name__ == "__main__":

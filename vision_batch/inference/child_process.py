@@ -1,8 +1,7 @@
-"""A careful actor's side of its child process: starts it, talks to it, watches its memory, and says how it died."""
+"""A careful actor's side of its child processes: it starts them, watches their memory, and says how one has died."""
 
 from __future__ import annotations
 
-import io
 import os
 import pickle
 import signal
@@ -10,10 +9,12 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
-from vision_batch.inference.child import OUT_OF_MEMORY
+from vision_batch.errors import CrashError
+from vision_batch.inference.child import OUT_OF_MEMORY, pickled
 from vision_batch.inference.memory import left_bytes, resident_bytes
 from vision_batch.inference.stage import Stage
 from vision_batch.inference.stopwatch import Stopwatch
@@ -23,6 +24,10 @@ LOOK_S = 0.05
 
 GROWTH_BYTES = 256 << 20
 """What a child may always take for a chunk, however little the rest of the machine has left it."""
+
+
+STARTS = 3
+"""How many processes in a row may die of what no process dies of by itself, or while they are set up."""
 
 
 class ChildDied(Exception):
@@ -82,7 +87,7 @@ class ChildProcess:
 
     def _ask(self, question: Any) -> Any:
         try:
-            self._connection.send_bytes(_pickled(question))
+            self._connection.send_bytes(pickled(question))
             while not self._connection.poll(LOOK_S):
                 self._look()
             answer = pickle.loads(self._connection.recv_bytes())
@@ -117,14 +122,42 @@ class ChildProcess:
         return f"it ended with exit code {code}"
 
 
-class _Pickler(pickle.Pickler):
-    """Takes the memoryviews that readers give as images."""
+class Children:
+    """A child process, and when it has died the next one. One thread at a time."""
 
-    def reducer_override(self, value: Any) -> Any:
-        return (bytes, (value.tobytes(),)) if isinstance(value, memoryview) else NotImplemented
+    def __init__(self, make: Callable[[], Stage]) -> None:
+        """`make`, which can be pickled, sets the stage up in each of them, when there is something to ask."""
+        self._make = make
+        self._child: ChildProcess | None = None
 
+    @property
+    def device(self) -> str:
+        child = self._child
+        return "cpu" if child is None or child.closed else child.device
 
-def _pickled(value: Any) -> memoryview:
-    buffer = io.BytesIO()
-    _Pickler(buffer, pickle.HIGHEST_PROTOCOL).dump(value)
-    return buffer.getbuffer()
+    def ask(self, question: Any, watch: Stopwatch) -> Any:
+        """The stage's answer. ChildDied if the child died of it, CrashError if none can be set up."""
+        return self._started()(question, watch)
+
+    def insist(self, question: Any, watch: Stopwatch) -> Any:
+        """As `ask`, but ChildDied only when STARTS children, one after the other, have died of it."""
+        for _ in range(STARTS - 1):
+            with suppress(ChildDied):
+                return self.ask(question, watch)
+        return self.ask(question, watch)
+
+    def close(self) -> None:
+        """Ends the child and gives back what it holds."""
+        if self._child is not None:
+            self._child.close()
+            self._child = None
+
+    def _started(self) -> ChildProcess:
+        for _ in range(STARTS):
+            if self._child is not None and not self._child.closed:
+                return self._child
+            try:
+                self._child = ChildProcess(self._make)
+            except ChildDied as died:
+                how = str(died)
+        raise CrashError(f"the code that is set up before the first image killed its process {STARTS} times: {how}")

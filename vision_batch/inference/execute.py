@@ -30,8 +30,8 @@ RAY_ADVICE = "Failed to apply UDF transform"
 """Where Ray Data begins to advise, after the cause, how to configure it."""
 
 REPEATS = 10
-"""How often Ray repeats a call whose actor died. An image that kills costs its actor one life, the next one being
-careful; what kills an actor outside of its stage, as a shard that cannot be read does, must not do so for ever."""
+"""How often Ray repeats a call whose actor died. A shard or an image that kills costs its actor one life, the next one
+being careful; what kills an actor otherwise must not do so for ever."""
 RESTARTED: dict[str, Any] = {"max_restarts": -1, "max_task_retries": REPEATS}
 
 EVENTS_AHEAD = 64

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import threading
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -11,17 +10,19 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from vision_batch.inference.actor_stage import ActorStage
+from vision_batch.inference.blocks import works_of
 from vision_batch.inference.cell_gatherer import CellGatherer, WholeCell
+from vision_batch.inference.chunk import PredictedChunk
 from vision_batch.inference.event import Event
 from vision_batch.inference.layout import CONCURRENT_CALLS
 from vision_batch.inference.model_trial import ModelTrial
+from vision_batch.inference.shard_reading import Read, reading
 from vision_batch.inference.stage import Run
 from vision_batch.inference.stopwatch import Stopwatch
 from vision_batch.inference.worker import (
     TOLD,
     calm_openmp,
     committed,
-    current_call,
     describe_worker,
     encoded_chunks,
     is_reborn,
@@ -62,15 +63,17 @@ class JoinedActor:
         self._stage = ActorStage(make, reborn=is_reborn(), proven=job.proven)
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
-        """`batch` has the column `work`: pickled Work. Yields tables of events."""
-        for blob in batch["work"].to_pylist():
-            for event in self._shard(pickle.loads(blob)):
-                yield event.to_table()
+        """`batch` is one of `work_blocks`. Yields tables of events."""
+        read_here = partial(encoded_chunks, self._job)
+        with self._stage.entered() as turn, reading(read_here, careful=turn.careful) as read:
+            for work in works_of(batch):
+                for event in self._shard(work, read, turn.run):
+                    yield event.to_table()
 
-    def _shard(self, work: Work) -> Iterator[Event]:
+    def _shard(self, work: Work, read: Read, run: Run) -> Iterator[Event]:
+        watch = Stopwatch()
         try:
-            with self._stage.entered(current_call()) as run:
-                yield from self._predict(work, run, Stopwatch())
+            yield from self._predict(work, run(read(work), watch), watch)
         except TOLD as error:
             yield told(error, work.shard.key, self._worker)
 
@@ -78,11 +81,11 @@ class JoinedActor:
     def _worker(self) -> dict[str, str]:
         return describe_worker(self._stage.device)
 
-    def _predict(self, work: Work, run: Run, watch: Stopwatch) -> Iterator[Event]:
+    def _predict(self, work: Work, chunks: Iterator[PredictedChunk], watch: Stopwatch) -> Iterator[Event]:
         gatherer = CellGatherer()
         commits: deque[Future[Event]] = deque()
         images, batch_rows, errors = 0, 0, Counter[str]()
-        for number, predicted in enumerate(run(encoded_chunks(self._job, work), watch)):
+        for number, predicted in enumerate(chunks):
             self._trial.judge(predicted)
             images += predicted.table.num_rows
             batch_rows = predicted.batch_rows

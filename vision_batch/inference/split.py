@@ -18,16 +18,18 @@ import pyarrow as pa
 
 from vision_batch.errors import HeldError
 from vision_batch.inference.actor_stage import ActorStage
+from vision_batch.inference.blocks import works_of
 from vision_batch.inference.cell_gatherer import CellGatherer, WholeCell
 from vision_batch.inference.chunk import DecodedChunk, PredictedChunk
 from vision_batch.inference.event import Event
 from vision_batch.inference.model_trial import ModelTrial
+from vision_batch.inference.shard_reading import Read, reading
+from vision_batch.inference.stage import Run
 from vision_batch.inference.stopwatch import Stopwatch
 from vision_batch.inference.worker import (
     TOLD,
     calm_openmp,
     committed,
-    current_call,
     decode_stage,
     describe_worker,
     encoded_chunks,
@@ -58,17 +60,18 @@ class PreprocessActor:
         self._stage = ActorStage(make, reborn=is_reborn(), proven=job.proven)
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
-        """`batch` has the column `work`: pickled Work. Yields rows as the module describes."""
-        for blob in batch["work"].to_pylist():
-            yield from self._shard(pickle.loads(blob))
+        """`batch` is one of `work_blocks`. Yields rows as the module describes."""
+        read_here = partial(encoded_chunks, self._job)
+        with self._stage.entered() as turn, reading(read_here, careful=turn.careful) as read:
+            for work in works_of(batch):
+                yield from self._shard(work, read, turn.run)
 
-    def _shard(self, work: Work) -> Iterator[pa.Table]:
+    def _shard(self, work: Work, read: Read, run: Run) -> Iterator[pa.Table]:
         watch = Stopwatch()
         try:
-            with self._stage.entered(current_call()) as run:
-                for chunk in run(encoded_chunks(self._job, work), watch):
-                    facts = (chunk.place, chunk.rows, chunk.good, chunk.pixels.shape, watch.take())
-                    yield _row(facts, pa.py_buffer(np.ascontiguousarray(chunk.pixels)))
+            for chunk in run(read(work), watch):
+                facts = (chunk.place, chunk.rows, chunk.good, chunk.pixels.shape, watch.take())
+                yield _row(facts, pa.py_buffer(np.ascontiguousarray(chunk.pixels)))
         except TOLD as error:
             yield _event(told(error, work.shard.key, describe_worker()))
 
@@ -84,18 +87,18 @@ class PredictActor:
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         """Rows as the module describes, in and out."""
-        for index in range(batch.num_rows):
-            row = batch.slice(index, 1)
-            yield row if row["event"][0].is_valid else self._chunk(row)
+        with self._stage.entered() as turn:
+            for index in range(batch.num_rows):
+                row = batch.slice(index, 1)
+                yield row if row["event"][0].is_valid else self._chunk(row, turn.run)
 
-    def _chunk(self, row: pa.Table) -> pa.Table:
+    def _chunk(self, row: pa.Table, run: Run) -> pa.Table:
         place, rows, good, shape, seconds = pickle.loads(row["chunk"][0].as_buffer())
         pixels: NDArray[np.uint8] = np.frombuffer(row["payload"][0].as_buffer(), np.uint8).reshape(shape)
         watch = Stopwatch()
         decoded = DecodedChunk(place=place, rows=rows, good=good, pixels=pixels)
         try:
-            with self._stage.entered(current_call()) as run:
-                (predicted,) = run(iter([decoded]), watch)
+            (predicted,) = run(iter([decoded]), watch)
             self._trial.judge(predicted)
         except TOLD as error:
             return _event(told(error, place.shard, self._worker))

@@ -193,12 +193,6 @@ def is_reborn() -> bool:
         return bool(context.was_current_actor_reconstructed)
 
 
-def current_call() -> str:
-    """Ray's name of the call that this thread is in; it keeps it when it is repeated."""
-    context = _ray_context()
-    return "" if context is None else context.get_task_id() or ""
-
-
 def describe_worker(device: str = "cpu") -> dict[str, str]:
     """Host, pid, device, and the GPUs that Ray pinned this process to."""
     context = _ray_context()
