@@ -25,6 +25,7 @@ from vision_batch.ledger.lease import Lease, demand_lease, held_lease
 from vision_batch.ledger.manifest import StoredPart
 from vision_batch.ledger.part import read_part, read_part_record
 from vision_batch.ledger.patch import Patch
+from vision_batch.ledger.row_set import RowSet
 from vision_batch.plugin import find_plugin
 from vision_batch.storage.table import storage_for
 
@@ -105,7 +106,7 @@ def test_a_patched_cell_gets_its_rows_and_an_open_one_all(tmp_path: Path, seed: 
     again = replace(job, run_id="again", batch_rows=7)
     Lease(job.paths, RUN).give_back()
     Lease(job.paths, again.run_id).take(print, patience_s=0)
-    chunks = predicted(again, (Patch(base=base, rows=rows),))
+    chunks = predicted(again, (Patch(base=base, rows=RowSet.of(rows)),))
     if seed is not None:
         chunks += random.Random(seed).sample(chunks, 3)
         random.Random(seed).shuffle(chunks)

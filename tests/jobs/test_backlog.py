@@ -52,7 +52,7 @@ def test_a_damaged_part_keeps_its_errors_and_no_other_from_being_retried(tmp_pat
     prepared = prepare(load_spec(job.spec, ()))
     with held_lease(prepared.paths, "run-2"):
         backlog = Backlog(prepared, "run-2", retry=["empty"])
-    assert [(work.shard.key, work.patches[0].rows) for work in backlog.works()] == [("files-000002", (0,))]
+    assert [(work.shard.key, list(work.patches[0].rows)) for work in backlog.works()] == [("files-000002", [0])]
     (said,) = backlog.damaged
     assert str(part) in said
     assert "verify --repair" in said

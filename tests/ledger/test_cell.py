@@ -15,6 +15,7 @@ from vision_batch.errors import ImageError
 from vision_batch.ledger.cell import Chunk, chunks, wanted_rows
 from vision_batch.ledger.manifest import StoredPart
 from vision_batch.ledger.patch import Patch
+from vision_batch.ledger.row_set import RowSet
 from vision_batch.storage.object_info import ObjectInfo
 
 sizes = st.lists(st.integers(0, 40), max_size=60)
@@ -99,7 +100,7 @@ def patches(rows: set[int], cell_rows: int) -> list[Patch]:
     empty = sealed(SCHEMA.empty_table(), shard="s")
     info = ObjectInfo(uri="part", size_bytes=1, version="1")
     return [
-        Patch(base=StoredPart(info=info, record=replace(empty, cell=cell)), rows=tuple(found))
+        Patch(base=StoredPart(info=info, record=replace(empty, cell=cell)), rows=RowSet.of(found))
         for cell, found in wanted.items()
     ]
 

@@ -20,6 +20,7 @@ from vision_batch.ledger.manifest import StoredPart
 from vision_batch.ledger.part import PartRecord, commit_part, read_part, seal
 from vision_batch.ledger.patch import Patch, commit_patch, splice
 from vision_batch.ledger.paths import LedgerPaths
+from vision_batch.ledger.row_set import RowSet
 from vision_batch.storage.table import forget_s3, storage_for
 
 
@@ -54,7 +55,7 @@ def paths(tmp_path: Path) -> LedgerPaths:
 def test_each_row_is_the_new_one_where_there_is_one_and_else_the_old_one(old: set[int], new: set[int]) -> None:
     base = pa.table({"row": sorted(old), "from": ["old"] * len(old)}, pa.schema([("row", "int64"), ("from", "string")]))
     table = pa.table({"row": sorted(new), "from": ["new"] * len(new)}, base.schema)
-    spliced = splice(base, table, tuple(sorted(new)))
+    spliced = splice(base, table, RowSet.of(new))
     expected = {row: "old" for row in old} | {row: "new" for row in new}
     assert list(zip(*spliced.to_pydict().values(), strict=True)) == sorted(expected.items())
 
@@ -63,14 +64,14 @@ def test_each_row_is_the_new_one_where_there_is_one_and_else_the_old_one(old: se
 def test_other_rows_than_the_planned_ones_are_refused(paths: LedgerPaths, rows: tuple[int, ...]) -> None:
     base = stored(paths)
     with pytest.raises(ValueError, match="computed were the rows"):
-        commit(paths, Patch(base=base, rows=(5, 6)), computed(*rows) if rows else SCHEMA.empty_table())
+        commit(paths, Patch(base=base, rows=RowSet.of((5, 6))), computed(*rows) if rows else SCHEMA.empty_table())
     assert stored_part(paths, base.info.uri) == base
 
 
 def test_the_patched_part_is_whole_and_says_so(paths: LedgerPaths) -> None:
     base = stored(paths)
     before = pq.read_table(base.info.uri)
-    record = commit(paths, Patch(base=base, rows=(5, 6)), computed(5, 6, errors=(6,)), version="v2")
+    record = commit(paths, Patch(base=base, rows=RowSet.of((5, 6))), computed(5, 6, errors=(6,)), version="v2")
     found, table = read_part(base.info.uri, Path(base.info.uri).read_bytes())
     assert found == record
     assert record == seal(table, replace(base.record, version="v2", run="run-2", images_ok=3, errors={"empty": 1}))
@@ -83,14 +84,14 @@ def test_the_patched_part_is_whole_and_says_so(paths: LedgerPaths) -> None:
 def test_a_column_whose_type_nobody_knew_gets_its_type(paths: LedgerPaths) -> None:
     base = cell_table("a.tar", 0, 2).append_column(pa.field("truth", pa.null()), [pa.nulls(2)])
     table = cell_table("a.tar", 1, 1).append_column(pa.field("truth", pa.string()), [["7"]])
-    assert splice(base, table, (1,))["truth"].to_pylist() == [None, "7"]
+    assert splice(base, table, RowSet.of([1]))["truth"].to_pylist() == [None, "7"]
 
 
 @pytest.mark.s3
 def test_a_patch_that_comes_again_is_success(tmp_path: Path, s3: S3Bucket) -> None:
     paths = LedgerPaths(f"{s3.uri}/out")
     base = stored(paths)
-    patch = Patch(base=base, rows=(5,))
+    patch = Patch(base=base, rows=RowSet.of((5,)))
     first = commit(paths, patch, computed(5), version="v2")
     assert commit(paths, patch, computed(5), version="v2", run="run-3") == first
     assert stored_part(paths, base.info.uri).record == first
@@ -100,7 +101,7 @@ def test_a_patch_that_comes_again_is_success(tmp_path: Path, s3: S3Bucket) -> No
 def test_of_several_writers_at_once_one_wins(s3: S3Bucket) -> None:
     paths = LedgerPaths(f"{s3.uri}/out")
     base = stored(paths)
-    patch = Patch(base=base, rows=(5,))
+    patch = Patch(base=base, rows=RowSet.of((5,)))
     with ThreadPoolExecutor(4) as pool:
         records = list(pool.map(lambda run: commit(paths, patch, computed(5), run=f"run-{run}"), range(4)))
     (winner,) = {record.run for record in records}
@@ -112,7 +113,7 @@ def test_a_server_that_never_overwrites_gets_the_patched_part_after_the_old_one(
     rgw_s3: S3Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = LedgerPaths(f"{rgw_s3.uri}/out")
-    patch = Patch(base=stored(paths), rows=(5,))
+    patch = Patch(base=stored(paths), rows=RowSet.of((5,)))
     with FaultProxy(rgw_s3.server.address) as proxy, ThreadPoolExecutor(2) as pool:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
         forget_s3()
@@ -126,10 +127,10 @@ def test_a_server_that_never_overwrites_gets_the_patched_part_after_the_old_one(
 
 def test_a_part_of_another_version_is_not_patched(paths: LedgerPaths) -> None:
     base = stored(paths)
-    commit(paths, Patch(base=base, rows=(5,)), computed(5), version="v3")
+    commit(paths, Patch(base=base, rows=RowSet.of((5,))), computed(5), version="v3")
     after = stored_part(paths, base.info.uri)
     with pytest.raises(PartConflictError, match="run again"):
-        commit(paths, Patch(base=base, rows=(5,)), computed(5), version="v2")
+        commit(paths, Patch(base=base, rows=RowSet.of((5,))), computed(5), version="v2")
     assert stored_part(paths, base.info.uri) == after
 
 
@@ -137,7 +138,7 @@ def test_a_part_that_is_gone_is_not_patched(paths: LedgerPaths) -> None:
     base = stored(paths)
     Path(base.info.uri).unlink()
     with pytest.raises(NotFoundError):
-        commit(paths, Patch(base=base, rows=(5,)), computed(5))
+        commit(paths, Patch(base=base, rows=RowSet.of((5,))), computed(5))
     assert list(Path(paths.output).glob("*.parquet")) == []
 
 
@@ -148,5 +149,5 @@ def test_damage_is_not_sealed_anew(paths: LedgerPaths) -> None:
     Path(uri).write_bytes(data)
     base = StoredPart(info=storage_for(uri).stat(uri), record=sealed(computed(5), shard="a.tar", cell=1))
     with pytest.raises(PartError, match=r"damaged.*verify --repair"):
-        commit(paths, Patch(base=base, rows=(5,)), computed(5))
+        commit(paths, Patch(base=base, rows=RowSet.of((5,))), computed(5))
     assert Path(uri).read_bytes() == data

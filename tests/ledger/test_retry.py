@@ -13,6 +13,7 @@ from vision_batch.errors import PartError
 from vision_batch.ledger.part import commit_part
 from vision_batch.ledger.patch import Patch
 from vision_batch.ledger.retry import with_retries
+from vision_batch.ledger.row_set import RowSet
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def rows(output: Output, *codes: str, run: str = "run-2") -> dict[str, list[tupl
     patches, damaged = with_retries({}, output.look().current, codes, run)
     assert not damaged
     assert all(patch.retried == len(patch.rows) for found in patches.values() for patch in found)
-    return {shard: [patch.rows for patch in found] for shard, found in patches.items()}
+    return {shard: [tuple(patch.rows) for patch in found] for shard, found in patches.items()}
 
 
 @pytest.mark.parametrize(
@@ -79,8 +80,10 @@ def test_a_damaged_part_is_said_and_the_others_are_retried(output: Output) -> No
 
 def test_a_patch_of_a_changed_group_gets_the_error_rows_that_stay(output: Output) -> None:
     base = next(part for part in output.look().current if part.record.shard == "files-000002")
-    changed = Patch(base=base, rows=(0, 1), dropped=(2,), added=1)
+    changed = Patch(base=base, rows=RowSet.of((0, 1)), dropped=RowSet.of((2,)), added=1)
     patches, _ = with_retries({"files-000002": changed}, (), ["empty", "truncated"], "run-2")
-    assert patches == {"files-000002": (Patch(base=base, rows=(0, 1, 3), dropped=(2,), added=1, retried=1),)}
+    assert patches == {
+        "files-000002": (Patch(base=base, rows=RowSet.of((0, 1, 3)), dropped=RowSet.of((2,)), added=1, retried=1),)
+    }
     flip_column(Path(base.info.uri), "row")
     assert with_retries({"files-000002": changed}, (), ["empty"], "run-2") == ({}, []), "all of it is computed anyway"

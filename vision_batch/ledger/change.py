@@ -13,6 +13,7 @@ from vision_batch.ledger.members import read_groups
 from vision_batch.ledger.patch import Patch
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.ledger.recorded import earlier_shards
+from vision_batch.ledger.row_set import RowSet
 from vision_batch.storage.object_info import ObjectInfo
 
 log = logging.getLogger(__name__)
@@ -47,10 +48,10 @@ def change_patches(
 def _patch(base: StoredPart, old: Sequence[ObjectInfo], new: Sequence[ObjectInfo]) -> Patch:
     """A member that left the input and was not pruned is in both as it was when its row was computed: the row stays."""
     pairs = list(enumerate(zip(old, new, strict=True)))
-    rows = tuple(row for row, (was, now) in pairs if now != was and now.version != PRUNED)
+    rows = RowSet.of(row for row, (was, now) in pairs if now != was and now.version != PRUNED)
     return Patch(
         base=base,
         rows=rows,
-        dropped=tuple(row for row, (was, now) in pairs if now != was and now.version == PRUNED),
+        dropped=RowSet.of(row for row, (was, now) in pairs if now != was and now.version == PRUNED),
         added=sum(old[row].version == PRUNED for row in rows),
     )

@@ -13,12 +13,15 @@ from vision_batch.ledger.manifest import StoredPart
 from vision_batch.ledger.part import PartRecord, encode_part, read_part, read_part_record, recounted, with_way_out
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.ledger.replace import put_over
+from vision_batch.ledger.row_set import RowSet
 from vision_batch.storage.table import storage_for
+
+NONE = RowSet()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patch:
-    """What becomes of one stored cell: `rows` are computed, and `dropped` go; both are ascending.
+    """What becomes of one stored cell: `rows` are computed, and `dropped` go.
 
     Of the former `added` are new to the cell, and `retried` are computed only because they are error rows. A patch is
     frozen when it is planned: `base` is the part as it was seen then, and a part that is another one by now is not
@@ -26,8 +29,8 @@ class Patch:
     """
 
     base: StoredPart
-    rows: tuple[int, ...]
-    dropped: tuple[int, ...] = ()
+    rows: RowSet
+    dropped: RowSet = NONE
     added: int = 0
     retried: int = 0
 
@@ -63,16 +66,16 @@ def commit_patch(paths: LedgerPaths, patch: Patch, table: pa.Table | None, *, ve
     return record
 
 
-def splice(base: pa.Table, table: pa.Table, rows: tuple[int, ...], dropped: tuple[int, ...] = ()) -> pa.Table:
+def splice(base: pa.Table, table: pa.Table, rows: RowSet, dropped: RowSet = NONE) -> pa.Table:
     """The table of `base` with the rows of `table` in place of those that have the same numbers, without the `dropped`.
 
     Rows are in the order of their numbers. The columns are those of `table`: in an older part one that nobody knew may
     be of type null. ValueError unless `table` has exactly `rows`.
     """
-    computed = table.column("row").to_numpy()
-    if not np.array_equal(computed, rows):
-        raise ValueError(f"computed were the rows {computed[:10]}, the patch is of {rows[:10]}")
-    leaving = pc.is_in(base.column("row"), pa.array((*rows, *dropped), pa.int64()))
+    computed, wanted = table.column("row").to_numpy(), rows.numbers()
+    if not np.array_equal(computed, wanted):
+        raise ValueError(f"computed were the rows {computed[:10]}, the patch is of {wanted[:10]}")
+    leaving = pc.is_in(base.column("row"), pa.array(np.concatenate([wanted, dropped.numbers()])))
     kept = base.filter(pc.invert(leaving)).cast(table.schema)
     return pa.concat_tables([kept, table]).sort_by("row").combine_chunks()
 

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from vision_batch.errors import ChangedError, NotFoundError, PartError
 from vision_batch.ledger.manifest import StoredPart
 from vision_batch.ledger.patch import Patch
+from vision_batch.ledger.row_set import RowSet
 from vision_batch.ledger.sealed_parquet import DAMAGE, read_footer
 from vision_batch.storage.table import storage_for
 
@@ -21,13 +22,13 @@ READERS = 16
 
 def rows_to_retry(
     parts: Iterable[StoredPart], codes: Collection[str], run: str
-) -> Iterator[tuple[StoredPart, tuple[int, ...] | PartError]]:
+) -> Iterator[tuple[StoredPart, RowSet | PartError]]:
     """Parts with the numbers of their rows whose error has one of `codes`; parts that count none are not opened.
 
     Parts that `run` has written are left as they are: what failed again has its row. A damaged part has its PartError.
     """
 
-    def rows(part: StoredPart) -> tuple[int, ...] | PartError:
+    def rows(part: StoredPart) -> RowSet | PartError:
         try:
             return error_rows(part, codes)
         except PartError as error:
@@ -38,8 +39,8 @@ def rows_to_retry(
         yield from zip(wanted, pool.map(rows, wanted), strict=True)
 
 
-def error_rows(part: StoredPart, codes: Collection[str]) -> tuple[int, ...]:
-    """The numbers of a part's rows that have one of `codes`, ascending; two columns are read.
+def error_rows(part: StoredPart, codes: Collection[str]) -> RowSet:
+    """The numbers of a part's rows that have one of `codes`; two columns are read.
 
     None of a part that is no longer the one that was seen: the next look sees what is there then. PartError for a
     damaged part.
@@ -51,11 +52,11 @@ def error_rows(part: StoredPart, codes: Collection[str]) -> tuple[int, ...]:
             file = pq.ParquetFile(stream, metadata=metadata, pre_buffer=False, page_checksum_verification=True)
             table = file.read(["row", "error_code"], use_threads=False)
     except (NotFoundError, ChangedError):
-        return ()
+        return RowSet()
     except DAMAGE as error:
         raise PartError(part.info.uri, f"damaged: {error}") from error
     failed = table.filter(pc.is_in(table.column("error_code"), pa.array(sorted(codes), pa.string())))
-    return tuple(failed.column("row").to_pylist())
+    return RowSet.of(failed.column("row").to_pylist())
 
 
 def with_retries(
@@ -85,4 +86,4 @@ def with_retries(
 def _extended(patch: Patch, rows: Iterable[int]) -> Patch:
     """With these rows of its base, but those that go or are computed anyway."""
     more = set(rows).difference(patch.rows, patch.dropped)
-    return replace(patch, rows=tuple(sorted({*patch.rows, *more})), retried=len(more))
+    return replace(patch, rows=RowSet.of({*patch.rows, *more}), retried=len(more))
