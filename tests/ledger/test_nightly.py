@@ -64,7 +64,7 @@ class World:
         plan = make_plan(paths, output.input, format, cell_rows=CELL_ROWS, write=True, prune=prune)
         state = look(paths, plan, output.definition.digest)
         remove_parts(paths, state.stale)
-        patches = with_retries(change_patches(paths, plan.shards, state.replaced), state.current, (), "run")
+        patches, _ = with_retries(change_patches(paths, plan.shards, state.replaced), state.current, (), "run")
         self.works = []
         for work in todo(plan, state, patches):
             old = () if work.patches else state.replaced.get(work.shard.source, ())
