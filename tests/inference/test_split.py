@@ -15,6 +15,7 @@ import pytest
 
 from tests.inference.actor_job import LAYOUT, RUN, make_job, works
 from tests.integration.job import MODEL, digits, write_tar
+from vision_batch.datasets.settings import InputSettings
 from vision_batch.errors import DeviceError
 from vision_batch.images.settings import PreprocessSettings
 from vision_batch.inference.blocks import work_blocks
@@ -91,6 +92,18 @@ def test_chunks_in_any_order_and_twice_give_one_part_a_cell(tmp_path: Path, seed
     assert table["row"].to_pylist() == list(range(101))
     assert table["error_code"].to_pylist() == [None] * 25 + ["empty"] + [None] * 75
     assert table["label"].null_count == 1
+
+
+def test_times_that_python_cannot_hold_reach_the_part(tmp_path: Path) -> None:
+    taken = pa.array([1, 2**62, None], pa.timestamp("us"))
+    (tmp_path / "tables").mkdir()
+    pq.write_table(pa.table({"image": digits(3), "taken": taken}), tmp_path / "tables" / "a.parquet")
+    settings = InputSettings(uri=str(tmp_path / "tables"), format="parquet", keep_columns=["taken"])
+    fields = (pa.field("input_taken", taken.type),)
+    job = replace(make_job(tmp_path), input=settings, format="parquet", extra_fields=fields)
+    gathered(job, predicted(job))
+    (part,) = (tmp_path / "out").glob("*.parquet")
+    assert pq.read_table(part)["input_taken"].combine_chunks() == taken
 
 
 @pytest.mark.parametrize("seed", [None, 1, 2])

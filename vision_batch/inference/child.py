@@ -6,7 +6,6 @@ chunk the result and its seconds by stage; an exception in place of either, when
 
 from __future__ import annotations
 
-import io
 import os
 import pickle
 import signal
@@ -17,6 +16,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from vision_batch.errors import VisionBatchError
+from vision_batch.inference.message import pickled
 from vision_batch.inference.stage import Stage
 from vision_batch.inference.stopwatch import Stopwatch
 
@@ -61,20 +61,6 @@ def _receive(connection: Connection[Any, Any], inbox: SimpleQueue[bytes]) -> Non
             inbox.put(connection.recv_bytes())
         except (EOFError, OSError):
             os._exit(1)
-
-
-class _Pickler(pickle.Pickler):
-    """Takes the memoryviews that readers give as images."""
-
-    def reducer_override(self, value: Any) -> Any:
-        return (bytes, (value.tobytes(),)) if isinstance(value, memoryview) else NotImplemented
-
-
-def pickled(value: Any) -> memoryview:
-    """A message, for either direction."""
-    buffer = io.BytesIO()
-    _Pickler(buffer, pickle.HIGHEST_PROTOCOL).dump(value)
-    return buffer.getbuffer()
 
 
 if __name__ == "__main__":

@@ -14,8 +14,9 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from vision_batch.errors import CrashError
-from vision_batch.inference.child import OUT_OF_MEMORY, pickled
+from vision_batch.inference.child import OUT_OF_MEMORY
 from vision_batch.inference.memory import left_bytes, resident_bytes
+from vision_batch.inference.message import pickled
 from vision_batch.inference.stage import Stage
 from vision_batch.inference.stopwatch import Stopwatch
 

@@ -22,6 +22,7 @@ from vision_batch.inference.blocks import works_of
 from vision_batch.inference.cell_gatherer import CellGatherer, WholeCell
 from vision_batch.inference.chunk import DecodedChunk, PredictedChunk
 from vision_batch.inference.event import Event
+from vision_batch.inference.message import pickled
 from vision_batch.inference.model_trial import ModelTrial
 from vision_batch.inference.shard_reading import Read, reading
 from vision_batch.inference.stage import Run
@@ -176,7 +177,7 @@ def _row(facts: tuple[Any, ...], payload: pa.Buffer) -> pa.Table:
     """One row without copying the payload."""
     offsets = pa.py_buffer(np.array([0, payload.size], np.int64))
     column = pa.LargeBinaryArray.from_buffers(pa.large_binary(), 1, [None, offsets, payload])
-    chunk = pa.array([pickle.dumps(facts)], pa.large_binary())
+    chunk = pa.array([pickled(facts)], pa.large_binary())
     return pa.Table.from_arrays([pa.array([None], pa.string()), chunk, column], schema=ROW)
 
 
