@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 Role = Literal["leader", "worker", "raylet", "gcs", "other"]
 
-WORKER = "ray::Map"
-"""How Ray titles an actor of Ray Data."""
+WORKERS = ("ray::JoinedActor", "ray::Map")
+"""How Ray titles the actors of the joined layout, and those of Ray Data."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +117,7 @@ def _session(leader: int) -> list[Process]:
             if int(session) != leader or state in "ZX":
                 continue
             title = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-            if title.startswith(WORKER) or int(parent) in workers:
+            if title.startswith(WORKERS) or int(parent) in workers:
                 workers.add(pid)
             found.append(Process(pid=pid, role=_role(pid, leader, title, pid in workers), title=title))
     return found

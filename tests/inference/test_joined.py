@@ -14,8 +14,7 @@ import pytest
 
 from tests.inference.actor_job import LAYOUT, make_job, works
 from tests.integration.job import MODEL, digits, write_tar
-from vision_batch.inference.blocks import work_blocks
-from vision_batch.inference.event import Event, events_of
+from vision_batch.inference.event import Event
 from vision_batch.inference.job import PredictJob
 from vision_batch.inference.joined import JoinedActor
 from vision_batch.ledger.state import Work
@@ -29,8 +28,7 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def done(actor: JoinedActor, work: Work) -> list[Event]:
-    (block,) = work_blocks([work], readers=1)
-    return [event for table in actor(block) for event in events_of(table)]
+    return list(actor.predict([work]))
 
 
 def put_foreign(job: PredictJob, place: Path) -> None:

@@ -23,6 +23,11 @@ CAREFUL_CALLS = 8
 """How many calls of a reborn actor are careful. Ray keeps at most four in flight to one, and repeats them in any order,
 among new ones; what is repeated later than that kills the actor once more, and is among the first the next time."""
 
+REPEATS = 10
+"""How often Ray repeats a call whose actor died. A shard or an image that kills costs its actor one life, the next one
+being careful; what kills an actor otherwise must not do so for ever."""
+RESTARTED: dict[str, Any] = {"max_restarts": -1, "max_task_retries": REPEATS}
+
 BIRTH_FAILURES = (ModelError, SpecError, StorageError)
 """What an actor that cannot be set up tells by its first call: one that dies at its birth is only born again."""
 

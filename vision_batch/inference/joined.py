@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
 
 from vision_batch.inference.actor_stage import ActorStage
-from vision_batch.inference.blocks import works_of
 from vision_batch.inference.cell_gatherer import CellGatherer, WholeCell
 from vision_batch.inference.chunk import PredictedChunk
 from vision_batch.inference.event import Event
@@ -33,8 +32,6 @@ from vision_batch.ledger.part import error_counts
 from vision_batch.ledger.replace import Replacer
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from vision_batch.inference.job import PredictJob
     from vision_batch.inference.layout import Layout
     from vision_batch.ledger.state import Work
@@ -49,7 +46,7 @@ WRITERS = CONCURRENT_CALLS * (COMMITS_WAITING + 1)
 
 
 class JoinedActor:
-    """A Ray Data callable: shards to do in, events out. Concurrent calls share the decode pool and the model."""
+    """A Ray actor: shards to do in, events out. Concurrent calls share the decode pool and the model."""
 
     def __init__(self, job: PredictJob, layout: Layout) -> None:
         self._job = job
@@ -62,13 +59,12 @@ class JoinedActor:
         make = partial(whole_stage, job, layout.decode_threads)
         self._stage = ActorStage(make, reborn=is_reborn(), proven=job.proven)
 
-    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
-        """`batch` is one of `work_blocks`. Yields tables of events."""
+    def predict(self, works: Sequence[Work]) -> Iterator[Event]:
+        """Does `works` one after the other; yields what is to be told of them as it happens."""
         read_here = partial(encoded_chunks, self._job)
         with self._stage.entered() as turn, reading(read_here, careful=turn.careful) as read:
-            for work in works_of(batch):
-                for event in self._shard(work, read, turn.run):
-                    yield event.to_table()
+            for work in works:
+                yield from self._shard(work, read, turn.run)
 
     def _shard(self, work: Work, read: Read, run: Run) -> Iterator[Event]:
         watch = Stopwatch()
