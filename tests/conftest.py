@@ -1,4 +1,4 @@
-"""Fixtures that several folders use: S3 servers, each test with a bucket of its own."""
+"""Fixtures that several folders use: S3 servers, each test with a bucket of its own; and no law fails for slowness."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.object_store.servers import S3Server, missing_rgw_packages, moto_server, rgw_server
 from vision_batch.storage.table import forget_s3
+
+# how long an example takes says what else the machine does
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

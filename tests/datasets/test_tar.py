@@ -66,7 +66,7 @@ class TestWhatTarfileWrites:
     def test_names_are_only_names(self, format: str, name: str) -> None:
         assert read(written([(name, b"x")], FORMATS[format])) == ([(name.encode(), b"x")], [])
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     @given(
         format=st.sampled_from(sorted(FORMATS)),
         files=st.lists(
@@ -92,7 +92,7 @@ class TestWhatTarfileWrites:
         assert damages == []
         assert found == [(name.encode(), data) for name, data in members]
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(sizes=st.lists(st.integers(0, 1500), min_size=1, max_size=6), data=st.data())
     def test_an_archive_cut_anywhere_gives_its_whole_members(self, sizes: list[int], data: st.DataObject) -> None:
         members = [(f"{index}.jpg", bytes([65 + index]) * size) for index, size in enumerate(sizes)]
@@ -104,7 +104,7 @@ class TestWhatTarfileWrites:
         if len(found) < len(whole) and cut % BLOCK:
             assert [code for code, _ in damages] == ["truncated"]
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     @given(data=st.data())
     def test_a_flipped_byte_never_raises_anything_else(self, data: st.DataObject) -> None:
         archive = bytearray(

@@ -214,17 +214,17 @@ class TestAnythingAtAll:
     )
 
     @given(st.binary(max_size=200))
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     def test_random_bytes(self, data: bytes) -> None:
         assert refusal(data).code in ("empty", "unreadable", "truncated", "unsupported")
 
     @given(st.sampled_from(STARTS), st.binary(max_size=300))
-    @settings(max_examples=400, deadline=None)
+    @settings(max_examples=400)
     def test_random_bytes_behind_a_true_beginning(self, start: bytes, rest: bytes) -> None:
         self.answer(start + rest)
 
     @given(st.sampled_from(FORMATS), st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=6), st.data())
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     def test_damaged_files(self, format: str, damages: list[tuple[float, int]], data: st.DataObject) -> None:
         whole = bytearray(encoded(photo(40, 30), format))
         reach = data.draw(st.sampled_from((100, len(whole))))  # half of the damage goes into headers

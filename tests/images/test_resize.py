@@ -42,7 +42,7 @@ def test_bicubic_equals_pillow(which: int, size: tuple[int, int]) -> None:
 
 
 @given(sides, sides, sides, sides)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_equals_pillow_at_any_size(width: int, height: int, to_width: int, to_height: int) -> None:
     image = photo(40, 40).crop((0, 0, width, height))
     ours = resize(np.array(image), to_width, to_height).astype(int)
@@ -50,7 +50,7 @@ def test_equals_pillow_at_any_size(width: int, height: int, to_width: int, to_he
 
 
 @given(sides, sides, sides, sides)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_bicubic_equals_pillows_first_across_then_down_at_any_size(
     width: int, height: int, to_width: int, to_height: int
 ) -> None:
@@ -62,7 +62,7 @@ def test_bicubic_equals_pillows_first_across_then_down_at_any_size(
 
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
 @given(sides, sides, sides, sides, st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_what_is_kept_equals_the_same_part_of_all(
     interpolation: Interpolation, width: int, height: int, to_width: int, to_height: int, data: st.DataObject
 ) -> None:
@@ -106,7 +106,6 @@ def test_arrays_that_are_not_writable_or_not_contiguous() -> None:
 
 
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(-12, 12), st.integers(-12, 12), st.integers(1, 9))
-@settings(deadline=None)
 def test_windows(width: int, height: int, left: int, top: int, side: int) -> None:
     picture = np.array(photo(width, height))
     placement = Placement(

@@ -91,7 +91,7 @@ def _places(part: Path) -> Iterator[tuple[str, int]]:
     return zip(table.column("shard").to_pylist(), table.column("row").to_pylist(), strict=True)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(histories)
 def test_every_image_ends_with_exactly_one_row(history: list[tuple[str, int, int]]) -> None:
     with tempfile.TemporaryDirectory() as folder:

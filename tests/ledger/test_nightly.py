@@ -119,7 +119,7 @@ class World:
         return [row for part in parts for row in pq.read_table(part).to_pylist()]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(histories)
 def test_every_file_has_one_row_at_one_place_whatever_happens_at_night(history: list[tuple[str, object]]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -118,7 +118,7 @@ files = st.sampled_from([f"{folder}{name}.jpg" for folder in ("", "a/", "ä b/")
 steps = st.lists(st.dictionaries(files, st.sampled_from(["write", "remove"]), max_size=8), min_size=1, max_size=6)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(steps)
 def test_groups_never_regroup_and_every_file_is_in_exactly_one(history: list[dict[str, str]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -153,7 +153,7 @@ def _apply(folder: Path, step: dict[str, str], number: int) -> None:
             path.unlink(missing_ok=True)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(steps)
 def test_files_of_many_images_are_opened_once_per_version(history: list[dict[str, str]]) -> None:
     format = Pages()
