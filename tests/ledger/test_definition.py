@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.ledger.outputs import Output, new_output, with_input
+from tests.ledger.outputs import CELL_ROWS, Output, new_output, with_input
 from vision_batch.errors import DefinitionError, HeldError, LedgerError
 from vision_batch.ledger.definition import Definition, claim_definition, read_definition, release_definition
 from vision_batch.ledger.lease import held_lease
 from vision_batch.ledger.paths import LedgerPaths
+from vision_batch.ledger.verify import verify
 from vision_batch.storage.local import LocalStorage
 
 FACTS = {
@@ -81,8 +82,19 @@ def test_a_damaged_definition_is_an_error_and_not_an_unclaimed_output(tmp_path: 
     paths = LedgerPaths(str(tmp_path))
     claim_definition(paths, Definition(FACTS))
     Path(paths.definition).write_bytes(damage)
-    with pytest.raises(LedgerError, match="definition cannot be read"):
+    with pytest.raises(LedgerError, match=r"definition cannot be read.*restore it from a copy, or delete it and run"):
         claim_definition(paths, Definition(FACTS))
+
+
+def test_a_damaged_definition_that_is_deleted_is_written_again_and_the_parts_count_as_before(tmp_path: Path) -> None:
+    output = new_output(tmp_path)
+    output.run()
+    Path(output.paths.definition).write_bytes(b"{")
+    assert not verify(output.paths.output).ok
+    Path(output.paths.definition).unlink()
+    claim_definition(output.paths, output.definition, cell_rows=CELL_ROWS)
+    assert output.todo() == []
+    assert verify(output.paths.output, deep=True).ok
 
 
 def test_an_edited_definition_is_noticed(tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def test_lost_or_damaged_members_are_an_error_of_the_ledger(tmp_path: Path, dama
     data = members.read_bytes()
     damaged = {"cut": data[:-9], "flipped": data[:-9] + bytes([data[-9] ^ 1]) + data[-8:]}
     members.unlink() if damage == "missing" else members.write_bytes(damaged[damage])
-    with pytest.raises(LedgerError, match="members of"):
+    with pytest.raises(LedgerError, match=r"members of .*restore it from a copy"):
         load_members(output.paths, shard)
     with pytest.raises(LedgerError, match="members of"):
         output.plan()

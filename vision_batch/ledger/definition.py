@@ -16,6 +16,11 @@ from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.storage.table import storage_for
 
 FORMAT = 1
+WAY_OUT = (
+    "restore it from a copy, or delete it and run the same spec with the same version of vision-batch: it is written "
+    "again, and parts of this definition count as before"
+)
+"""A part's name says nothing of its definition: under another one it is a conflict, and never a second row."""
 CELL_ROWS = 4096
 """Rows per cell of a new output: small enough to lose little, large enough that parts are not dust."""
 
@@ -70,7 +75,7 @@ def read_definition(paths: LedgerPaths) -> ClaimedOutput | None:
     try:
         stored = json.loads(data)
         if stored["format"] != FORMAT:
-            raise ValueError(f"format {stored['format']!r}, this version reads {FORMAT}")
+            raise ValueError(f"format {stored['format']!r}, this version reads {FORMAT}; use the one that wrote it")
         definition = Definition(dict(stored["definition"]))
         claimed = ClaimedOutput(
             definition=definition, cell_rows=int(stored["cell_rows"]), created=str(stored["created"])
@@ -78,7 +83,7 @@ def read_definition(paths: LedgerPaths) -> ClaimedOutput | None:
         if stored["digest"] != definition.digest:
             raise ValueError("its digest differs")
     except (ValueError, KeyError, TypeError) as error:
-        raise LedgerError(paths.definition, f"the output's definition cannot be read: {error}") from error
+        raise LedgerError(paths.definition, f"the output's definition cannot be read: {error}; {WAY_OUT}") from error
     return claimed
 
 
@@ -139,7 +144,7 @@ def _claim(paths: LedgerPaths, definition: Definition, cell_rows: int) -> Claime
     except ExistsError:
         winner = read_definition(paths)
         if winner is None:
-            raise LedgerError(paths.definition, "appeared and vanished while this run claimed the output") from None
+            raise LedgerError(paths.definition, "vanished while this run claimed the output; run again") from None
         return winner
     return ClaimedOutput(definition=Definition(stored["definition"]), cell_rows=cell_rows, created=created)
 

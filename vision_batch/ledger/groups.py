@@ -15,7 +15,7 @@ from vision_batch.errors import LedgerError, StorageError
 from vision_batch.ledger.inspect import list_parts
 from vision_batch.ledger.match import Found, Matched
 from vision_batch.ledger.members import MembersWriter, read_groups
-from vision_batch.ledger.paths import LedgerPaths
+from vision_batch.ledger.paths import WAY_OUT, LedgerPaths
 from vision_batch.ledger.recorded import Recorded
 from vision_batch.ledger.segment import Entry
 from vision_batch.storage.object_info import ObjectInfo
@@ -174,7 +174,7 @@ def _run(paths: LedgerPaths, number: int, shards: list[Shard]) -> Iterator[tuple
         group, last = PlannedGroup(shard=shard, files=files), len(files) - 1
         for position, file in enumerate(files):
             if file.uri <= previous:
-                raise LedgerError(paths.plan, f"the members of {shard.key} are not in order: {file.uri}")
+                raise LedgerError(paths.plan, f"the members of {shard.key} are not in order: {file.uri}; {WAY_OUT}")
             previous = file.uri
             yield previous, number, Member(group=group, position=position, is_last=position == last)
 

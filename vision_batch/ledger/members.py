@@ -13,13 +13,12 @@ import pyarrow as pa
 from vision_batch.datasets.shard import PRUNED, Group, Shard
 from vision_batch.errors import ExistsError, LedgerError, NotFoundError
 from vision_batch.ledger.file_name import decode_below, encode_below
-from vision_batch.ledger.paths import LedgerPaths
+from vision_batch.ledger.paths import WAY_OUT, LedgerPaths
 from vision_batch.ledger.sealed_table import decode_table, encode_table
 from vision_batch.storage.object_info import ObjectInfo
 from vision_batch.storage.table import storage_for
 
 SCHEMA = pa.schema([("name", pa.binary()), ("size_bytes", pa.int64()), ("version", pa.string())])
-WAY_OUT = "restore it from a copy, or begin another output"
 OBJECT_BYTES = 4 << 20
 """About how much is written and read at once: the members of some 100,000 files."""
 
@@ -133,5 +132,5 @@ def _decode(uri: str, data: bytes, shard: Shard) -> tuple[ObjectInfo, ...]:
         raise LedgerError(uri, f"the members of {shard.key} cannot be read: {error}; {WAY_OUT}") from error
     rows = sum(file.version != PRUNED for file in files)
     if rows != shard.rows:
-        raise LedgerError(uri, f"holds {rows} members of {shard.key}, planned were {shard.rows}")
+        raise LedgerError(uri, f"holds {rows} members of {shard.key}, planned were {shard.rows}; {WAY_OUT}")
     return files

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from vision_batch.storage.uri import join
 
 SEGMENT = re.compile(r"(\d{6})\.plan")
+WAY_OUT = "restore it from a copy, or begin another output"
+"""Of what the plan says, nothing can be made again: a new plan may put an image into another cell, beside its row."""
+
 PART = re.compile(r"(part-[0-9a-f]{16})-\d{6,}\.parquet")
 
 

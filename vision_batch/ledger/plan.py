@@ -127,7 +127,7 @@ def make_plan(
         except ExistsError:
             continue
         return plan
-    raise LedgerError(paths.plan, f"other planners were faster {ATTEMPTS} times in a row")
+    raise LedgerError(paths.plan, f"other planners were faster {ATTEMPTS} times in a row; let them end, then run again")
 
 
 def _match(

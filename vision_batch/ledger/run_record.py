@@ -68,4 +68,4 @@ def _decode(uri: str, data: bytes) -> RunRecord:
             raise ValueError("another format")
         return RunRecord(**{**facts, "predictors": tuple(facts["predictors"])})
     except (ValueError, TypeError, KeyError) as error:
-        raise LedgerError(uri, f"not a run's record: {error}") from error
+        raise LedgerError(uri, f"not a run's record: {error}; no run needs it: delete it") from error

@@ -26,5 +26,5 @@ def decode_table(data: bytes, schema: pa.Schema) -> pa.Table:
         raise ValueError("its content is not what was written")
     table = pa.ipc.open_stream(body).read_all()
     if not table.schema.equals(schema):
-        raise ValueError("its columns are those of another version of vision-batch")
+        raise ValueError("its columns are those of another version of vision-batch; use that one")
     return table

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from vision_batch.datasets.shard import Group, Shard
 from vision_batch.errors import LedgerError, NotFoundError
 from vision_batch.ledger.file_name import decode_below, decode_name, encode_below, encode_name
-from vision_batch.ledger.paths import LedgerPaths
+from vision_batch.ledger.paths import WAY_OUT, LedgerPaths
 from vision_batch.ledger.sealed_table import decode_table, encode_table
 from vision_batch.storage.object_info import ObjectInfo
 from vision_batch.storage.table import storage_for
@@ -40,6 +40,10 @@ SCHEMA = pa.schema(
 )
 REPEATED = frozenset({"kind", "input_name", "root", "format", "members"})
 """Columns of few values: many shards share one Python object."""
+SAME = ("key", "input_name", "root", "format", "first_row", "rows")
+"""Columns that are fields of a shard as they are."""
+GROUP = ("version", "size_bytes", "members", "members_start", "members_stop")
+"""Columns that make a group."""
 LINES = 1 << 16
 """How many lines are Python objects of every column at a time."""
 
@@ -69,7 +73,7 @@ def read_segments(paths: LedgerPaths, keys: Iterable[str] | None = None) -> Iter
     except NotFoundError:
         return
     if [number for number, _ in numbered] != list(range(1, len(numbered) + 1)):
-        raise LedgerError(paths.plan, f"a segment of the plan is missing among {[n for n, _ in numbered]}")
+        raise LedgerError(paths.plan, f"a segment of the plan is missing among {[n for n, _ in numbered]}; {WAY_OUT}")
     wanted = None if keys is None else pa.array(keys, pa.string())
     for _, info in numbered:
         yield _read(info.uri, wanted)
@@ -114,7 +118,12 @@ def decode_segment(data: bytes, keys: pa.Array | None = None) -> Iterator[Entry]
     if keys is not None:
         table = table.filter(pc.is_in(table.column("key"), value_set=keys))
     for batch in table.to_batches(max_chunksize=LINES):
-        yield from map(_entry, *(_values(name, batch.column(name)) for name in SCHEMA.names))
+        columns = {name: _values(name, batch.column(name)) for name in SCHEMA.names}
+        files = map(_files, *(columns[name] for name in ("name", "root", "size_bytes", "version")))
+        groups = map(_group, *(columns[name] for name in GROUP))
+        row_groups = map(_row_groups, columns["row_group_start"], columns["row_group_stop"])
+        same = zip(*(columns[name] for name in SAME), strict=True)
+        yield from map(_entry, columns["kind"], same, files, groups, row_groups)
 
 
 def _values(name: str, column: pa.Array) -> list[Any]:
@@ -127,28 +136,12 @@ def _values(name: str, column: pa.Array) -> list[Any]:
 
 def _entry(
     kind: EntryKind,
-    key: str,
-    input_name: str,
-    root: str,
-    format: str,
-    row_group_start: int | None,
-    row_group_stop: int | None,
-    first_row: int,
-    rows: int | None,
-    name: bytes | None,
-    size_bytes: int,
-    version: str,
-    members: str | None,
-    members_start: int,
-    members_stop: int,
+    same: tuple[Any, ...],
+    files: tuple[ObjectInfo, ...],
+    group: Group | None,
+    row_groups: tuple[int, int] | None,
 ) -> Entry:
-    files: tuple[ObjectInfo, ...] = ()
-    if name is not None:
-        files = (ObjectInfo(uri=decode_below(name, root), size_bytes=size_bytes, version=version),)
-    group = None
-    if members is not None:
-        group = Group(version=version, size_bytes=size_bytes, stored_in=members, start=members_start, stop=members_stop)
-    row_groups = None if row_group_start is None or row_group_stop is None else (row_group_start, row_group_stop)
+    key, input_name, root, format, first_row, rows = same
     shard = Shard(
         key=key,
         input_name=input_name,
@@ -163,8 +156,24 @@ def _entry(
     return Entry(kind=kind, shard=shard)
 
 
+def _files(name: bytes | None, root: str, size_bytes: int, version: str) -> tuple[ObjectInfo, ...]:
+    if name is None:
+        return ()
+    return (ObjectInfo(uri=decode_below(name, root), size_bytes=size_bytes, version=version),)
+
+
+def _group(version: str, size_bytes: int, stored_in: str | None, start: int, stop: int) -> Group | None:
+    if stored_in is None:
+        return None
+    return Group(version=version, size_bytes=size_bytes, stored_in=stored_in, start=start, stop=stop)
+
+
+def _row_groups(start: int | None, stop: int | None) -> tuple[int, int] | None:
+    return None if start is None or stop is None else (start, stop)
+
+
 def _read(uri: str, keys: pa.Array | None) -> Iterator[Entry]:
     try:
         yield from decode_segment(storage_for(uri).read(uri), keys)
     except (ValueError, pa.ArrowException) as error:
-        raise LedgerError(uri, f"a segment of the plan cannot be read: {error}") from error
+        raise LedgerError(uri, f"a segment of the plan cannot be read: {error}; {WAY_OUT}") from error
