@@ -10,9 +10,6 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import resource
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +19,7 @@ from typing import Any
 
 from tests.benchmarks.photos import make_jpegs, write_tars
 from tests.benchmarks.verify import DEFINITION, part_files
+from tests.faults.chaos_processes import RunProcess
 from vision_batch.datasets.settings import InputSettings
 from vision_batch.datasets.table import format_named
 from vision_batch.errors import NotFoundError
@@ -115,8 +113,11 @@ def build():
 """
 
 
-def measure_start(folder: Path, count: int) -> None:
-    """Seconds from the command to the first part of a run over `count` tars, which are one tar under many names."""
+def measure_start(folder: Path, count: int, *, resume: bool = False) -> None:
+    """Seconds from the command to the first part of a run over `count` tars, which are one tar under many names.
+
+    With `resume` the same for the run after one that was killed (kill -9) when it had 95 % of its parts.
+    """
     source = folder / "in"
     source.mkdir(parents=True)
     write_tars(folder / "tar", make_jpegs(32, 32), 1)
@@ -125,16 +126,29 @@ def measure_start(folder: Path, count: int) -> None:
         (source / f"{number:09d}.tar").symlink_to(tar)
     (folder / "spec.yaml").write_text(SPEC)
     (folder / "tiny.py").write_text(MODEL)
+    print(f"| first part of a run over {count:,} tars | {_seconds_until(folder, 1):.1f} | | | |", flush=True)
+    if resume:
+        _seconds_until(folder, count * 95 // 100)
+        done = _parts(folder)
+        seconds = _seconds_until(folder, done + 1)
+        print(f"| its next part when {done:,} are there | {seconds:.1f} | | | |", flush=True)
+
+
+def _seconds_until(folder: Path, parts: int) -> float:
+    """Runs the job, and kills all of it when it has this many parts."""
     start = time.perf_counter()
-    command = [sys.executable, "-m", "vision_batch", "run", str(folder / "spec.yaml")]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        while not any((folder / "out").glob("part-*.parquet")):
-            assert process.poll() is None
-            time.sleep(0.1)
-        seconds = time.perf_counter() - start
-        process.send_signal(signal.SIGINT)
-        process.wait()
-    print(f"| first part of a run over {count:,} tars | {seconds:.1f} | | | |", flush=True)
+    run = RunProcess(["run", str(folder / "spec.yaml")], folder / "log.txt", {})
+    try:
+        while _parts(folder) < parts:
+            assert run.exit_code is None, run.said()
+            time.sleep(0.05)
+        return time.perf_counter() - start
+    finally:
+        run.kill_all()
+
+
+def _parts(folder: Path) -> int:
+    return sum(1 for _ in (folder / "out").glob("part-*.parquet"))
 
 
 def measure(name: str, step: Callable[[Case], str | None], case: Case) -> None:
@@ -162,6 +176,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000, help="images in a tar; default: 1,000")
     parser.add_argument("--only-planned", type=int, default=1_000_000, help="tars without parts; default: 1,000,000")
     parser.add_argument("--started", type=int, default=100_000, help="real tars of a run's start; default: 100,000")
+    parser.add_argument("--resumed", type=int, default=2_000, help="real tars of a run that is resumed; default: 2,000")
     parser.add_argument("--images", type=int, default=1_000_000, help="files in a folder; default: 1,000,000")
     arguments = parser.parse_args()
     print("| step | seconds | CPU s | peak MiB | |\n| --- | --- | --- | --- | --- |")
@@ -178,6 +193,8 @@ def main() -> None:
             measure("plan them again", plan, tars)
         for count in (100, arguments.started) if arguments.started else ():
             measure_start(Path(folder) / f"{count}-started", count)
+        if arguments.resumed:
+            measure_start(Path(folder) / "resumed", arguments.resumed, resume=True)
         if arguments.images:
             images = Case(folder=folder, kind="jpg", count=arguments.images, rows=1)
             measure(f"plan {images.count:,} files of a folder", plan, images)

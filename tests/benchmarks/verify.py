@@ -126,8 +126,9 @@ def _measure(paths: LedgerPaths, *, deep: bool) -> None:
     started = time.monotonic()
     report = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout)
     seconds = time.monotonic() - started
-    peak_mib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    print(f"verified {report['parts']:,} parts, {report['images']:,} images in {seconds:.1f} s, {peak_mib:,.0f} MiB")
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    took = f"{seconds:.1f} s, {usage.ru_utime + usage.ru_stime:.1f} s of CPU, {usage.ru_maxrss / 1024:,.0f} MiB"
+    print(f"verified {report['parts']:,} parts, {report['images']:,} images in {took}")
 
 
 if __name__ == "__main__":
