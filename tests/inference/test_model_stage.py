@@ -188,8 +188,8 @@ def test_wrong_answers_and_failed_devices_are_not_blamed_on_images() -> None:
 def test_seconds_are_booked_to_copies_and_model_for_each_batch() -> None:
     watch = Stopwatch()
     one(stage(Model(), BatchSize(5, trial=False)), decoded([1] * 10), watch)
-    seconds = watch.take()
-    assert (seconds["copy"], seconds["model"]) == (0.5, 2.0)
+    stages = watch.take().stages
+    assert (stages["copy"].wall_s, stages["model"].wall_s) == (0.5, 2.0)
 
 
 class Accelerator(Model):

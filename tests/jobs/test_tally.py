@@ -8,6 +8,7 @@ import pytest
 
 from vision_batch.datasets.shard import Shard
 from vision_batch.inference.event import Event
+from vision_batch.inference.stopwatch import Lap, Spent
 from vision_batch.jobs import tally as tally_module
 from vision_batch.jobs.tally import Expectation, Tally
 from vision_batch.ledger.state import Work
@@ -70,7 +71,7 @@ def test_one_batch_has_no_pace(clock: Clock) -> None:
 
 def test_what_brings_no_images_does_not_move_the_clock(clock: Clock) -> None:
     tally = Tally()
-    tally.add(Event(kind="progress", seconds={"read": 1.0}))
+    tally.add(Event(kind="progress", laps={"a": Lap(wall_s=1.0, cpu_s=0.0)}))
     assert tally.first_batch is None
     add_at(tally, clock, 10, images=1)
     add_at(tally, clock, 12, images=1)
@@ -79,12 +80,14 @@ def test_what_brings_no_images_does_not_move_the_clock(clock: Clock) -> None:
     assert (tally.images, tally.steady_s) == (2, 2)
 
 
-def test_seconds_add_up_by_stage_from_the_first_batch_on() -> None:
+def test_laps_add_up_without_the_first_of_each_worker_which_holds_its_start() -> None:
     tally = Tally()
-    tally.add(Event(kind="progress", images=1, seconds={"read": 100.0, "decode": 200.0}))
-    tally.add(Event(kind="progress", images=1, seconds={"read": 1.0, "decode": 2.0}))
-    tally.add(Event(kind="part", seconds={"decode": 0.5, "write": 0.25}))
-    assert tally.seconds == {"read": 1.0, "decode": 2.5, "write": 0.25}
+    start = Lap(wall_s=100.0, cpu_s=50.0, stages={"read": Spent(90.0, 1.0)})
+    lap = Lap(wall_s=2.0, cpu_s=1.0, stages={"decode": Spent(1.0, 0.5)})
+    for worker, done in (("a", start), ("a", lap), ("b", start), ("a", lap), ("b", lap)):
+        tally.add(Event(kind="progress", images=1, laps={worker: done}))
+    assert tally.laps == {"a": lap + lap, "b": lap}
+    assert tally.work == lap + lap + lap
 
 
 def test_failed_images_are_not_ok() -> None:

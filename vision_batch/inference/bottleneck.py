@@ -1,65 +1,81 @@
-"""Which stage limited a run: the one whose workers were busy for the largest share of the time."""
+"""What limited a run, in one sentence: the stage that kept what it had busy, what shows it, and what would help."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vision_batch.inference.layout import CONCURRENT_CALLS, Layout
-
-_ADVICE = {
-    "read": "storage or network limits it: more actors read more shards at once",
-    "decode": "more CPUs would decode more images at once",
-    "model": "a faster or another accelerator, a larger compute.batch_size or a lower compute.precision would help",
-    "postprocess": "more predictors (compute.predictors) would share it",
-    "write": "a faster output storage would help",
-}
-
+from vision_batch.inference.layout import Layout
+from vision_batch.inference.lever import Lever, Setting, best_lever
+from vision_batch.inference.load import DECODE, Demand, callers_stages, loads_on, measure_demand
+from vision_batch.inference.stopwatch import Lap
 
 STEADY_S = 3.0
 """What limited a run that had no more than this after its first batch is anybody's guess."""
 
+NONE = "no stage"
+SATURATED = 0.8
+"""What is busy for so much of the time limits the run: work comes unevenly, so little is ever busy all the time."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bottleneck:
-    """`shares` are busy shares by stage, 0 to 1: busy seconds over the seconds that all workers of the stage had."""
+    """`stage` limited the run, as `evidence` shows; `lever` would help, None where nothing alone would help much."""
 
     stage: str
-    shares: dict[str, float]
+    evidence: str
+    lever: Lever | None
 
     def sentence(self) -> str:
-        busy = f"busy {100 * self.shares[self.stage]:.0f} % of the time"
-        others = ", ".join(f"{name} {100 * share:.0f} %" for name, share in self.shares.items() if name != self.stage)
-        return f"{self.stage} ({busy}; {others}): {_ADVICE[self.stage]}"
+        advice = "nothing alone would help much" if self.lever is None else self.lever.sentence()
+        return f"{self.stage}: {self.evidence}; {advice}"
 
 
-def find_bottleneck(seconds: Mapping[str, float], layout: Layout, wall_s: float) -> Bottleneck | None:
-    """From busy seconds by stage, summed over all workers, and the seconds from the first batch to the last.
+def find_bottleneck(laps: Mapping[str, Lap], setting: Setting, wall_s: float) -> Bottleneck | None:
+    """From what each worker did in the seconds from the first batch to the last; None where these are too few to tell.
 
-    None where these are too few to tell.
+    `setting` is what the run's layout was chosen from.
     """
-    workers = _workers(layout)
-    # the same threads decode and preprocess: together they show whether these are enough
-    busy = {**seconds, "decode": seconds.get("decode", 0) + seconds.get("preprocess", 0)}
-    if not layout.gpus_per_predictor:  # where the model's own thread copies
-        busy["model"] = seconds.get("model", 0) + seconds.get("copy", 0)
-    shares = {
-        stage: min(1.0, busy.get(stage, 0) / (count * wall_s))
-        for stage, count in workers.items()
-        if wall_s > STEADY_S and busy.get(stage, 0) > 0
-    }
-    if not shares:
+    layout = setting.layout()
+    demand = measure_demand(laps, layout, wall_s) if wall_s > STEADY_S else None
+    if demand is None:
         return None
-    return Bottleneck(stage=max(shares, key=lambda stage: shares[stage]), shares=shares)
+    lever = best_lever(demand, setting)
+    if demand.present < SATURATED and (lever is None or lever.gain < 1 / demand.present):
+        away = f"the predictors had nothing to do for {_percent(1 - demand.present)} of the time"
+        spread = Lever(change="smaller shards, which spread more evenly,", gain=1 / demand.present)
+        return Bottleneck(stage="shards", evidence=away, lever=spread)
+    stage, evidence = _limit(demand, layout)
+    return Bottleneck(stage=stage, evidence=evidence, lever=lever if stage != NONE else None)
 
 
-def _workers(layout: Layout) -> dict[str, int]:
-    """How many of each stage can be busy at the same time."""
-    readers = layout.predictors if layout.name == "joined" else layout.preprocessors
-    return {
-        "read": readers * (CONCURRENT_CALLS if layout.name == "joined" else 1),
-        "decode": readers * max(1, layout.decode_threads),
-        "model": layout.predictors,
-        "postprocess": layout.predictors,
-        "write": layout.predictors if layout.name == "joined" else 1,
-    }
+def _limit(demand: Demand, layout: Layout) -> tuple[str, str]:
+    """The stage that limits, and what shows it."""
+    loads = loads_on(layout, demand)
+    # callers wait for all the others, so that they are busy as well
+    busiest = max((name for name in loads if name != "callers"), key=lambda name: loads[name].share)
+    if loads[busiest].share < SATURATED:
+        busiest = "callers"
+    load, threads = loads[busiest], demand.threads_by_stage
+    cpus = f"{loads['cpus'].used:.1f} of {loads['cpus'].of:.0f} CPUs were busy"
+    waited = f"the model waited {_percent(1 - loads['predictors'].share)} of the time"
+    if busiest == "predictors":
+        return "model", f"it was busy {_percent(load.share)} of the time, and {cpus}"
+    if busiest == "writers":
+        return "write", f"{waited}, and {load.used:.1f} of {load.of:.0f} parts that may be on their way were"
+    if busiest == "decoders":
+        stage = max(DECODE, key=lambda stage: threads.get(stage, 0.0))
+        return stage, f"{waited}, and {load.used:.1f} of {load.of:.0f} threads that decode were busy, with {cpus}"
+    if busiest == "cpus":
+        stage = max(demand.cpus_by_stage, key=lambda stage: demand.cpus_by_stage[stage])
+        part = f"{_percent(demand.cpus_by_stage[stage] / demand.cpus)} of that with it"
+        return stage, f"{waited}, and {cpus}, {part}" if layout.gpus_per_predictor else f"{cpus}, {part}"
+    stage = max(callers_stages(layout), key=lambda stage: threads.get(stage, 0.0))
+    part = f"{_percent(threads[stage] / load.of)} of the time of the {load.of:.0f} threads that have a shard in work"
+    if load.share >= SATURATED:
+        return stage, f"{waited}, and it took {part}"
+    return NONE, f"{waited}, {cpus}, and {stage} took {part}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * max(0.0, min(1.0, share)):.0f} %"

@@ -1,7 +1,7 @@
 """The child process of a careful actor: sets a stage up, then does chunk after chunk until its parent is gone.
 
 Messages are pickles over one socket. In: what makes the stage, then chunks. Out: the stage's device, then for each
-chunk the result and its seconds by stage; an exception in place of either, when that is what came.
+chunk the result and the lap that it took; an exception in place of either, when that is what came.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 from vision_batch.errors import VisionBatchError
 from vision_batch.inference.message import pickled
 from vision_batch.inference.stage import Stage
-from vision_batch.inference.stopwatch import Stopwatch
+from vision_batch.inference.stopwatch import Lap, Stopwatch
 
 OUT_OF_MEMORY = 77
 """The exit code of a child in which an allocation failed: no other code of Python's or of a signal's."""
@@ -48,7 +48,7 @@ def serve(descriptor: int) -> None:
         connection.send_bytes(answer)
 
 
-def _answer(stage: Stage, chunk: Any) -> tuple[Any, dict[str, float]]:
+def _answer(stage: Stage, chunk: Any) -> tuple[Any, Lap]:
     watch = Stopwatch()
     (result,) = stage.run(iter([chunk]), watch)
     return result, watch.take()

@@ -75,9 +75,9 @@ class ChildProcess:
 
     def __call__(self, chunk: Any, watch: Stopwatch) -> Any:
         """The chunk as the stage gives it. ChildDied if the child died of it; what the stage raised is raised here."""
-        result, seconds = self._ask(chunk)
-        for stage, spent in seconds.items():
-            watch.add(stage, spent)
+        result, lap = self._ask(chunk)
+        for stage, spent in lap.stages.items():
+            watch.add(stage, *spent)
         return result
 
     def close(self) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from vision_batch.inference.stopwatch import Lap
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -17,8 +19,8 @@ Kind = Literal["progress", "whole", "part", "withheld", "shard_failed", "cell_fa
 class Event:
     """One fact from an actor.
 
-    progress      `images` more rows were predicted, of which `errors` by code; `seconds` by stage since the last event;
-                  the model is given `batch_rows` images at once, 0 while that is being found out
+    progress      `images` more rows were predicted, of which `errors` by code; the model is given `batch_rows` images
+                  at once, 0 while that is being found out
     whole         one cell is complete, and its part is being written
     part          the part of one cell, of `images` rows, is committed; `last` if it is its shard's last; `filled` are
                   the columns from the input that hold a value in any of its rows
@@ -30,7 +32,8 @@ class Event:
     crashed       the work on `shard` kills its processes, and no image is to blame: `message`; it stays undone
     fatal         the run cannot go on, because of `message`
 
-    `worker` says where: host, pid, device, and the GPUs that Ray gave the actor.
+    `worker` says where: host, pid, device, and the GPUs that Ray gave the actor. `laps` are what workers, by
+    name, have done since they last reported.
     """
 
     kind: Kind
@@ -41,15 +44,14 @@ class Event:
     batches: int = 0
     batch_rows: int = 0
     errors: Mapping[str, int] = field(default_factory=dict)
-    seconds: Mapping[str, float] = field(default_factory=dict)
+    laps: Mapping[str, Lap] = field(default_factory=dict)
     filled: Sequence[str] = ()
     message: str = ""
     worker: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def worker_name(self) -> str:
-        """`worker` in one line."""
-        return " ".join(f"{key}={value}" for key, value in self.worker.items())
+        return worker_name(self.worker)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -57,13 +59,19 @@ class Event:
     @staticmethod
     def from_json(text: str) -> Event:
         facts = json.loads(text)
-        return Event(**{**facts, "filled": tuple(facts["filled"])})
+        laps = {worker: Lap.from_dict(lap) for worker, lap in facts["laps"].items()}
+        return Event(**{**facts, "filled": tuple(facts["filled"]), "laps": laps})
 
     def to_table(self) -> pa.Table:
         """One row with the column `event`."""
         import pyarrow as pa
 
         return pa.table({"event": [self.to_json()]})
+
+
+def worker_name(worker: Mapping[str, str]) -> str:
+    """An event's `worker` in one line."""
+    return " ".join(f"{key}={value}" for key, value in worker.items())
 
 
 def events_of(table: pa.Table) -> list[Event]:

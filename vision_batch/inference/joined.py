@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from vision_batch.inference.actor_stage import ActorStage
 from vision_batch.inference.cell_gatherer import CellGatherer, WholeCell
 from vision_batch.inference.chunk import PredictedChunk
-from vision_batch.inference.event import Event
+from vision_batch.inference.event import Event, worker_name
 from vision_batch.inference.layout import CONCURRENT_CALLS
 from vision_batch.inference.model_trial import ModelTrial
 from vision_batch.inference.shard_reading import Read, reading
@@ -58,6 +58,7 @@ class JoinedActor:
         calm_openmp()
         make = partial(whole_stage, job, layout.decode_threads)
         self._stage = ActorStage(make, reborn=is_reborn(), proven=job.proven)
+        self._watch = Stopwatch()
 
     def predict(self, works: Sequence[Work]) -> Iterator[Event]:
         """Does `works` one after the other; yields what is to be told of them as it happens."""
@@ -67,9 +68,8 @@ class JoinedActor:
                 yield from self._shard(work, read, turn.run)
 
     def _shard(self, work: Work, read: Read, run: Run) -> Iterator[Event]:
-        watch = Stopwatch()
         try:
-            yield from self._predict(work, run(read(work), watch), watch)
+            yield from self._predict(work, run(read(work), self._watch))
         except TOLD as error:
             yield told(error, work.shard.key, self._worker)
 
@@ -77,7 +77,8 @@ class JoinedActor:
     def _worker(self) -> dict[str, str]:
         return describe_worker(self._stage.device)
 
-    def _predict(self, work: Work, chunks: Iterator[PredictedChunk], watch: Stopwatch) -> Iterator[Event]:
+    def _predict(self, work: Work, chunks: Iterator[PredictedChunk]) -> Iterator[Event]:
+        watch = self._watch
         gatherer = CellGatherer()
         commits: deque[Future[Event]] = deque()
         images, batch_rows, errors = 0, 0, Counter[str]()
@@ -95,14 +96,14 @@ class JoinedActor:
             while commits and (commits[0].done() or len(commits) > COMMITS_WAITING):
                 yield commits.popleft().result()
             if number % CHUNKS_PER_EVENT == 0:
-                yield self._progress(work, images, batch_rows, errors, watch)
+                yield self._progress(work, images, batch_rows, errors)
                 images, errors = 0, Counter()
         while commits:
             yield commits.popleft().result()
         batches, message = self._trial.take_failed_batches() if self._trial.suspect else (0, "")
         if batches:
             yield Event(kind="withheld", batches=batches, message=message, worker=self._worker)
-        yield self._progress(work, images, batch_rows, errors, watch)
+        yield self._progress(work, images, batch_rows, errors)
 
     def _withhold(self, cell: WholeCell) -> None:
         with self._lock:
@@ -116,13 +117,14 @@ class JoinedActor:
             cells, self._withheld = self._withheld, []
             return cells
 
-    def _progress(self, work: Work, images: int, batch_rows: int, errors: Counter[str], watch: Stopwatch) -> Event:
+    def _progress(self, work: Work, images: int, batch_rows: int, errors: Counter[str]) -> Event:
+        worker = self._worker
         return Event(
             kind="progress",
             shard=work.shard.key,
             images=images,
             batch_rows=batch_rows,
             errors=dict(errors),
-            seconds=watch.take(),
-            worker=self._worker,
+            laps={worker_name(worker): self._watch.take()},
+            worker=worker,
         )

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vision_batch.inference.event import Event
+from vision_batch.inference.stopwatch import NOTHING, Lap
 from vision_batch.storage.table import storage_for
 from vision_batch.storage.uri import join
 
@@ -17,7 +18,11 @@ PERIOD_S = 10.0
 """How long one row of the throughput lasts."""
 
 THROUGHPUT = pa.schema([("seconds", pa.float64()), ("images", pa.int64()), ("failed", pa.int64())])
-STAGES = pa.schema([("worker", pa.string()), ("stage", pa.string()), ("busy_seconds", pa.float64())])
+SECONDS = pa.float64()
+STAGES = pa.schema(
+    [("worker", pa.string()), ("stage", pa.string()), ("busy_seconds", SECONDS), ("cpu_seconds", SECONDS)]
+)
+WORKERS = pa.schema([("worker", pa.string()), ("seconds", SECONDS), ("cpu_seconds", SECONDS)])
 FAILURES = pa.schema([("seconds", pa.float64()), ("error_code", pa.string()), ("images", pa.int64())])
 
 
@@ -25,7 +30,8 @@ class Metrics:
     """Adds events up by period, worker and stage: O(workers + periods), whatever the number of images.
 
     throughput  images whose row was computed in the period that ends `seconds` after the start, `failed` among them
-    stages      busy seconds by worker and stage; decode sums over its threads
+    stages      by worker and stage, `busy_seconds` of the clock and `cpu_seconds` of the CPUs, summed over its threads
+    workers     by worker, the `seconds` that it was there and the `cpu_seconds` that its process took of the CPUs
     failures    error rows by period and code
     """
 
@@ -34,7 +40,7 @@ class Metrics:
         self._started = started
         self._images: Counter[int] = Counter()
         self._failures: Counter[tuple[int, str]] = Counter()
-        self._stages: Counter[tuple[str, str]] = Counter()
+        self._laps: dict[str, Lap] = {}
 
     def add(self, event: Event) -> None:
         period = int((time.monotonic() - self._started) / PERIOD_S) + 1
@@ -42,11 +48,11 @@ class Metrics:
             self._images[period] += event.images
         for code, count in event.errors.items():
             self._failures[period, code] += count
-        for stage, seconds in event.seconds.items():
-            self._stages[event.worker_name, stage] += seconds  # type: ignore[assignment]
+        for worker, lap in event.laps.items():
+            self._laps[worker] = self._laps.get(worker, NOTHING) + lap
 
     def write(self, folder: str) -> None:
-        """Puts the three tables into `folder`; nothing when no event came."""
+        """Puts the four tables into `folder`; nothing when no event came."""
         if not self._images:
             return
         failed: Counter[int] = Counter()
@@ -56,13 +62,20 @@ class Metrics:
             {"seconds": period * PERIOD_S, "images": images, "failed": failed[period]}
             for period, images in sorted(self._images.items())
         ]
-        stages = [{"worker": w, "stage": s, "busy_seconds": float(t)} for (w, s), t in sorted(self._stages.items())]
+        laps = sorted(self._laps.items())
+        stages = [
+            {"worker": worker, "stage": stage, "busy_seconds": spent.wall_s, "cpu_seconds": spent.cpu_s}
+            for worker, lap in laps
+            for stage, spent in sorted(lap.stages.items())
+        ]
+        workers = [{"worker": worker, "seconds": lap.wall_s, "cpu_seconds": lap.cpu_s} for worker, lap in laps]
         failures = [
             {"seconds": period * PERIOD_S, "error_code": code, "images": count}
             for (period, code), count in sorted(self._failures.items())
         ]
         _put(join(folder, "throughput.parquet"), pa.Table.from_pylist(throughput, THROUGHPUT))
         _put(join(folder, "stages.parquet"), pa.Table.from_pylist(stages, STAGES))
+        _put(join(folder, "workers.parquet"), pa.Table.from_pylist(workers, WORKERS))
         _put(join(folder, "failures.parquet"), pa.Table.from_pylist(failures, FAILURES))
 
 

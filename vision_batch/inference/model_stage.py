@@ -111,6 +111,7 @@ class ModelStage:
 
     def _begin(self, pixels: NDArray[np.uint8], sizes: Sequence[tuple[int, int]], watch: Stopwatch) -> Begun:
         """Begins one batch. One that fails at once is narrowed down at once, to the images to blame."""
+        start_cpu = time.thread_time()
         try:
             wait = self._predictor.start(pixels)
         except (ModelError, DeviceError, MemoryError):
@@ -119,7 +120,7 @@ class ModelStage:
             is_short = self._learn_limit(error, pixels)
             failure = ImageError("model_error", _one_line(error))
         else:
-            return partial(self._columns, wait, sizes, watch)
+            return partial(self._columns, wait, sizes, watch, time.thread_time() - start_cpu)
         if is_short:  # behind the handler, because the error's traceback kept what the model had allocated
             give_memory_back()
         if len(pixels) == 1:
@@ -142,10 +143,15 @@ class ModelStage:
             ) from error
         return True
 
-    def _columns(self, wait: Callable[[], Answer], sizes: Sequence[tuple[int, int]], watch: Stopwatch) -> Columns:
+    def _columns(
+        self, wait: Callable[[], Answer], sizes: Sequence[tuple[int, int]], watch: Stopwatch, cpu_s: float
+    ) -> Columns:
+        """`cpu_s` is what the calling thread took to begin; on a CPU the operators' other threads take as much each."""
         answer = wait()
-        watch.add("copy", answer.copy_s)
-        watch.add("model", answer.model_s)
+        cpu_s *= self._threads if self.device == "cpu" else 1
+        share = answer.copy_s / max(answer.copy_s + answer.model_s, 1e-9)
+        watch.add("copy", answer.copy_s, share * cpu_s)
+        watch.add("model", answer.model_s, (1 - share) * cpu_s)
         outputs = answer.outputs
         self._task.check(outputs, len(sizes))
         with watch.time("postprocess"):

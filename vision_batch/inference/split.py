@@ -8,7 +8,6 @@ reports, and passes through the later stages untouched).
 from __future__ import annotations
 
 import pickle
-from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,7 @@ from vision_batch.inference.actor_stage import ActorStage
 from vision_batch.inference.blocks import works_of
 from vision_batch.inference.cell_gatherer import CellGatherer, WholeCell
 from vision_batch.inference.chunk import DecodedChunk, PredictedChunk
-from vision_batch.inference.event import Event
+from vision_batch.inference.event import Event, worker_name
 from vision_batch.inference.message import pickled
 from vision_batch.inference.model_trial import ModelTrial
 from vision_batch.inference.shard_reading import Read, reading
@@ -59,6 +58,7 @@ class PreprocessActor:
         calm_openmp()
         make = partial(decode_stage, job, layout.decode_threads)
         self._stage = ActorStage(make, reborn=is_reborn(), proven=job.proven)
+        self._watch = Stopwatch()
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         """`batch` is one of `work_blocks`. Yields rows as the module describes."""
@@ -68,13 +68,14 @@ class PreprocessActor:
                 yield from self._shard(work, read, turn.run)
 
     def _shard(self, work: Work, read: Read, run: Run) -> Iterator[pa.Table]:
-        watch = Stopwatch()
+        worker = describe_worker()
         try:
-            for chunk in run(read(work), watch):
-                facts = (chunk.place, chunk.rows, chunk.good, chunk.pixels.shape, watch.take())
+            for chunk in run(read(work), self._watch):
+                laps = {worker_name(worker): self._watch.take()}
+                facts = (chunk.place, chunk.rows, chunk.good, chunk.pixels.shape, laps)
                 yield _row(facts, pa.py_buffer(np.ascontiguousarray(chunk.pixels)))
         except TOLD as error:
-            yield _event(told(error, work.shard.key, describe_worker()))
+            yield _event(told(error, work.shard.key, worker))
 
 
 class PredictActor:
@@ -85,26 +86,33 @@ class PredictActor:
         self._trial = ModelTrial(proven=job.proven)
         make = partial(model_stage, job, layout.cpus_per_predictor)
         self._stage = ActorStage(make, reborn=is_reborn(), proven=job.proven)
+        self._watch = Stopwatch()
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         """Rows as the module describes, in and out."""
         with self._stage.entered() as turn:
             for index in range(batch.num_rows):
                 row = batch.slice(index, 1)
-                yield row if row["event"][0].is_valid else self._chunk(row, turn.run)
+                if row["event"][0].is_valid:
+                    yield row
+                else:
+                    with self._watch.call():
+                        predicted = self._chunk(row, turn.run)
+                    yield predicted
 
     def _chunk(self, row: pa.Table, run: Run) -> pa.Table:
-        place, rows, good, shape, seconds = pickle.loads(row["chunk"][0].as_buffer())
+        place, rows, good, shape, laps = pickle.loads(row["chunk"][0].as_buffer())
         pixels: NDArray[np.uint8] = np.frombuffer(row["payload"][0].as_buffer(), np.uint8).reshape(shape)
-        watch = Stopwatch()
         decoded = DecodedChunk(place=place, rows=rows, good=good, pixels=pixels)
         try:
-            (predicted,) = run(iter([decoded]), watch)
+            (predicted,) = run(iter([decoded]), self._watch)
             self._trial.judge(predicted)
         except TOLD as error:
             return _event(told(error, place.shard, self._worker))
         suspicion = self._trial.take_failed_batches() if self._trial.suspect else None
-        facts = (place, predicted.batch_rows, seconds | watch.take(), self._worker, suspicion)
+        worker = self._worker
+        laps |= {worker_name(worker): self._watch.take()}
+        facts = (place, predicted.batch_rows, laps, worker, suspicion)
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, predicted.table.schema) as stream:
             stream.write_table(predicted.table)
@@ -125,6 +133,8 @@ class GatherActor:
         self._proven = job.proven
         self._suspect = False
         self._withheld: list[WholeCell] = []
+        self._watch = Stopwatch()
+        self._name = worker_name(describe_worker())
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         """Rows as the module describes in, tables of events out."""
@@ -141,9 +151,8 @@ class GatherActor:
         return event
 
     def _chunk(self, row: pa.Table) -> Iterator[Event]:
-        place, batch_rows, seconds, worker, suspicion = pickle.loads(row["chunk"][0].as_buffer())
+        place, batch_rows, laps, worker, suspicion = pickle.loads(row["chunk"][0].as_buffer())
         table = pa.ipc.open_stream(row["payload"][0].as_buffer()).read_all()
-        watch = Stopwatch()
         self._proven = self._proven or table["error_code"].null_count > 0
         self._suspect = self._suspect or suspicion is not None
         if suspicion is not None:
@@ -155,20 +164,20 @@ class GatherActor:
         while self._withheld and (self._proven or not self._suspect):
             cell = self._withheld.pop(0)
             yield Event(kind="whole", shard=cell.shard, cell=cell.cell, worker=worker)
-            yield self._commit(cell, watch, worker)
+            yield self._commit(cell, worker)
         yield Event(
             kind="progress",
             shard=place.shard,
             images=table.num_rows,
             batch_rows=batch_rows,
             errors=error_counts(table),
-            seconds=dict(Counter(seconds) + Counter(watch.take())),
+            laps=laps | {self._name: self._watch.take()},
             worker=worker,
         )
 
-    def _commit(self, cell: WholeCell, watch: Stopwatch, worker: dict[str, str]) -> Event:
+    def _commit(self, cell: WholeCell, worker: dict[str, str]) -> Event:
         try:
-            return committed(self._job, self._replacer, cell, watch, worker)
+            return committed(self._job, self._replacer, cell, self._watch, worker)
         except HeldError as error:
             return told(error, cell.shard, worker)
 

@@ -23,7 +23,7 @@ from vision_batch.ledger.run_record import RunRecord, RunStatus, new_run_id, wri
 from vision_batch.ledger.state import write_manifest
 
 if TYPE_CHECKING:
-    from vision_batch.inference.layout import Layout
+    from vision_batch.inference.lever import Setting
 
 WARNINGS_SHOWN = 10
 
@@ -63,12 +63,14 @@ class Account:
         self.tally.add(event)
         self._metrics.add(event)
 
-    def close(self, status: RunStatus, backlog: Backlog, layout: Layout | None, error: str | None = None) -> RunSummary:
+    def close(
+        self, status: RunStatus, backlog: Backlog, setting: Setting | None, error: str | None = None
+    ) -> RunSummary:
         """Leaves manifest, metrics and record; failing to is worth a warning and changes nothing of what was done."""
         paths = self._prepared.paths
         self._leave("the manifest", lambda: write_manifest(paths, backlog.state))
         self._leave("the metrics", lambda: self._metrics.write(paths.metrics(self.run_id)))
-        summary = self._summary(status, backlog, layout)
+        summary = self._summary(status, backlog, setting)
         ended = datetime.now(UTC).isoformat(timespec="seconds")
         record = replace(
             self._record,
@@ -95,9 +97,9 @@ class Account:
         except StorageError as error:
             self._warnings.append(f"{what} could not be written: {error}")
 
-    def _summary(self, status: RunStatus, backlog: Backlog, layout: Layout | None) -> RunSummary:
+    def _summary(self, status: RunStatus, backlog: Backlog, setting: Setting | None) -> RunSummary:
         state, tally = backlog.state, self.tally
-        bottleneck = None if layout is None else find_bottleneck(tally.seconds, layout, tally.steady_s)
+        bottleneck = None if setting is None else find_bottleneck(tally.laps, setting, tally.steady_s)
         rate = tally.images_per_second
         trouble = () if backlog.trouble is None else (backlog.trouble,)
         troubles = _first([*backlog.damaged, *(f"{shard}: {reason}" for shard, reason in tally.troubles.items())])
@@ -121,7 +123,7 @@ class Account:
             warnings=(*backlog.plan.warnings, *tally.warnings(self._prepared.input.extra_names), *troubles, *trouble),
             predictors=tuple(tally.predictors),
             batch_sizes=dict(tally.batch_sizes),
-            stages={stage: round(seconds, 3) for stage, seconds in tally.seconds.items()},
+            stages={stage: round(spent.wall_s, 3) for stage, spent in tally.work.stages.items()},
         )
 
 

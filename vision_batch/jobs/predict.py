@@ -24,6 +24,7 @@ from vision_batch.ledger.state import Work
 if TYPE_CHECKING:
     from vision_batch.inference.job import PredictJob
     from vision_batch.inference.layout import Layout, Resources
+    from vision_batch.inference.lever import Setting
 
 STILL_PASSES = 3
 """A run ends when Ray has given up on this many passes in a row that committed nothing."""
@@ -80,6 +81,7 @@ class PredictRun:
         self._prune = prune
         self._account = Account(prepared, started)
         self._layout: Layout | None = None
+        self._setting: Setting | None = None
 
     def check(self, *, on_this_machine: bool) -> None:
         """SpecError, before anything is written, where the spec suits neither this machine nor the output."""
@@ -130,7 +132,7 @@ class PredictRun:
         except KeyboardInterrupt:
             return "interrupted"
         except Exception as error:
-            self._account.close("failed", self._backlog, self._layout, error=str(error))
+            self._account.close("failed", self._backlog, self._setting, error=str(error))
             raise
 
     def _passes(self, works: list[Work], resources: Resources) -> Status:
@@ -163,13 +165,16 @@ class PredictRun:
         return self.settled
 
     def _choose_layout(self, resources: Resources, *, shards: int) -> None:
-        from vision_batch.inference.layout import choose_layout
+        from vision_batch.inference.lever import Setting
 
-        compute, output_px = self._prepared.settings.compute, self._prepared.preprocess.output_px
-        weights_bytes = self._prepared.model.weights_bytes
-        self._layout = choose_layout(
-            resources, compute, shards=shards, output_px=output_px, weights_bytes=weights_bytes
+        self._setting = Setting(
+            resources=resources,
+            compute=self._prepared.settings.compute,
+            shards=shards,
+            output_px=self._prepared.preprocess.output_px,
+            weights_bytes=self._prepared.model.weights_bytes,
         )
+        self._layout = self._setting.layout()
 
     def _pass(self, works: Sequence[Work], is_proven: bool) -> None:
         from vision_batch.inference.execute import execute
@@ -248,4 +253,4 @@ class PredictRun:
         if status == "interrupted":
             with suppress(StorageError):
                 self._backlog.look()
-        return self._account.close(status, self._backlog, self._layout)
+        return self._account.close(status, self._backlog, self._setting)

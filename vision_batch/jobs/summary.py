@@ -17,7 +17,8 @@ class RunSummary:
     whole output, earlier runs included; `images_resumed` those that this run found done and left as they were,
     `images_retried` error rows that it processed again, as asked. `files_pruned` counts files whose rows went.
     `images_per_second` counts this run's images from its first batch on; `stages` are busy seconds of that time, summed
-    over all workers. `batch_sizes` says, by predictor, how many images its model was given at once in the end; one that
+    over all workers. `bottleneck` says which stage limited the run and what would help; None where it was too short to
+    tell. `batch_sizes` says, by predictor, how many images its model was given at once in the end; one that
     was still finding that out is absent.
     """
 

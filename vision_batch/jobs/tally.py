@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Sequence
 
 from vision_batch.inference.event import Event
+from vision_batch.inference.stopwatch import NOTHING, Lap
 from vision_batch.ledger.state import Work
 
 FATAL_REFUSALS = 3
@@ -19,6 +19,7 @@ STEADY_S = 1.0
 class Tally:
     """Counts of one run, over all its passes. Progress counts what was computed; truth is in the ledger.
 
+    `laps` are what each worker did after its first report, which holds its start and that of its model.
     `batch_sizes` says, by predictor, how many images its model is given at once, as soon as that is known.
     `writing` are the cells, by shard and number, that are whole and whose parts are not known to be committed.
     """
@@ -26,7 +27,7 @@ class Tally:
     def __init__(self) -> None:
         self.images = 0
         self.images_ok = 0
-        self.seconds: Counter[str] = Counter()
+        self.laps: dict[str, Lap] = {}
         self.predictors: dict[str, None] = {}
         self.batch_sizes: dict[str, int] = {}
         self.troubles: dict[str, str] = {}
@@ -74,8 +75,8 @@ class Tally:
             self.committed += event.images
             self.refused_parts = 0
             self.filled.update(event.filled)
-        if self.first_batch is not None:
-            self.seconds.update(event.seconds)
+        for worker, lap in event.laps.items():
+            self.laps[worker] = self.laps[worker] + lap if worker in self.laps else NOTHING
         if event.images and event.kind == "progress":
             self._latest = time.monotonic()
             self.images += event.images
@@ -98,6 +99,11 @@ class Tally:
         return tuple(
             f"column {name} is null in every row of this run: the input has no such thing" for name in unfilled
         )
+
+    @property
+    def work(self) -> Lap:
+        """What all workers did together, without their start."""
+        return sum(self.laps.values(), NOTHING)
 
     @property
     def steady_s(self) -> float:
