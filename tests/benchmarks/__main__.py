@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from tests.benchmarks.results import LAST, Result, merge_results, read_results, 
 from tests.benchmarks.table import MEASUREMENTS
 
 ROUNDS = 3
+BUSY_LOAD = 0.5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,41 +26,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = [m for m in MEASUREMENTS if not options.name or any(fnmatch(m.name, name) for name in options.name)]
     if not chosen:
         sys.exit(f"no measurement is called {' or '.join(options.name)}; see --help")
+    if os.getloadavg()[0] > BUSY_LOAD:
+        print("this machine has other work to do: its figures will be off", file=sys.stderr)
     results = []
     for measurement in chosen:
-        images = options.images or (measurement.quick_images if options.quick else measurement.images)
-        results.append(_measure(measurement, images, options.rounds))
+        size = options.size or (measurement.quick_size if options.quick else measurement.size)
+        results.append(_measure(measurement, size, options.rounds))
         print(details(results[-1]), file=sys.stderr, flush=True)
+        if options.json is not None:
+            merge_results(options.json, results)
     print(table(results, chosen))
     worse = list(losses(results, read_results(LAST), chosen))
     print(*(f"worse: {sentence}" for sentence in worse), sep="\n")
-    if options.json is not None:
-        merge_results(options.json, results)
     return 1 if worse else 0
 
 
-def _measure(measurement: Measurement, images: int, rounds: int) -> Result:
+def _measure(measurement: Measurement, size: int, rounds: int) -> Result:
     found, missing = [], ""
     with tempfile.TemporaryDirectory(prefix="vision-batch-benchmark-") as folder:
         try:
-            for figures in islice(measurement.rounds(Path(folder), images), rounds):
+            for figures in islice(measurement.rounds(Path(folder), size), rounds):
                 found.append(figures)
-        except CannotMeasureError as error:
-            missing = str(error)
-            print(f"{measurement.name}: not measured: {missing}", file=sys.stderr)
-    return result(measurement.name, images, found, missing)
+        except (CannotMeasureError, RuntimeError) as error:  # the others are measured all the same
+            missing = str(error).splitlines()[0]
+            print(f"{measurement.name}: not measured: {error}", file=sys.stderr)
+    return result(measurement.name, size, found, missing)
 
 
 def _parser() -> argparse.ArgumentParser:
-    names = "\n".join(f"  {m.name:32} {m.images:>12,} images, {m.quick_images:,} with --quick" for m in MEASUREMENTS)
+    names = "\n".join(f"  {m.name:32} {m.size:>12,}, {m.quick_size:,} with --quick" for m in MEASUREMENTS)
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks",
-        description=f"{__doc__}\n\nmeasurements:\n{names}",
+        description=f"{__doc__}\n\nmeasurements, and how many images (or tars) they take:\n{names}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("name", nargs="*", help="measurements, also as patterns (`steady-*`); default: all")
     parser.add_argument("--quick", action="store_true", help="fewer images: for a look, not for the targets")
-    parser.add_argument("--images", type=int, help="so many images in every measurement")
+    parser.add_argument("--size", type=int, help="so many images in every measurement")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"medians are taken over them; default: {ROUNDS}")
     parser.add_argument("--json", type=Path, help="puts the results into this file, beside others that it holds")
     return parser

@@ -74,7 +74,7 @@ class DecodeLoop:
     preprocess: Mapping[str, Any]
 
     def prepared(self, files: Sequence[str]) -> Callable[[], int]:
-        preprocessor = _preprocessor(self.preprocess)
+        preprocessor = make_preprocessor(self.preprocess)
         shards, settings = _shards(self.format, files)
 
         def work(images: int | None = None) -> int:
@@ -106,7 +106,7 @@ class WholeLoop:
         from tests.benchmarks.work import BATCH_ROWS, MEAN, STD, table
         from vision_batch.models.predictor import Predictor
 
-        preprocessor = _preprocessor(self.preprocess)
+        preprocessor = make_preprocessor(self.preprocess)
         size = PreprocessSettings.model_validate(self.preprocess).output_px
         assert size is not None
         predictor = Predictor(tiny.build(), mean=MEAN, std=STD, precision="fp32", device=torch.device("cpu"))
@@ -141,7 +141,7 @@ def batches(samples: Iterator[Sample], rows: int) -> Iterator[list[Sample]]:
         yield batch
 
 
-def _preprocessor(preprocess: Mapping[str, Any]) -> Preprocessor:
+def make_preprocessor(preprocess: Mapping[str, Any]) -> Preprocessor:
     limit_threads()
     return Preprocessor(PreprocessSettings.model_validate(preprocess), max_pixels=MAX_PIXELS)
 

@@ -46,8 +46,8 @@ def rounds(folder: Path, images: int) -> Iterator[Figures]:
 MEASUREMENT = Measurement(
     name="first-prediction",
     rounds=rounds,
-    images=2_000,
-    quick_images=2_000,
+    size=2_000,
+    quick_size=2_000,
     lines=(
         Line(
             figure="over bare Ray",

@@ -41,7 +41,9 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """Makes its data in a folder, for so many images, and then yields the figures of one round after the other.
+    """Makes its data in a folder, and then yields the figures of one round after the other.
+
+    `size` is how many images, or what its lines say, there are in the target's sense; `quick_size` is for a look.
 
     All that a ratio compares is measured in the same round, so that a machine's moods meet both sides of it.
     `rounds` raises CannotMeasureError where it needs what is not there.
@@ -49,6 +51,6 @@ class Measurement:
 
     name: str
     rounds: Callable[[Path, int], Iterator[Figures]]
-    images: int
-    quick_images: int
+    size: int
+    quick_size: int
     lines: tuple[Line, ...]

@@ -69,12 +69,13 @@ class _PeakMemory:
 
     def _sample(self) -> None:
         while not self._stop.wait(LOOK_EVERY_S):
-            self.driver_mib = max(self.driver_mib, _peak_mib(self._pid))
-            workers = [_peak_mib(pid) for pid in _descendants(self._pid) if _is_worker(pid)]
+            self.driver_mib = max(self.driver_mib, peak_mib(self._pid))
+            workers = [peak_mib(pid) for pid in _descendants(self._pid) if _is_worker(pid)]
             self.worker_mib = max([self.worker_mib, *workers])
 
 
-def _peak_mib(pid: int) -> float:
+def peak_mib(pid: int) -> float:
+    """The peak resident set of a living process, 0 where it is gone. (getrusage() would count its parent's too.)"""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:

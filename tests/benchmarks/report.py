@@ -12,7 +12,7 @@ LEAST_NOISE = 0.03
 UNKNOWN_NOISE = 0.10
 """What a ratio of a single round may be off by, where nobody has measured it."""
 
-HEADER = "| what | images | rounds | target | measured | |\n| --- | --- | --- | --- | --- | --- |"
+HEADER = "| what | size | rounds | target | measured | |\n| --- | --- | --- | --- | --- | --- |"
 
 
 def table(results: Sequence[Result], measurements: Iterable[Measurement]) -> str:
@@ -33,11 +33,11 @@ def details(result: Result) -> str:
 
 
 def losses(results: Iterable[Result], last: Iterable[Result], measurements: Iterable[Measurement]) -> Iterator[str]:
-    """A sentence for each ratio that is worse than in `last` by more than the noise of both, with as many images."""
-    before = {(result.name, result.images): result for result in last}
+    """A sentence for each ratio that is worse than in `last` by more than the noise of both, of the same size."""
+    before = {(result.name, result.size): result for result in last}
     lines = {measurement.name: measurement.lines for measurement in measurements}
     for result in results:
-        old = before.get((result.name, result.images))
+        old = before.get((result.name, result.size))
         for line in lines[result.name] if old is not None else ():
             yield from _loss(line, old, result)
 
@@ -66,7 +66,7 @@ def _row(line: Line, result: Result) -> str:
         measured, verdict = "", f"not measured: {result.missing or 'see above'}"
     else:
         measured, verdict = _said(line, value), "" if line.bound is None else "met" if line.meets(value) else "missed"
-    return f"| {line.what} | {result.images:,} | {result.rounds} | {target} | {measured} | {verdict} |"
+    return f"| {line.what} | {result.size:,} | {result.rounds} | {target} | {measured} | {verdict} |"
 
 
 def _said(line: Line, value: float) -> str:

@@ -23,10 +23,10 @@ DIGITS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """The figures of one measurement with so many images, a value for each round; `missing` says why there are none."""
+    """The figures of one measurement of that size, a value for each round; `missing` says why there are none."""
 
     name: str
-    images: int
+    size: int
     figures: Mapping[str, Sequence[float]]
     missing: str = ""
     taken: str
@@ -49,12 +49,12 @@ class Result:
         return (max(values) - min(values)) / abs(median(values)) if len(values) > 1 else None
 
 
-def result(name: str, images: int, rounds: Sequence[Figures], missing: str = "") -> Result:
+def result(name: str, size: int, rounds: Sequence[Figures], missing: str = "") -> Result:
     """Of what has just been measured here."""
     names = dict.fromkeys(figure for figures in rounds for figure in figures)
     return Result(
         name=name,
-        images=images,
+        size=size,
         figures={figure: [_rounded(found[figure]) for found in rounds if figure in found] for figure in names},
         missing=missing,
         taken=f"{datetime.now(UTC):%Y-%m-%d}",
@@ -71,8 +71,8 @@ def read_results(path: Path) -> list[Result]:
 
 def merge_results(path: Path, new: Iterable[Result]) -> None:
     """Puts `new` results with figures into the file, each in the place of an older one of its name and size."""
-    kept = {(old.name, old.images): old for old in read_results(path)}
-    kept |= {(fresh.name, fresh.images): fresh for fresh in new if fresh.figures}
+    kept = {(old.name, old.size): old for old in read_results(path)}
+    kept |= {(fresh.name, fresh.size): fresh for fresh in new if fresh.figures}
     path.write_text(json.dumps([asdict(entry) for entry in kept.values()], indent=1) + "\n")
 
 

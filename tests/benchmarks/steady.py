@@ -49,14 +49,14 @@ class Steady:
 
 
 def steady(
-    name: str, what: str, case: Steady, *, images: int, quick_images: int, bound: float | None = None
+    name: str, what: str, case: Steady, *, size: int, quick_size: int, bound: float | None = None
 ) -> Measurement:
     """The measurement of `case`, which `what` says in words."""
     return Measurement(
         name=name,
         rounds=case.rounds,
-        images=images,
-        quick_images=quick_images,
+        size=size,
+        quick_size=quick_size,
         lines=(
             Line(figure="over limit", what=f"steady state over bare decoding: {what}", bound=bound),
             Line(figure="over bare job", what=f"the same over bare processes that do all of the work: {what}"),
@@ -70,26 +70,26 @@ MEASUREMENTS = (
             f"steady-{width}x{height}-{format}",
             f"{width}x{height}, {format}",
             Steady(width=width, height=height, format=format, preprocess=PREPROCESS),
-            images=images,
-            quick_images=quick,
+            size=size,
+            quick_size=quick,
             bound=0.92,
         )
-        for width, height, images, quick in ((500, 375, 20_000, 8_000), (1280, 960, 8_000, 3_000))
+        for width, height, size, quick in ((500, 375, 20_000, 8_000), (1280, 960, 8_000, 3_000))
         for format in WRITERS
     ),
     steady(
         "split-500x375-webdataset",
         "500x375, webdataset, split layout",
         Steady(width=500, height=375, format="webdataset", preprocess=PREPROCESS, layout="split"),
-        images=20_000,
-        quick_images=8_000,
+        size=20_000,
+        quick_size=8_000,
     ),
     steady(
         "tiny-images",
         "32x32, webdataset",
         Steady(width=32, height=32, format="webdataset", preprocess={"resize_px": [32, 32]}),
-        images=100_000,
-        quick_images=20_000,
+        size=100_000,
+        quick_size=20_000,
         bound=0.7,
     ),
 )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from tests.benchmarks import first_prediction, steady, whole_job
+from tests.benchmarks import driver_memory, first_prediction, large_images, small_objects, steady, whole_job
 from tests.benchmarks.measurement import Measurement
 
 MEASUREMENTS: tuple[Measurement, ...] = (
     *steady.MEASUREMENTS,
     whole_job.MEASUREMENT,
     first_prediction.MEASUREMENT,
+    small_objects.MEASUREMENT,
+    large_images.MEASUREMENT,
+    *driver_memory.MEASUREMENTS,
 )

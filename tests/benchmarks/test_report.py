@@ -11,14 +11,14 @@ FAST = Line(figure="over limit", what="speed", bound=0.92)
 SMALL = Line(figure="over budget", what="memory", better="less", bound=1.0)
 SECONDS = Line(figure="plan s", what="a plan", better="less", bound=20, unit="s")
 MEASUREMENT = Measurement(
-    name="case", rounds=lambda folder, images: iter(()), images=1000, quick_images=10, lines=(FAST, SMALL, SECONDS)
+    name="case", rounds=lambda folder, size: iter(()), size=1000, quick_size=10, lines=(FAST, SMALL, SECONDS)
 )
 
 
-def taken(images: int = 1000, missing: str = "", **figures: list[float]) -> Result:
+def taken(size: int = 1000, missing: str = "", **figures: list[float]) -> Result:
     named = {name.replace("_", " "): values for name, values in figures.items()}
     facts = {"taken": "2026-01-02", "commit": "abc", "machine": "2 cores", "versions": "ray 2"}
-    return Result(name="case", images=images, figures=named, missing=missing, **facts)
+    return Result(name="case", size=size, figures=named, missing=missing, **facts)
 
 
 def worse(now: Result, before: Result) -> list[str]:
@@ -66,16 +66,16 @@ def test_guard_knows_what_better_means() -> None:
 
 
 def test_guard_compares_like_with_like() -> None:
-    assert not worse(taken(over_limit=[0.1], images=10), taken(over_limit=[0.9]))
+    assert not worse(taken(over_limit=[0.1], size=10), taken(over_limit=[0.9]))
     assert not worse(taken(plan_s=[40.0]), taken(plan_s=[4.0])), "seconds do not travel between machines"
     assert not worse(taken(missing="no gateway"), taken(over_limit=[0.9]))
 
 
 def test_new_results_take_the_place_of_old_ones_of_their_size(tmp_path: Path) -> None:
     path = tmp_path / "last.json"
-    merge_results(path, [taken(over_limit=[0.5]), taken(images=10, over_limit=[0.6])])
-    merge_results(path, [taken(over_limit=[0.7]), taken(images=10, missing="no gateway")])
-    assert [(kept.images, kept.median("over limit")) for kept in read_results(path)] == [(1000, 0.7), (10, 0.6)]
+    merge_results(path, [taken(over_limit=[0.5]), taken(size=10, over_limit=[0.6])])
+    merge_results(path, [taken(over_limit=[0.7]), taken(size=10, missing="no gateway")])
+    assert [(kept.size, kept.median("over limit")) for kept in read_results(path)] == [(1000, 0.7), (10, 0.6)]
 
 
 def test_every_measurement_has_its_own_name() -> None:

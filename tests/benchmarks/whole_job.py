@@ -67,8 +67,8 @@ def _demand_same(ours: pa.Table, theirs: pa.Table, name: str) -> None:
 MEASUREMENT = Measurement(
     name="whole-job",
     rounds=rounds,
-    images=48_000,
-    quick_images=6_000,
+    size=48_000,
+    quick_size=6_000,
     lines=(
         Line(figure="over Daft", what="whole job, 500x375, over Daft's native runner, its own way", bound=1.5),
         Line(figure="over DataLoader", what="over a DataLoader with our decoder and resize", bound=1.0),
