@@ -57,7 +57,7 @@ def _measured(case: Case, *, only_plan: bool = False) -> tuple[float, float]:
 
 
 def _drive(case: Case, only_plan: bool, sender: Any) -> None:
-    import ray.data  # noqa: F401 - what a driver has in its memory
+    import ray  # noqa: F401 - what a driver has in its memory
 
     from vision_batch.inference.blocks import work_blocks
     from vision_batch.ledger.state import look, todo
