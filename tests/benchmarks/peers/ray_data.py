@@ -1,6 +1,8 @@
 """A plain Ray Data pipeline: tasks that decode with our own decoder and resize, actors that predict, `write_parquet`.
 
 After https://docs.ray.io/en/latest/data/batch_inference.html and https://docs.ray.io/en/latest/data/working-with-images.html.
+One actor, with which Ray Data fuses the decoding: measured on 2 cores as fast as a pool of one to two, or as one that
+reserves no CPU. Two actors would take both CPUs, and nothing would be read any more.
 """
 
 from __future__ import annotations
