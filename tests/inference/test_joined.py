@@ -17,6 +17,7 @@ from tests.integration.job import MODEL, digits, write_tar
 from vision_batch.inference.event import Event
 from vision_batch.inference.job import PredictJob
 from vision_batch.inference.joined import JoinedActor
+from vision_batch.ledger.holder import this_process
 from vision_batch.ledger.state import Work
 
 
@@ -77,6 +78,7 @@ def test_what_lies_in_a_cells_place_costs_that_cell_and_no_other(
     assert way_out in failed.message
     assert [(event.cell, event.images) for event in events if event.kind == "part"] == [(1, 37)]
     assert {event.kind for event in events} == {"cell_failed", "part", "whole", "progress"}
+    assert [event.writer for event in events if event.kind == "whole"] == [this_process()] * 2
     assert before == (place.read_bytes() if place.is_file() else None), "it is not ours to remove"
 
 

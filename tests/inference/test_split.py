@@ -22,6 +22,7 @@ from vision_batch.inference.blocks import work_blocks
 from vision_batch.inference.event import Event, events_of
 from vision_batch.inference.job import PredictJob
 from vision_batch.inference.split import ROW, GatherActor, PredictActor, PreprocessActor
+from vision_batch.ledger.holder import this_process
 from vision_batch.ledger.lease import Lease, demand_lease, held_lease
 from vision_batch.ledger.manifest import StoredPart
 from vision_batch.ledger.part import read_part, read_part_record
@@ -145,6 +146,7 @@ def test_what_lies_in_a_cells_place_costs_that_cell_and_no_other(tmp_path: Path)
     rows = predicted(job)
     Path(job.paths.part("a.tar", 0)).mkdir()
     events = gathered(job, rows)
+    assert [event.writer for event in events if event.kind == "whole"] == [this_process()] * 2
     assert [event.cell for event in events if event.kind == "cell_failed"] == [0]
     assert [event.cell for event in events if event.kind == "part"] == [1]
 

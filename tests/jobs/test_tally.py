@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
 from types import SimpleNamespace
 
 import pytest
 
 from vision_batch.datasets.shard import Shard
-from vision_batch.inference.event import Event
+from vision_batch.inference.event import Event, events_of
 from vision_batch.inference.stopwatch import Lap, Spent
 from vision_batch.jobs import tally as tally_module
 from vision_batch.jobs.tally import Expectation, Tally
+from vision_batch.ledger.holder import this_process
 from vision_batch.ledger.state import Work
 from vision_batch.storage.object_info import ObjectInfo
 
@@ -125,7 +131,7 @@ def test_cells_that_have_no_place_are_all_told_and_do_not_close_the_output() -> 
         tally.add(Event(kind="whole", shard="a.tar", cell=cell))
         tally.add(Event(kind="cell_failed", shard="a.tar", cell=cell, message=f"part {cell} is damaged"))
     assert tally.troubles == {f"a.tar, cell {cell}": f"part {cell} is damaged" for cell in range(4)}
-    assert not tally.writing
+    assert not tally.writing()
     assert not tally.output_is_closed
 
 
@@ -146,7 +152,23 @@ def test_an_interrupt_waits_for_no_cell_of_a_shard_that_failed(kind: str) -> Non
     for shard, cell in (("a.tar", 0), ("a.tar", 1), ("b.tar", 0)):
         tally.add(Event(kind="whole", shard=shard, cell=cell))
     tally.add(Event(kind=kind, shard="a.tar", message="503"))
-    assert tally.writing == {("b.tar", 0)}
+    assert tally.writing() == {("b.tar", 0)}
+
+
+def test_an_interrupt_waits_for_no_cell_of_a_process_that_died_without_a_word() -> None:
+    tally = Tally()
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        writer = pool.submit(this_process).result()
+        for shard, told_by in (
+            ("a.tar", writer),
+            ("b.tar", this_process()),
+            ("c.tar", replace(writer, boot="another")),
+        ):
+            (event,) = events_of(Event(kind="whole", shard=shard, writer=told_by).to_table())
+            tally.add(event)
+        assert tally.writing() == {("a.tar", 0), ("b.tar", 0), ("c.tar", 0)}
+        os.kill(writer.pid, signal.SIGKILL)
+    assert tally.writing() == {("b.tar", 0), ("c.tar", 0)}, "of another machine's processes nothing is known here"
 
 
 CELL_ROWS = 100

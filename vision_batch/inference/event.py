@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from vision_batch.inference.stopwatch import Lap
+from vision_batch.ledger.holder import Holder
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,7 +22,7 @@ class Event:
 
     progress      `images` more rows were predicted, of which `errors` by code; the model is given `batch_rows` images
                   at once, 0 while that is being found out
-    whole         one cell is complete, and its part is being written
+    whole         one cell is complete, and its part is being written by the process `writer`
     part          the part of one cell, of `images` rows, is committed; `last` if it is its shard's last; `filled` are
                   the columns from the input that hold a value in any of its rows
     withheld      `batches` more batches of which every image failed in the model, and none has worked yet: their cells
@@ -48,6 +49,7 @@ class Event:
     filled: Sequence[str] = ()
     message: str = ""
     worker: Mapping[str, str] = field(default_factory=dict)
+    writer: Holder | None = None
 
     @property
     def worker_name(self) -> str:
@@ -60,7 +62,8 @@ class Event:
     def from_json(text: str) -> Event:
         facts = json.loads(text)
         laps = {worker: Lap.from_dict(lap) for worker, lap in facts["laps"].items()}
-        return Event(**{**facts, "filled": tuple(facts["filled"]), "laps": laps})
+        writer = None if facts["writer"] is None else Holder(**facts["writer"])
+        return Event(**{**facts, "filled": tuple(facts["filled"]), "laps": laps, "writer": writer})
 
     def to_table(self) -> pa.Table:
         """One row with the column `event`."""

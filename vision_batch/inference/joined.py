@@ -28,6 +28,7 @@ from vision_batch.inference.worker import (
     told,
     whole_stage,
 )
+from vision_batch.ledger.holder import this_process
 from vision_batch.ledger.part import error_counts
 from vision_batch.ledger.replace import Replacer
 
@@ -92,7 +93,7 @@ class JoinedActor:
                 self._withhold(cell)
             for whole in self._release():
                 commits.append(self._writer.submit(committed, self._job, self._replacer, whole, watch, self._worker))
-                yield Event(kind="whole", shard=whole.shard, cell=whole.cell, worker=self._worker)
+                yield Event(kind="whole", shard=whole.shard, cell=whole.cell, writer=this_process())
             while commits and (commits[0].done() or len(commits) > COMMITS_WAITING):
                 yield commits.popleft().result()
             if number % CHUNKS_PER_EVENT == 0:

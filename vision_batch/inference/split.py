@@ -37,6 +37,7 @@ from vision_batch.inference.worker import (
     model_stage,
     told,
 )
+from vision_batch.ledger.holder import this_process
 from vision_batch.ledger.part import error_counts
 from vision_batch.ledger.replace import Replacer
 
@@ -163,7 +164,7 @@ class GatherActor:
             self._withheld.append(cell)
         while self._withheld and (self._proven or not self._suspect):
             cell = self._withheld.pop(0)
-            yield Event(kind="whole", shard=cell.shard, cell=cell.cell, worker=worker)
+            yield Event(kind="whole", shard=cell.shard, cell=cell.cell, writer=this_process())
             yield self._commit(cell, worker)
         yield Event(
             kind="progress",

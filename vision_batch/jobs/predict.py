@@ -185,7 +185,7 @@ class PredictRun:
         tally.begin_pass()
         job = self._job(works, self._layout, is_proven)
         with (
-            ending_in_order(self._stop, tally.writing.copy),
+            ending_in_order(self._stop, tally.writing),
             closing(execute(job, self._layout, works)) as events,
         ):
             for event in events:

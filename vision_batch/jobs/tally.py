@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from vision_batch.inference.event import Event
 from vision_batch.inference.stopwatch import NOTHING, Lap
+from vision_batch.ledger.holder import Holder, is_alive
 from vision_batch.ledger.state import Work
 
 FATAL_REFUSALS = 3
@@ -21,7 +22,6 @@ class Tally:
 
     `laps` are what each worker did after its first report, which holds its start and that of its model.
     `batch_sizes` says, by predictor, how many images its model is given at once, as soon as that is known.
-    `writing` are the cells, by shard and number, that are whole and whose parts are not known to be committed.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Tally:
         self.predictors: dict[str, None] = {}
         self.batch_sizes: dict[str, int] = {}
         self.troubles: dict[str, str] = {}
-        self.writing: set[tuple[str, int]] = set()
+        self._writers: dict[tuple[str, int], Holder | None] = {}
         self.committed = 0
         self.filled: set[str] = set()
         self.withheld_batches = 0
@@ -45,17 +45,18 @@ class Tally:
     def begin_pass(self) -> None:
         """Forgets what only says how the last pass went."""
         self.troubles.clear()
-        self.writing.clear()
+        self._writers.clear()
         self.withheld_batches = self.refused_parts = 0
 
     def add(self, event: Event) -> None:
         """Counts one event. The first images that arrive mark the start of the steady state."""
         if event.kind == "whole":
-            self.writing.add((event.shard, event.cell))
+            self._writers[event.shard, event.cell] = event.writer
         elif event.kind in ("part", "cell_failed", "unwritten"):
-            self.writing.discard((event.shard, event.cell))
+            self._writers.pop((event.shard, event.cell), None)
         elif event.kind in ("shard_failed", "crashed"):  # nothing more is heard of its cells
-            self.writing.difference_update([cell for cell in self.writing if cell[0] == event.shard])
+            for cell in [cell for cell in self._writers if cell[0] == event.shard]:
+                del self._writers[cell]
         if event.kind in ("shard_failed", "unwritten"):
             self.troubles[event.shard] = event.message
             self.refused_parts += event.kind == "unwritten"
@@ -85,6 +86,15 @@ class Tally:
             self.crashes_in_a_row = 0 if images_ok else self.crashes_in_a_row
             if self.first_batch is None:
                 self.first_batch, self._first_batch_images = self._latest, event.images
+
+    def writing(self) -> set[tuple[str, int]]:
+        """The cells, by shard and number, that are whole and whose parts may still be committed; for any thread.
+
+        A process that died tells no more of what it was writing; that it did can be seen on its own machine only.
+        """
+        writers = self._writers.copy()
+        dead = {writer for writer in set(writers.values()) if writer is not None and is_alive(writer) is False}
+        return {cell for cell, writer in writers.items() if writer not in dead}
 
     @property
     def output_is_closed(self) -> bool:
