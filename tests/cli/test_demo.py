@@ -114,6 +114,7 @@ def test_labels_that_are_too_often_wrong_are_a_failure(
         run=RunSummary(
             run_id="r",
             status="done",
+            precision="fp32",
             images_total=100,
             images_ok=100,
             images_failed=0,

@@ -15,6 +15,7 @@ from tests.integration.job import Job, digits, write_folder, write_parquet, writ
 from tests.jobs.finished import complete
 from tests.privileges import without_privileges
 from vision_batch.cli.main import main
+from vision_batch.inference.layout import Node, Resources
 from vision_batch.ledger.state import IMAGE_BYTES
 
 Capture = pytest.CaptureFixture[str]
@@ -117,6 +118,18 @@ def test_the_layout_is_said_with_its_reason(
     assert f"layout      {name}, because {layout['reason']}\n" in said
     assert f"{layout['batch_rows']} images, precision {forecast['precision']}\n" in said
     assert layout["predictors"] >= 1
+
+
+@pytest.mark.parametrize(("gpus", "expected"), [(0, "fp32"), (1, "auto")])
+def test_a_precision_of_auto_is_tried_by_the_first_run_where_there_are_gpus(
+    job: Job, capsys: Capture, monkeypatch: pytest.MonkeyPatch, gpus: int, expected: str
+) -> None:
+    resources = Resources(nodes=(Node(cpus=8, gpus=gpus),))
+    monkeypatch.setattr("vision_batch.jobs.forecast.machine_resources", lambda: resources)
+    write_folder(job.data, digits(3))
+    forecast, said = plan(job, capsys, "-o", "compute.precision=auto")
+    assert forecast["precision"] == expected
+    assert f"images, precision {expected}\n" in said
 
 
 def test_a_batch_size_of_the_spec_is_in_the_layout(job: Job, capsys: Capture) -> None:

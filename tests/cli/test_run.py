@@ -43,6 +43,7 @@ PROMISED = {
 SUMMARY = RunSummary(
     run_id="20260131-1",
     status="done",
+    precision="fp32",
     images_total=100_000,
     images_ok=99_990,
     images_failed=10,

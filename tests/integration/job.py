@@ -93,6 +93,7 @@ class Job:
             "task": {"type": "classification", "top_k": 3},
             "preprocess": {"resize_px": [28, 28]},
             "output": {"uri": "out"},
+            "compute": {"precision": "fp32"},  # auto would be tried first wherever a test's Ray has GPUs
         }
         self.settings = {**defaults, **settings}
         self.spec.write_text(yaml.safe_dump(self.settings))

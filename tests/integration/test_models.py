@@ -123,7 +123,9 @@ def test_a_folder_of_transformers_brings_its_own_steps_and_labels(job: MakeJob, 
 @pytest.mark.parametrize("layout", ["joined", "split"])
 def test_a_plug_in_that_inverts_the_picture(job: MakeJob, ray_address: str, layout: str) -> None:
     code = MODEL.replace("self.layers(images)", "30 * self.layers(images)")
-    it = job(code=code, preprocess={**PIXELS, "function": "steps:invert"}, compute={"layout": layout})
+    it = job(
+        code=code, preprocess={**PIXELS, "function": "steps:invert"}, compute={"layout": layout, "precision": "fp32"}
+    )
     (it.folder / "steps.py").write_text(INVERT)
     write_folder(it.data, digits(COUNT))
     module: dict[str, Any] = {}

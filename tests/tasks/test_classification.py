@@ -52,6 +52,37 @@ def test_a_row_has_the_best_class_and_the_best_k() -> None:
     assert first["score"] == first["top_scores"][0]
 
 
+class TestAgreement:
+    exact = np.eye(10, dtype=np.float32)[np.arange(100) % 10] * 8
+
+    def test_rounding_is_close(self) -> None:
+        noise = np.random.default_rng(0).normal(0, 0.02, self.exact.shape).astype(np.float32)
+        agreement = task(None).agreement(self.exact, self.exact + noise)
+        assert agreement.is_close
+        assert agreement.text.startswith("100 of 100 labels are those of fp32, and scores differ by at most 0.00")
+
+    def test_one_label_in_twenty_may_change_where_scores_hardly_do(self) -> None:
+        exact = np.zeros((100, 10), np.float32)
+        exact[:, 3] = 0.001
+        for changed, is_close in ((5, True), (6, False)):
+            lowered = exact.copy()
+            lowered[:changed, 4] = 0.002
+            assert task(None).agreement(exact, lowered).is_close == is_close
+
+    def test_a_score_that_moves_is_not_close_though_every_label_stays(self) -> None:
+        lowered = self.exact.copy()
+        lowered[7, 7] = 5
+        agreement = task(None).agreement(self.exact, lowered)
+        assert (agreement.is_close, agreement.text[:17]) == (False, "100 of 100 labels")
+
+    def test_what_overflows_in_the_lower_one_alone_is_not_close(self) -> None:
+        lowered = self.exact.copy()
+        lowered[7, 7] = np.inf
+        assert not task(None).agreement(self.exact, lowered).is_close
+        assert task(None).agreement(lowered, lowered).is_close
+        assert not task(None).agreement(np.full_like(lowered, np.nan), lowered).is_close
+
+
 def test_below_the_threshold_classes_are_not_listed_and_the_best_is_still_told() -> None:
     assert [row["top_labels"] for row in rows(LOGITS, task(score_threshold=0.2))] == [["dog", "bird"], ["cat"]]
     first, second = rows(LOGITS, task(score_threshold=0.9))

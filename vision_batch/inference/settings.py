@@ -10,6 +10,9 @@ from vision_batch.settings import Settings
 
 Count = Annotated[int, Field(ge=1)]
 Auto = Literal["auto"]
+AUTO = "auto"
+EXACT = "fp32"
+"""The precision that others are measured against."""
 
 
 class ComputeSettings(Settings):

@@ -53,6 +53,11 @@ class Account:
     def run_id(self) -> str:
         return self._record.run_id
 
+    def define(self, prepared: Prepared) -> None:
+        """Takes the definition that has been completed since."""
+        self._prepared = prepared
+        self._record = replace(self._record, definition=prepared.definition.digest)
+
     def open(self) -> None:
         """Records that the run is at work. SpecError when the ledger cannot be written."""
         with reading_output():
@@ -106,6 +111,7 @@ class Account:
         return RunSummary(
             run_id=self.run_id,
             status=status,
+            precision=self._prepared.precision,
             images_total=backlog.images_total,
             images_ok=state.images_ok,
             images_failed=state.images_failed,

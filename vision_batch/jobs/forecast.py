@@ -8,6 +8,7 @@ from typing import Any
 from vision_batch.cluster.machine import machine_resources
 from vision_batch.errors import StorageError
 from vision_batch.inference.layout import Layout, Resources, choose_layout
+from vision_batch.inference.settings import AUTO, EXACT
 from vision_batch.jobs.prepare import Prepared, prepare, reading_input, reading_output
 from vision_batch.jobs.spec import LoadedSpec
 from vision_batch.ledger.definition import CELL_ROWS, check_definition
@@ -20,7 +21,7 @@ from vision_batch.storage.uri import is_inside
 class Forecast:
     """The figures of `plan --json`. `images_total` is None while a shard's count is not known (tars have no index);
     `images_estimate` then guesses from bytes. `files_new` to `files_removed` compare the input with what is planned;
-    `rows_prunable` are those that `run --prune` would remove."""
+    `rows_prunable` are those that `run --prune` would remove. `precision` is auto where the first run will try one."""
 
     format: str
     shards_total: int
@@ -53,6 +54,14 @@ def forecast_predict(spec: LoadedSpec, *, address: str | None = None) -> Forecas
     plan = plan_input(prepared, cell_rows=CELL_ROWS if prepared.claimed is None else prepared.claimed.cell_rows)
     state = look(prepared.paths, plan, prepared.definition.digest)
     works = todo(plan, state)
+    layout = choose_layout(
+        _resources(address),
+        prepared.settings.compute,
+        shards=len(works) or len(plan.shards),
+        output_px=prepared.preprocess.output_px,
+        weights_bytes=prepared.model.weights_bytes,
+    )
+    is_tried = prepared.precision != AUTO or layout.gpus_per_predictor
     return Forecast(
         format=prepared.input.format,
         shards_total=len(plan.shards),
@@ -68,14 +77,8 @@ def forecast_predict(spec: LoadedSpec, *, address: str | None = None) -> Forecas
         files_changed=plan.changed,
         files_removed=plan.removed,
         rows_prunable=_rows_prunable(plan, state),
-        precision=prepared.precision,
-        layout=choose_layout(
-            _resources(address),
-            prepared.settings.compute,
-            shards=len(works) or len(plan.shards),
-            output_px=prepared.preprocess.output_px,
-            weights_bytes=prepared.model.weights_bytes,
-        ),
+        precision=prepared.precision if is_tried else EXACT,
+        layout=layout,
         warnings=plan.warnings,
         output=prepared.paths.output,
     )

@@ -8,6 +8,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from vision_batch.errors import EngineError, HeldError, ModelError, StorageError
+from vision_batch.inference.settings import AUTO, EXACT
 from vision_batch.jobs.account import Account
 from vision_batch.jobs.backlog import Backlog
 from vision_batch.jobs.columns import extra_fields
@@ -55,6 +56,7 @@ def run_predict(
     run = PredictRun(prepare(spec, limit=limit), reporter or Silent(), started, retry_errors, prune)
     run.check(on_this_machine=address is None)
     with run.holding_output():
+        run.decide_precision(address, verbose)
         works = run.begin()
         if not works:
             return run.end(run.settled)
@@ -82,6 +84,8 @@ class PredictRun:
         self._account = Account(prepared, started)
         self._layout: Layout | None = None
         self._setting: Setting | None = None
+        self._ray = ExitStack()
+        self._resources: Resources | None = None
 
     def check(self, *, on_this_machine: bool) -> None:
         """SpecError, before anything is written, where the spec suits neither this machine nor the output."""
@@ -99,6 +103,7 @@ class PredictRun:
             with reading_output():
                 lease = held_lease(self._prepared.paths, self._account.run_id, note=self._reporter.note)
                 self._lease = stack.enter_context(lease)
+            stack.enter_context(self._ray)
             try:
                 yield
             except HeldError:
@@ -106,6 +111,32 @@ class PredictRun:
             except Exception:
                 self._account.release()
                 raise
+
+    def decide_precision(self, address: str | None, verbose: bool) -> None:
+        """Says what `auto` stands for in an output that is not claimed yet: tried where predictors will have GPUs."""
+        if self._prepared.precision != AUTO:
+            return
+        if address is not None:
+            self._choose_layout(self._connect(address, verbose), shards=1)
+        assert self._layout is not None
+        precision = EXACT
+        if self._layout.gpus_per_predictor:
+            from vision_batch.inference.precision_trial import decide_precision
+
+            self._connect(address, verbose)
+            decision = decide_precision(self._prepared.precision_trial(), self._layout)
+            precision = decision.precision
+            self._reporter.note(f"precision {precision}, for this output for good ({decision.reason})")
+        self._prepared = self._prepared.with_precision(precision)
+        self._account.define(self._prepared)
+
+    def _connect(self, address: str | None, verbose: bool) -> Resources:
+        """What the Ray has that the run works on; it is left when `self._ray` is closed."""
+        from vision_batch.cluster.connect import connected
+
+        if self._resources is None:
+            self._resources = self._ray.enter_context(connected(address, verbose=verbose))
+        return self._resources
 
     def begin(self) -> list[Work]:
         """Claims the output, plans and looks; says what is to be done."""
@@ -119,12 +150,11 @@ class PredictRun:
 
     def work(self, works: list[Work], address: str | None, verbose: bool) -> Status:
         """Connects to Ray and runs passes; returns how it ended."""
-        from vision_batch.cluster.connect import connected
-
         self._account.open()
         self._reporter.note(self._opening(works))
         try:
-            with connected(address, verbose=verbose) as resources:
+            with self._ray:
+                resources = self._connect(address, verbose)
                 try:
                     return self._passes(works, resources)
                 finally:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from vision_batch.datasets.detect import detect_format
 from vision_batch.datasets.format import Format
@@ -13,6 +13,7 @@ from vision_batch.datasets.settings import InputSettings
 from vision_batch.datasets.table import format_named
 from vision_batch.errors import Problem, SpecError, StorageError
 from vision_batch.images.settings import PreprocessSettings
+from vision_batch.inference.settings import AUTO
 from vision_batch.jobs.settings import PredictSettings
 from vision_batch.jobs.spec import LoadedSpec
 from vision_batch.ledger.definition import ClaimedOutput, Definition, read_definition
@@ -20,12 +21,17 @@ from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.models.bundle import ModelBundle, resolve_model
 from vision_batch.plugin import Plugin, find_plugin
 
+if TYPE_CHECKING:
+    from vision_batch.inference.precision_trial import PrecisionTrial
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
     """A spec with all that decides predictions resolved.
 
     `input` is the spec's with its format resolved; `claimed` is what the output was created with, if it was.
+    `precision` is auto while nothing has claimed the output; then `definition` is not the output's yet:
+    `with_precision` makes it so.
     """
 
     settings: PredictSettings
@@ -40,6 +46,26 @@ class Prepared:
     limit: int | None
     definition: Definition
     claimed: ClaimedOutput | None
+
+    def precision_trial(self) -> PrecisionTrial:
+        """What is to be tried where predictors will be."""
+        from vision_batch.inference.precision_trial import PrecisionTrial
+
+        return PrecisionTrial(
+            input=self.input,
+            format=self.input.format,
+            preprocess=self.preprocess,
+            function=self.function,
+            model=self.model,
+            task=self.settings.task,
+            max_pixels=self.settings.limits.max_pixels,
+        )
+
+    def with_precision(self, precision: str) -> Prepared:
+        """The same with what `auto` stands for."""
+        return replace(
+            self, precision=precision, definition=Definition({**self.definition.facts, "precision": precision})
+        )
 
 
 def prepare(spec: LoadedSpec, *, limit: int | None = None) -> Prepared:
@@ -68,7 +94,7 @@ def prepare(spec: LoadedSpec, *, limit: int | None = None) -> Prepared:
         )
     name = preprocess.function
     function = None if name is None else find_plugin(name, spec.folder, where="preprocess.function")
-    precision = _resolve(settings.compute.precision, recorded.get("precision")) or "fp32"
+    precision = _resolve(settings.compute.precision, recorded.get("precision")) or AUTO
     facts = {
         **_input_facts(input),
         **{f"preprocess.{key}": value for key, value in preprocess.model_dump().items()},

@@ -24,6 +24,7 @@ class RunSummary:
 
     run_id: str
     status: str
+    precision: str
     images_total: int | None
     images_ok: int
     images_failed: int

@@ -17,6 +17,15 @@ def choose_device() -> torch.device:
     return torch.device("cpu")
 
 
+def lower_precision(device: torch.device) -> str | None:
+    """The half precision that CUDA devices compute in natively: bf16, on older ones fp16; None for other devices."""
+    if device.type != "cuda":
+        return None
+    if torch.cuda.is_bf16_supported(including_emulation=False):
+        return "bf16"
+    return "fp16" if torch.cuda.get_device_capability(device) >= (7, 0) else None
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether fewer images at once may help: memory ran out, on the accelerator or on the CPU."""
     text = str(error)

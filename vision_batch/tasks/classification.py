@@ -10,9 +10,15 @@ import numpy as np
 import pyarrow as pa
 
 from vision_batch.errors import ModelError
+from vision_batch.tasks.task import Agreement
 
 SELECT_UP_TO = 32
 """Below this many classes to keep, taking the largest again and again is faster than sorting every row."""
+
+SAME_LABELS = 0.95
+"""The share of images that must keep their label in a lower precision: trained classifiers change one in a hundred."""
+SCORE_TOLERANCE = 0.02
+"""How much no score may change in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +66,20 @@ class Classification:
 
     def finite(self, outputs: np.ndarray) -> np.ndarray:
         return np.asarray(np.isfinite(outputs).all(axis=1))
+
+    def agreement(self, exact: np.ndarray, lowered: np.ndarray) -> Agreement:
+        """Close where nearly every image keeps its label and no score of any class moves by more than 0.02."""
+        usable = self.finite(exact)
+        if not usable.any() or not self.finite(lowered[usable]).all():
+            return Agreement(is_close=False, text="it gives NaN or infinity, or fp32 gives nothing else")
+        everything = np.broadcast_to(np.arange(exact.shape[1]), exact[usable].shape)
+        scores, others = (_softmax_at(outputs[usable], everything) for outputs in (exact, lowered))
+        same = int((scores.argmax(axis=1) == others.argmax(axis=1)).sum())
+        moved = float(np.abs(scores - others).max())
+        return Agreement(
+            is_close=same >= SAME_LABELS * len(scores) and moved <= SCORE_TOLERANCE,
+            text=f"{same} of {len(scores)} labels are those of fp32, and scores differ by at most {moved:.4f}",
+        )
 
     def columns(self, outputs: np.ndarray, sizes: Sequence[tuple[int, int]]) -> list[pa.Array]:
         count, classes = outputs.shape

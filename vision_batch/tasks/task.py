@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """Whether predictions in a lower precision are as good as the exact ones, and `text`, by what this is judged."""
+
+    is_close: bool
+    text: str
 
 
 class Task(Protocol):
@@ -24,6 +33,9 @@ class Task(Protocol):
 
     def finite(self, outputs: Any) -> np.ndarray:
         """Bool (N,): which images have a prediction. A NaN or an infinity is none."""
+
+    def agreement(self, exact: Any, lowered: Any) -> Agreement:
+        """Of outputs for the same images, those in fp32 and those in a lower precision."""
 
     def columns(self, outputs: Any, sizes: Sequence[tuple[int, int]]) -> list[pa.Array]:
         """One array of N values per field, in the order of `fields`.

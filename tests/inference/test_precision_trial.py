@@ -1,0 +1,94 @@
+"""Whether a lower precision is as good as fp32: bf16 is tried on the CPU, which computes it too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.integration.job import digits, write_folder
+from vision_batch.datasets.settings import InputSettings
+from vision_batch.errors import ModelError
+from vision_batch.images.settings import PreprocessSettings
+from vision_batch.inference.precision_trial import PrecisionTrial
+from vision_batch.models.bundle import resolve_model
+from vision_batch.models.device import choose_device, lower_precision
+from vision_batch.models.settings import ModelSettings
+from vision_batch.tasks.settings import TaskSettings
+
+CODE = """
+import torch
+
+class Model(torch.nn.Module):
+    def __init__(self, amplified):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = torch.nn.Linear(3 * 8 * 8, 10)
+        self.amplified = amplified
+
+    def forward(self, images):
+        return self.layer(images.flatten(1)) * self.amplified
+
+def build(amplified):
+    return Model(amplified)
+"""
+CPU = torch.device("cpu")
+
+
+def trial(folder: Path, amplified: float, labels: list[str] | None = None) -> PrecisionTrial:
+    (folder / "net_code.py").write_text(CODE)
+    model = ModelSettings(source="python:net_code:build", options={"amplified": amplified}, labels=labels)
+    return PrecisionTrial(
+        input=InputSettings(uri=str(folder / "data"), format="folder"),
+        format="folder",
+        preprocess=PreprocessSettings(resize_px=(8, 8)),
+        function=None,
+        model=resolve_model(model, folder),
+        task=TaskSettings(type="classification"),
+        max_pixels=10**6,
+    )
+
+
+def test_a_model_that_minds_no_rounding_gets_the_lower_precision(tmp_path: Path) -> None:
+    write_folder(tmp_path / "data", digits(100))
+    decision = trial(tmp_path, amplified=1.0).decide(CPU, "bf16")
+    assert decision.precision == "bf16"
+    assert decision.reason.startswith("bf16 on 64 images: 6")
+    assert "labels are those of fp32, and scores differ by at most 0.00" in decision.reason
+
+
+def test_one_that_does_stays_exact(tmp_path: Path) -> None:
+    write_folder(tmp_path / "data", digits(20))
+    decision = trial(tmp_path, amplified=1000.0).decide(CPU, "bf16")
+    assert (decision.precision, decision.reason[:19]) == ("fp32", "bf16 on 20 images: ")
+
+
+def test_bad_images_are_left_out_and_nothing_else_is_exact(tmp_path: Path) -> None:
+    write_folder(tmp_path / "data", [b"", b"no picture", digits(1)[0]])
+    assert " on 1 images" in trial(tmp_path, amplified=1.0).decide(CPU, "bf16").reason
+    (tmp_path / "data" / "00002.jpg").write_bytes(b"")
+    decision = trial(tmp_path, amplified=1.0).decide(CPU, "bf16")
+    assert decision.precision == "fp32"
+    assert "none of the first 64 images" in decision.reason
+
+
+def test_a_model_that_does_not_fit_the_task_is_refused_at_once(tmp_path: Path) -> None:
+    write_folder(tmp_path / "data", digits(2))
+    with pytest.raises(ModelError, match="10 classes and"):
+        trial(tmp_path, amplified=1.0, labels=["cat"]).decide(CPU, "bf16")
+
+
+def test_a_cpu_is_not_asked_for_anything_lower() -> None:
+    assert lower_precision(CPU) is None
+
+
+@pytest.mark.gpu
+def test_a_gpu_is(tmp_path: Path) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("there is no CUDA device")
+    write_folder(tmp_path / "data", digits(100))
+    lower = lower_precision(choose_device())
+    assert lower in ("bf16", "fp16")
+    assert trial(tmp_path, amplified=1.0)().precision == lower
+    assert trial(tmp_path, amplified=10_000.0)().precision == "fp32"

@@ -1,0 +1,94 @@
+"""What `precision: auto` stands for is tried once for an output, before it is claimed, and then stays."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import fields
+
+import pytest
+
+from tests.integration.job import Job, digits, write_folder
+from vision_batch.cluster.connect import connected
+from vision_batch.errors import DefinitionError
+from vision_batch.inference import precision_trial
+from vision_batch.inference.layout import choose_layout
+from vision_batch.inference.precision_trial import Decision, PrecisionTrial, decide_precision
+from vision_batch.inference.settings import ComputeSettings
+from vision_batch.jobs.prepare import prepare
+from vision_batch.jobs.spec import load_spec
+from vision_batch.ledger.definition import read_definition
+from vision_batch.ledger.paths import LedgerPaths
+
+pytestmark = pytest.mark.ray
+
+MakeJob = Callable[..., Job]
+AUTO = "compute.precision=auto"
+
+
+class Notes:
+    """A reporter that keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
+
+    def start(self, total: int, resumed: int) -> None: ...
+
+    def expect(self, total: int) -> None: ...
+
+    def advance(self, images: int, failed: int) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+def recorded(it: Job, output: str) -> str:
+    claimed = read_definition(LedgerPaths(output))
+    assert claimed is not None
+    return str(claimed.definition.facts["precision"])
+
+
+def test_it_is_tried_where_predictors_have_gpus_then_recorded_and_said(
+    job: MakeJob, ray_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cluster's GPUs are numbers only: a real trial finds a CPU there, and another's decision stands in for one."""
+    it, notes = job(), Notes()
+    write_folder(it.data, digits(5))
+    summary = it.run(ray_address, AUTO, reporter=notes)
+    assert (summary.status, summary.precision, recorded(it, str(it.output))) == ("done", "fp32", "fp32")
+    (said,) = [note for note in notes.said if note.startswith("precision ")]
+    assert said == "precision fp32, for this output for good (cpu computes in nothing lower as well)"
+
+    other = str(it.folder / "other")
+    decision = Decision(precision="bf16", reason="as it were")
+    monkeypatch.setattr(precision_trial, "decide_precision", lambda trial, layout: decision)
+    assert it.run(ray_address, AUTO, output=other).precision == recorded(it, other) == "bf16"
+
+    monkeypatch.delattr(precision_trial, "decide_precision")  # nobody asks again
+    (it.data / "new.jpg").write_bytes(digits(6)[5])
+    again = it.run(ray_address, AUTO, output=other)
+    assert (again.precision, again.images_ok, again.images_resumed) == ("bf16", 6, 5)
+    with pytest.raises(DefinitionError, match="precision"):
+        it.run(ray_address, "compute.precision=fp32", output=other)
+
+
+class Deadly(PrecisionTrial):
+    """As an image does that kills whoever decodes it."""
+
+    def __call__(self) -> Decision:
+        os._exit(3)
+
+
+def test_a_trial_that_kills_its_process_decides_for_fp32(job: MakeJob, ray_address: str) -> None:
+    it = job()
+    write_folder(it.data, digits(1))
+    trial = prepare(load_spec(it.spec, [AUTO])).precision_trial()
+    with connected(ray_address) as resources:
+        layout = choose_layout(resources, ComputeSettings(), shards=1, output_px=(28, 28))
+        decision = decide_precision(
+            Deadly(**{field.name: getattr(trial, field.name) for field in fields(trial)}), layout
+        )
+    assert (layout.gpus_per_predictor, decision.precision) == (1, "fp32")
+    assert decision.reason.startswith("the trial of a lower one failed: ")
