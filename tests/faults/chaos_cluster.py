@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import cached_property
 from pathlib import Path
 
 from tests.faults.chaos_processes import Process, Role, Session
@@ -15,7 +16,11 @@ class RayCluster(Session):
     def __init__(self, log: Path) -> None:
         command = [sys.executable, "-m", "tests.faults.chaos_cluster"]
         super().__init__(command, log, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.address = self._answer()
+
+    @cached_property
+    def address(self) -> str:
+        """Where it is, as soon as it is there."""
+        return self._answer()
 
     def working(self, *roles: Role) -> list[Process]:
         """Processes of the nodes that do work."""
@@ -31,7 +36,7 @@ class RayCluster(Session):
         assert self._leader.stdout is not None
         answer = str(self._leader.stdout.readline()).strip()
         if not answer:
-            raise RuntimeError(f"the cluster did not come up: {self.log.read_text()}")
+            raise RuntimeError(f"a node did not come up: {self.log.read_text()}")
         return answer
 
 

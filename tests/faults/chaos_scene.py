@@ -7,6 +7,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +35,9 @@ def step(image):
 """A black picture is deadly."""
 CELL_ROWS = 16
 """Small cells, so that a shard of 50 images has several."""
+
+PART_BYTES = 3_500
+"""The smallest part is larger, and a lease or a definition smaller."""
 
 DEADLY, CLUSTERS = 0.25, 0.2
 """How many of the rounds have images that kill, and how many a cluster of several nodes."""
@@ -89,12 +93,9 @@ class Scene:
         )
         if self.dice.random() < 0.7:
             _claim(self._job.spec)
-        self.cluster: RayCluster | None = None
-        is_cluster = self.dice.random() < CLUSTERS
-        words = [type(self.dataset).__name__.lower(), *["deadly"] * self.dataset.is_deadly, *["cluster"] * is_cluster]
-        self._kind = " ".join(words)
-        if is_cluster:
-            self.cluster = RayCluster(folder / "cluster.txt")
+        self.cluster = RayCluster(folder / "cluster.txt") if self.dice.random() < CLUSTERS else None
+        words = {type(self.dataset).__name__.lower(): True, "deadly": self.dataset.is_deadly, "cluster": self.cluster}
+        self._kind = " ".join(word for word, holds in words.items() if holds)
 
     def run(self, *options: str) -> RunProcess:
         """Starts a run of the job, with a batch size and a layout of its own."""
@@ -152,8 +153,10 @@ class Scene:
 
     def is_writing(self) -> bool:
         """Whether a part lies in the ledger's scratch folder, not yet linked into place."""
-        scratch = self._folder / "out" / "_ledger" / "tmp"
-        return scratch.is_dir() and any(scratch.iterdir())
+        with suppress(FileNotFoundError):
+            scratch = self._folder / "out" / "_ledger" / "tmp"
+            return any(file.stat().st_size >= PART_BYTES for file in scratch.iterdir())
+        return False
 
     def await_end(self, run: RunProcess, seconds: float = STOP_S) -> None:
         """Demands that a run ends by itself."""
