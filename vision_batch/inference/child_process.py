@@ -31,8 +31,19 @@ STARTS = 3
 """How many processes in a row may die of what no process dies of by itself, or while they are set up."""
 
 
+FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGSYS, signal.SIGTRAP)
+"""The signals that a process gets for what it does itself."""
+
+
 class ChildDied(Exception):
-    """The child process has ended without an answer; the text says how."""
+    """The child process has ended without an answer; the text says how.
+
+    `by_itself` if nothing else can have ended it so: neither a kill from outside nor a neighbour that took the memory.
+    """
+
+    def __init__(self, how: str, *, by_itself: bool) -> None:
+        super().__init__(how)
+        self.by_itself = by_itself
 
 
 class ChildProcess:
@@ -95,7 +106,7 @@ class ChildProcess:
         except BaseException as error:
             self.close()  # no later question may get the answer to this one
             if isinstance(error, EOFError | ConnectionError):
-                raise ChildDied(self._how()) from None
+                raise ChildDied(self._how(), by_itself=self._died_by_itself()) from None
             raise
         if isinstance(answer, Exception):
             raise answer
@@ -121,6 +132,10 @@ class ChildProcess:
         if code < 0:
             return f"it was killed by signal {-code} ({signal.Signals(-code).name})"
         return f"it ended with exit code {code}"
+
+    def _died_by_itself(self) -> bool:
+        code = self._process.returncode
+        return -code in FAULTS or (code > 0 and code != OUT_OF_MEMORY)
 
 
 class Children:
