@@ -23,6 +23,8 @@ from tests.integration.job import Job, digits, write_folder, write_tar
 from vision_batch.jobs.prepare import prepare
 from vision_batch.jobs.spec import load_spec
 from vision_batch.ledger.definition import claim_definition
+from vision_batch.ledger.paths import LedgerPaths
+from vision_batch.ledger.recorded import read_recorded
 from vision_batch.ledger.verify import verify
 from vision_batch.storage.table import forget_s3, storage_for
 
@@ -80,6 +82,9 @@ def test_of_a_folder_only_what_changed_is_done_again(job: MakeJob, ray_address: 
 
     (it.data / "00005.jpg").write_bytes(images[94])
     assert it.run(ray_address).images_resumed == 68
+    planned = read_recorded(LedgerPaths(str(it.output))).shards.values()
+    stored = {path.name for path in Path(it.output, "_ledger", "plan").glob("*.members")}
+    assert stored == {shard.group.stored_in for shard in planned if shard.group}, "the others are collected"
     back = rows_by_id(it.table())["00005.jpg"]
     assert (back["shard"], back["row"]) == (first["00005.jpg"]["shard"], first["00005.jpg"]["row"])
     assert verify(str(it.output), deep=True).ok

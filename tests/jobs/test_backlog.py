@@ -16,6 +16,7 @@ from vision_batch.jobs.predict import run_predict
 from vision_batch.jobs.prepare import prepare
 from vision_batch.jobs.spec import load_spec
 from vision_batch.ledger.lease import held_lease
+from vision_batch.ledger.patch import commit_patch
 
 
 @pytest.mark.parametrize("holder", ["run-3", None])
@@ -85,3 +86,26 @@ def test_a_damaged_part_that_a_file_is_pruned_from_is_computed_whole(tmp_path: P
     assert (work.shard.key, work.patches, work.done_cells) == ("files-000001", (), frozenset())
     assert [info.uri for info in backlog.old_parts([work])["files-000001"]] == [str(parts["files-000001"])]
     assert pq.read_table(parts["files-000002"])["row"].to_pylist() == [0, 1, 2, 3, 4]
+
+
+def test_what_groups_were_is_collected_when_nobody_needs_it_to_patch_their_parts(tmp_path: Path) -> None:
+    job = Job(tmp_path, {})
+    write_folder(job.data, digits(3))
+    complete(job)
+    prepared = prepare(load_spec(job.spec, ()))
+    (before,) = Path(prepared.paths.plan).glob("*.members")
+    (job.data / "00000.jpg").write_bytes(b"changed")
+    with held_lease(prepared.paths, "run-2"):
+        backlog = Backlog(prepared, "run-2")
+        backlog.collect()
+        assert before.exists()
+        (work,) = backlog.works()
+        table = pq.read_table(next(job.output.glob("*.parquet"))).slice(0, 1)
+        commit_patch(prepared.paths, *work.patches, table, version=work.shard.version, run="run-2")
+        backlog.trouble = "what stands there now could not be looked at"
+        backlog.collect()
+        assert before.exists()
+        backlog.look_again()
+        backlog.collect()
+    assert not before.exists()
+    assert len(list(Path(prepared.paths.plan).glob("*.members"))) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,8 +16,17 @@ from tests.ledger.outputs import Output, new_output
 from vision_batch.datasets.shard import Shard
 from vision_batch.errors import LedgerError
 from vision_batch.ledger import members as members_module
-from vision_batch.ledger.members import MembersWriter, decode_members, encode_members, load_members, read_groups
+from vision_batch.ledger import plan as plan_module
+from vision_batch.ledger.members import (
+    MembersWriter,
+    collect_members,
+    decode_members,
+    encode_members,
+    load_members,
+    read_groups,
+)
 from vision_batch.ledger.paths import LedgerPaths
+from vision_batch.ledger.plan import Plan
 from vision_batch.ledger.recorded import earlier_shards
 from vision_batch.storage.object_info import ObjectInfo
 
@@ -72,7 +82,7 @@ def test_whoever_writes_the_same_members_writes_the_same_object(tmp_path: Path) 
     paths = LedgerPaths(str(tmp_path))
     shards = []
     for write in (True, True, False):
-        writer = MembersWriter(paths, write=write)
+        writer = MembersWriter(paths, 1, write=write)
         writer.add(group("files-000001"), [file(1), file(2)])
         writer.add(group("files-000002"), [file(3)])
         writer.flush()
@@ -89,7 +99,7 @@ def test_the_version_changes_with_every_fact_of_a_file(tmp_path: Path) -> None:
         lambda file: replace(file, size_bytes=9),
         lambda file: replace(file, version="v9"),
     ]
-    writer = MembersWriter(LedgerPaths(str(tmp_path)), write=False)
+    writer = MembersWriter(LedgerPaths(str(tmp_path)), 1, write=False)
     for change in changes:
         writer.add(group("files-000001"), [file(1), change(file(2))])
     writer.flush()
@@ -108,6 +118,59 @@ def test_the_files_of_an_earlier_version_can_still_be_told(tmp_path: Path) -> No
     old = load_members(output.paths, before["files-000001"]).files
     new = load_members(output.paths, output.plan().shards[0]).files
     assert [one == other for one, other in zip(old, new, strict=True)] == [True, False, True, True]
+
+
+def collect(output: Output, plan: Plan) -> None:
+    collect_members(output.paths, plan.segments, plan.members)
+
+
+def test_what_no_group_is_any_more_is_collected(tmp_path: Path) -> None:
+    output = new_output(tmp_path, images=6)
+    output.plan()
+    for content in (b"changed", b"changed again"):
+        (tmp_path / "in" / "00001.jpg").write_bytes(content)
+        output.plan()
+    assert len(stored(output)) == 3
+    Path(output.paths.members("note.txt")).write_bytes(b"somebody else's")
+    plan = output.plan()
+    collect(output, plan)
+    assert {path.name for path in stored(output)} == plan.members
+    assert len(plan.members) == 2
+    assert output.plan() == plan
+    assert len(list(Path(output.paths.plan).iterdir())) == 3 + 2 + 1
+
+
+def test_a_planner_that_was_suspended_before_it_wrote_its_segment_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its members are stored; another planner takes the number of its segment and collects them."""
+    output, write = new_output(tmp_path, images=6), plan_module.write_segment
+
+    def suspended(*arguments: Any) -> None:
+        monkeypatch.undo()
+        (waiting,) = stored(output)
+        (tmp_path / "in" / "00001.jpg").write_bytes(b"changed meanwhile")
+        collect(output, output.plan())
+        assert not waiting.exists()
+        (tmp_path / "in" / "00001.jpg").write_bytes(b"changed again")
+        write(*arguments)
+
+    monkeypatch.setattr(plan_module, "write_segment", suspended)
+    plan = output.plan()
+    assert plan.segments == 2
+    assert len(list(read_groups(output.paths, plan.shards))) == 2
+
+
+def test_a_planner_that_was_suspended_before_it_collected_takes_nothing_of_a_newer_plan(tmp_path: Path) -> None:
+    output = new_output(tmp_path, images=6)
+    old = output.plan()
+    (tmp_path / "in" / "00001.jpg").write_bytes(b"changed")
+    new = output.plan()
+    (tmp_path / "in" / "00001.jpg").write_bytes(b"x" * 2)
+    newest = output.plan()
+    for plan in (old, new):
+        collect(output, plan)
+        assert len(list(read_groups(output.paths, newest.shards))) == 2
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "flipped"])

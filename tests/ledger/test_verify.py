@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,7 +14,10 @@ import pytest
 from tests.conftest import S3Bucket
 from tests.ledger.outputs import CELL_ROWS, Output, cell_table, new_output, sealed
 from vision_batch.errors import SpecError
+from vision_batch.ledger import verify as verify_module
 from vision_batch.ledger.definition import Definition
+from vision_batch.ledger.inspect import Inspection, inspect
+from vision_batch.ledger.members import collect_members
 from vision_batch.ledger.part import commit_part
 from vision_batch.ledger.state import write_manifest
 from vision_batch.ledger.verify import VerifyReport, verify
@@ -181,6 +185,24 @@ def test_lost_records_of_what_groups_are_made_of_are_a_problem(output: Output, h
     report = audit(output, deep=harm == "damaged")
     assert not report.ok
     assert str(members) in report.problems[0]
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_what_a_run_collects_meanwhile_is_no_damage(
+    output: Output, monkeypatch: pytest.MonkeyPatch, deep: bool
+) -> None:
+    def meanwhile(*arguments: Any) -> Inspection:
+        monkeypatch.undo()
+        for file in Path(output.input.inputs[0].uri).iterdir():
+            file.write_bytes(b"changed")
+        plan = output.plan()
+        collect_members(output.paths, plan.segments, plan.members)
+        return inspect(*arguments)
+
+    before = set(Path(output.paths.plan).glob("*.members"))
+    monkeypatch.setattr(verify_module, "inspect", meanwhile)
+    assert audit(output, deep=deep).ok
+    assert before.isdisjoint(Path(output.paths.plan).glob("*.members"))
 
 
 def test_a_lost_ledger_is_a_problem_and_no_output_at_all_a_wrong_argument(output: Output, tmp_path: Path) -> None:

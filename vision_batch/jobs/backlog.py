@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 
 from vision_batch.errors import LedgerError, NotFoundError, SpecError, StorageError
@@ -14,6 +15,7 @@ from vision_batch.ledger.change import change_patches
 from vision_batch.ledger.definition import claim_definition
 from vision_batch.ledger.lease import demand_lease
 from vision_batch.ledger.manifest import StoredPart
+from vision_batch.ledger.members import collect_members
 from vision_batch.ledger.part import with_way_out
 from vision_batch.ledger.patch import Patch, commit_patch
 from vision_batch.ledger.plan import Plan
@@ -77,6 +79,12 @@ class Backlog:
         except StorageError as error:
             self.trouble = f"the output could not be looked at again, and has more rows than are counted here: {error}"
         return self.works()
+
+    def collect(self) -> None:
+        """Removes what the ledger stores of groups as they were, unless parts of then are still there to be patched."""
+        if self.trouble is None and not self.state.replaced:
+            with suppress(StorageError):  # the next run comes by
+                collect_members(self._prepared.paths, self.plan.segments, self.plan.members)
 
     def old_parts(self, works: Sequence[Work]) -> dict[str, tuple[ObjectInfo, ...]]:
         """By shard, the parts that must go before the first new one of its source comes; patches see to their own."""

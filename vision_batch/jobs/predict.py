@@ -192,6 +192,7 @@ class PredictRun:
                 return "incomplete"
             if works:
                 self._reporter.note(f"{len(works)} shards remain{self._because(trouble)}; trying again")
+        backlog.collect()
         return self.settled
 
     def _choose_layout(self, resources: Resources, *, shards: int) -> None:

@@ -65,7 +65,7 @@ def match_groups(
     StorageError when the listing is out of order.
     """
     matched = Matched()
-    writer = MembersWriter(paths, write=write)
+    writer = MembersWriter(paths, recorded.segments + 1, write=write)
     new = _NewGroups(writer, recorded, format_name, cell_rows)
     stored = _Stored(paths)
     for found, member in _side_by_side(files, _members(paths, recorded)):

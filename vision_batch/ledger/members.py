@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import groupby
@@ -13,10 +13,12 @@ import pyarrow as pa
 from vision_batch.datasets.shard import PRUNED, Group, Shard
 from vision_batch.errors import ExistsError, LedgerError, NotFoundError
 from vision_batch.ledger.file_name import decode_below, encode_below
+from vision_batch.ledger.inspect import list_folder
 from vision_batch.ledger.paths import WAY_OUT, LedgerPaths
 from vision_batch.ledger.sealed_table import decode_table, encode_table
 from vision_batch.storage.object_info import ObjectInfo
 from vision_batch.storage.table import storage_for
+from vision_batch.storage.uri import name
 
 SCHEMA = pa.schema([("name", pa.binary()), ("size_bytes", pa.int64()), ("version", pa.string())])
 OBJECT_BYTES = 4 << 20
@@ -26,14 +28,16 @@ OBJECT_BYTES = 4 << 20
 class MembersWriter:
     """Stores the members of groups as they come, many groups in one object.
 
-    An object is named by its content: whoever plans the same writes the same, and an object that no segment of the
-    plan mentions, because another planner was faster, does no harm. `shards` are the groups that are stored, in the
-    order in which they came, without their files; complete after `flush`. Without `write` nothing is stored.
+    An object is named by its content and the `segment` that is to mention it: whoever plans the same writes the same,
+    and what that segment does not mention, because another planner was faster, nobody ever will. `shards` are the
+    groups that are stored, in the order in which they came, without their files; complete after `flush`. Without
+    `write` nothing is stored.
     """
 
-    def __init__(self, paths: LedgerPaths, *, write: bool) -> None:
+    def __init__(self, paths: LedgerPaths, segment: int, *, write: bool) -> None:
         self.shards: list[Shard] = []
         self._paths = paths
+        self._segment = segment
         self._write = write
         self._blocks: list[bytes] = []
         self._size_bytes = 0
@@ -61,13 +65,25 @@ class MembersWriter:
         if not self._blocks:
             return
         data = b"".join(self._blocks)
-        name = f"{hashlib.sha256(data).hexdigest()[:32]}.members"
+        stored_in = self._paths.members_name(self._segment, hashlib.sha256(data).hexdigest()[:32])
         if self._write:
-            uri = self._paths.members(name)
+            uri = self._paths.members(stored_in)
             with suppress(ExistsError):  # of the same content
                 storage_for(uri).put(uri, data, if_absent=True, scratch=self._paths.scratch)
-        self.shards += [replace(shard, group=replace(group, stored_in=name)) for shard, group in self._waiting]
+        self.shards += [replace(shard, group=replace(group, stored_in=stored_in)) for shard, group in self._waiting]
         self._blocks, self._waiting, self._size_bytes = [], [], 0
+
+
+def collect_members(paths: LedgerPaths, segments: int, needed: Collection[str]) -> None:
+    """Removes the objects of the first `segments` of a plan that are not among the `needed`, by name.
+
+    When `needed` has all that the last lines of these segments mention, nothing that is removed is ever asked for
+    again, however old this view of the plan is: later segments mention objects of their own.
+    """
+    for info in list_folder(paths.plan):
+        segment = paths.members_segment(info.uri)
+        if segment is not None and segment <= segments and name(info.uri) not in needed:
+            storage_for(info.uri).delete(info.uri)
 
 
 def load_members(paths: LedgerPaths, shard: Shard) -> Shard:

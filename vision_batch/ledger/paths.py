@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from vision_batch.storage.uri import join
 
+MEMBERS = re.compile(r"(\d{6})-[0-9a-f]{32}\.members")
 SEGMENT = re.compile(r"(\d{6})\.plan")
+PART = re.compile(r"(part-[0-9a-f]{16})-\d{6,}\.parquet")
+
 WAY_OUT = "restore it from a copy, or begin another output"
 """Of what the plan says, nothing can be made again: a new plan may put an image into another cell, beside its row."""
-
-PART = re.compile(r"(part-[0-9a-f]{16})-\d{6,}\.parquet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +68,18 @@ class LedgerPaths:
         match = SEGMENT.fullmatch(uri.rpartition("/")[2])
         return int(match[1]) if match else None
 
+    def members_name(self, segment: int, digest: str) -> str:
+        """What an object is called that holds the files of groups of one segment."""
+        return f"{segment:06d}-{digest}.members"
+
     def members(self, name: str) -> str:
         """An object beside the segments that holds the files of groups."""
         return join(self.plan, name)
+
+    def members_segment(self, uri: str) -> int | None:
+        """The segment that the URI of such an object names, None for any other object."""
+        match = MEMBERS.fullmatch(uri.rpartition("/")[2])
+        return int(match[1]) if match else None
 
     @property
     def manifest(self) -> str:

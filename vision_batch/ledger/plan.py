@@ -34,11 +34,13 @@ class Plan:
     changed file no longer has, or that were pruned, with their sources: their parts must go. `gone` are keys whose file
     left the input: their parts stay. `unread` says which files could not be looked into: a run with any ends
     incomplete. `added` counts the shards that this planning recorded, new and changed; `new`, `changed` and `pruned`
-    the files that it found so.
+    the files that it found so. `members` names all that the plan's `segments` need of what is stored beside them.
     """
 
     format: str
     shards: tuple[Shard, ...]
+    segments: int = 0
+    members: frozenset[str] = frozenset()
     superseded: Mapping[str, str] = field(default_factory=dict)
     gone: frozenset[str] = frozenset()
     added: int = 0
@@ -151,10 +153,13 @@ def _match(
     if prune:
         _demand_listed(recorded, listing)
     _demand_own_keys(matched.shards)
+    segments = recorded.segments + bool(matched.entries)
     recorded.add(matched.entries)
     plan = Plan(
         format=format_name,
         shards=tuple(matched.shards),
+        segments=segments,
+        members=frozenset(shard.group.stored_in for shard in recorded.shards.values() if shard.group),
         superseded=recorded.superseded,
         gone=recorded.gone,
         added=sum(entry.kind == "shard" for entry in matched.entries),

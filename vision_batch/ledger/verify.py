@@ -185,18 +185,24 @@ def _check_others(paths: LedgerPaths, listed: Iterable[ObjectInfo], findings: Fi
 def _check_members(
     paths: LedgerPaths, shards: Iterable[Shard], listed: Iterable[ObjectInfo], findings: Findings, *, deep: bool
 ) -> None:
-    """Is it still recorded which files the groups have? `deep` reads the records."""
-    stored_in = {shard.group.stored_in for shard in shards if shard.group is not None}
+    """Is it still recorded which files the groups have? `deep` reads the records.
+
+    A run may plan meanwhile: what it has added is there, and what it has collected is not in the plan any more.
+    """
     seen = {info.uri for info in listed}
-    for name in stored_in:
-        uri = paths.members(name)
-        if uri not in seen and not _is_there(uri):  # what was planned since the listing is there
+    for uri in _members(paths, shards):
+        if uri not in seen and not _is_there(uri) and uri in _members(paths, read_recorded(paths).planned):
             findings.problem("damage in the ledger", f"{uri}: missing, and it says which files the groups have")
     try:
         for _ in read_groups(paths, shards if deep else ()):
             pass
     except LedgerError as error:
-        findings.problem("damage in the ledger", str(error))
+        if error.uri in _members(paths, read_recorded(paths).planned):
+            findings.problem("damage in the ledger", str(error))
+
+
+def _members(paths: LedgerPaths, shards: Iterable[Shard]) -> frozenset[str]:
+    return frozenset(paths.members(shard.group.stored_in) for shard in shards if shard.group is not None)
 
 
 def _is_there(uri: str) -> bool:
