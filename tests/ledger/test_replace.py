@@ -198,7 +198,7 @@ def test_a_removal_that_reaches_the_server_late_leaves_the_part_that_came_before
         paths = LedgerPaths(f"{moto_s3.uri}/out")
         commit(Replacer(paths), 0, "v1")
         (old,) = stored(paths)
-        proxy.rules = [Rule(kind="delay", match="^DELETE", s=1, n=1)]
+        proxy.rules = [Rule(kind="delay", match="^DELETE", s=0.5, n=1)]
         removal = pool.submit(remove_part, paths, old)
         while not proxy.hits():
             time.sleep(0.01)
