@@ -44,10 +44,8 @@ class World:
     source: Path
     works: list[tuple[Work, tuple[ObjectInfo, ...]]] = field(default_factory=list)
     versions: int = 0
-    planned: dict[str, str] = field(default_factory=dict)
     known: set[str] = field(default_factory=set)
     pruned: set[str] = field(default_factory=set)
-    returned: set[str] = field(default_factory=set)
 
     def write(self, name: str) -> None:
         self.versions += 1
@@ -59,7 +57,6 @@ class World:
     def drive(self, prune: bool) -> None:
         """What a driver does before a pass."""
         output, paths = self.output, self.output.paths
-        seen = {row["image_id"] for row in self.table()}
         format = format_named("folder")
         plan = make_plan(paths, output.input, format, cell_rows=CELL_ROWS, write=True, prune=prune)
         state = look(paths, plan, output.definition.digest)
@@ -69,12 +66,9 @@ class World:
         for work in todo(plan, state, patches):
             old = () if work.patches else state.replaced.get(work.shard.source, ())
             self.works.append((work, tuple(part.info for part in old)))
-        files = [file for shard in plan.shards for file in load_members(paths, shard).files]
-        self.planned = {Path(file.uri).name: str(file.size_bytes) for file in files}
         present = {path.name for path in self.source.iterdir()}
         self.known |= present
-        self.returned |= self.pruned & present
-        self.pruned = (self.pruned | (self.known if prune else self.known - seen - self.returned)) - present
+        self.pruned = (self.pruned | (self.known if prune else set())) - present
 
     def commit(self, number: int) -> None:
         """A worker does one of the works that the latest driver gave out, perhaps once more."""
@@ -140,12 +134,9 @@ def test_every_file_has_one_row_at_one_place_whatever_happens_at_night(history: 
         after = {row["image_id"]: row for row in world.table()}
         present = {path.name: str(path.stat().st_size) for path in world.source.iterdir()}
         assert {name: after[name]["label"] for name in present} == present
-        # One that came back and left again before it was computed has a row only where its group had a part.
-        assert after.keys() | world.returned == world.known - world.pruned | world.returned
-        for name in after.keys() - present.keys():
-            if name in before and before[name]["label"] == world.planned[name]:
-                assert after[name] == before[name]
-            else:  # it went before it was computed
-                assert after[name]["error_code"] == "missing"
+        # What left keeps the row that it had, also when it had changed or come back and was not computed again.
+        left = before.keys() - present.keys() - world.pruned
+        assert after.keys() == present.keys() | left
+        assert all(after[name] == before[name] for name in left)
         report = verify(world.output.paths.output, deep=True)
         assert (report.ok, report.missing, report.images) == (True, 0, len(after)), report.problems

@@ -107,6 +107,47 @@ def test_a_pruned_file_that_comes_back_is_new_work_at_its_old_place(folder: Outp
     assert (list(patch.rows), list(patch.dropped), patch.added, patch.kept) == ([1], [], 1, 3)
 
 
+def test_a_file_that_changed_and_then_left_keeps_the_row_it_had(folder: Output) -> None:
+    """The run that was to compute the change was cut short after it had planned it."""
+    changed = Path(folder.input.inputs[0].uri, "00001.jpg")
+    changed.write_bytes(b"another")
+    assert folder.plan().changed == 1
+    before = Path(folder.paths.part("files-000001", 0)).read_bytes()
+    changed.unlink()
+    plan = folder.plan()
+    assert (plan.removed, plan.removed_members) == (1, {"files-000001": 1})
+    assert (folder.todo(), folder.look().images) == ([], 6)
+    assert Path(folder.paths.part("files-000001", 0)).read_bytes() == before
+    assert folder.plan().added == 0, "once"
+    changed.write_bytes(b"another")
+    (work,) = folder.todo()
+    assert work.shard.key == "files-000001", "when it comes back it is another one than the row is of"
+
+
+def test_of_a_group_only_what_is_there_is_computed_when_more_had_changed(folder: Output) -> None:
+    source = Path(folder.input.inputs[0].uri)
+    for number in (0, 1, 2):
+        (source / f"{number:05d}.jpg").write_bytes(b"another")
+    folder.plan()
+    remove(folder, 1)
+    plan = folder.plan()
+    state = look(folder.paths, plan, folder.definition.digest)
+    (patch,) = change_patches(folder.paths, plan.shards, state.replaced).values()
+    assert (list(patch.rows), list(patch.dropped), patch.kept) == ([0, 2], [], 2)
+    (patch,) = change_patches(folder.paths, pruned(folder).shards, state.replaced).values()
+    assert (list(patch.rows), list(patch.dropped), patch.kept) == ([0, 2], [1], 1)
+
+
+def test_a_pruned_file_that_came_back_and_left_again_has_no_row(folder: Output) -> None:
+    remove(folder, 1)
+    drop(folder, pruned(folder))
+    Path(folder.input.inputs[0].uri, "00001.jpg").write_bytes(b"back")
+    assert folder.plan().new == 1
+    remove(folder, 1)
+    plan = folder.plan()
+    assert (plan.removed, plan.removed_members, folder.todo(), folder.look().images) == (0, {}, [], 5)
+
+
 def test_a_file_that_went_before_it_had_a_row_is_not_computed(tmp_path: Path) -> None:
     output = new_output(tmp_path, images=6)
     output.plan()

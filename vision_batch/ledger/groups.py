@@ -12,25 +12,29 @@ from heapq import merge
 
 from vision_batch.datasets.shard import PRUNED, Shard
 from vision_batch.errors import LedgerError, StorageError
-from vision_batch.ledger.inspect import list_parts
 from vision_batch.ledger.match import Found, Matched
 from vision_batch.ledger.members import MembersWriter, read_groups
 from vision_batch.ledger.paths import WAY_OUT, LedgerPaths
 from vision_batch.ledger.recorded import Recorded
 from vision_batch.ledger.segment import Entry
+from vision_batch.ledger.stored_groups import StoredGroups
 from vision_batch.storage.object_info import ObjectInfo
-from vision_batch.storage.uri import name
 
 GROUP = re.compile(r"(?:(?P<input>.*)/)?files-(?P<number>\d{6,})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedGroup:
-    """A recorded group while its members pass by; `changed` are the present files of those that are other versions."""
+    """A recorded group while its members pass by.
+
+    `changed` are the files of those that are to be other versions than recorded, `missed` the places of those that left
+    the input and may have rows that stay.
+    """
 
     shard: Shard
     files: tuple[ObjectInfo, ...]
     changed: dict[int, ObjectInfo] = field(default_factory=dict)
+    missed: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,15 +63,15 @@ def match_groups(
     """For formats whose files are one image each: many files make one shard, a group, and never another one.
 
     `files` of all inputs come in order of URIs. A changed member changes its group's version. A removed member keeps
-    its place and recorded version, or with `prune` its place alone: the numbers of the rows after it must not move. It
-    takes its place again when it comes back. One whose group has no part has no row to keep, and goes like a pruned one
-    without counting as any: nobody could compute it. With `write` the members of new and changed groups are stored.
-    StorageError when the listing is out of order.
+    its place and the version that its row is of, or with `prune` its place alone: the numbers of the rows after it must
+    not move. It takes its place again when it comes back. One whose group has no part has no row to keep, and goes like
+    a pruned one without counting as any: nobody could compute it. With `write` the members of new and changed groups
+    are stored. StorageError when the listing is out of order.
     """
     matched = Matched()
     writer = MembersWriter(paths, recorded.segments + 1, write=write)
     new = _NewGroups(writer, recorded, format_name, cell_rows)
-    stored = _Stored(paths)
+    stored = StoredGroups(paths, recorded)
     for found, member in _side_by_side(files, _members(paths, recorded)):
         if member is None:
             assert found is not None
@@ -75,13 +79,15 @@ def match_groups(
             matched.new += 1
             continue
         if found is None:
-            _miss(member, matched, stored, prune=prune)
+            matched.pruned += _miss(member, stored, prune=prune)
         elif found.info != member.info:
             member.group.changed[member.position] = found.info
             if member.info.version == PRUNED:
                 matched.new += 1
             else:
                 matched.changed += 1
+        if member.is_last and member.group.missed:
+            _keep(member.group, matched, stored)
         if member.is_last and member.group.changed:
             _rewrite(member.group, writer)
     new.finish()
@@ -102,31 +108,27 @@ def group_rows(index: int, cell_rows: int) -> int:
     return min(cell_rows, 64 << min(index // 16, 32))
 
 
-class _Stored:
-    """Which groups have a part: the output is listed when the first file is missed."""
-
-    def __init__(self, paths: LedgerPaths) -> None:
-        self._paths = paths
-        self._names: frozenset[str] | None = None
-
-    def has(self, group: Shard) -> bool:
-        """Judged by the name of its one part: a damaged one is there until a repair sets it aside."""
-        if self._names is None:
-            self._names = frozenset(name(info.uri) for info in list_parts(self._paths))
-        return self._paths.part_name(group.key, 0) in self._names
-
-
-def _miss(member: Member, matched: Matched, stored: _Stored, *, prune: bool) -> None:
-    """A member that is not in the listing."""
+def _miss(member: Member, stored: StoredGroups, *, prune: bool) -> bool:
+    """A member that is not in the listing; whether it is pruned now."""
+    group, position = member.group, member.position
     if member.info.version == PRUNED:
-        return
-    shard = member.group.shard
-    if not prune and stored.has(shard):
-        matched.removed += 1
-        matched.removed_members[shard.key] = matched.removed_members.get(shard.key, 0) + 1
-        return
-    member.group.changed[member.position] = replace(member.info, size_bytes=0, version=PRUNED)
-    matched.pruned += prune
+        return False
+    if not prune and stored.has(group.shard):
+        group.missed.append(position)
+        return False
+    group.changed[position] = replace(member.info, size_bytes=0, version=PRUNED)
+    return prune
+
+
+def _keep(group: PlannedGroup, matched: Matched, stored: StoredGroups) -> None:
+    """Members that left the input stay as their rows are; what was planned of them and not computed since is undone."""
+    before = stored.files(group.shard, group.files)
+    changed = {place: before[place] for place in group.missed if before[place] != group.files[place]}
+    group.changed.update(changed)
+    kept = sum(before[place].version != PRUNED for place in group.missed)
+    matched.removed += kept
+    if kept:
+        matched.removed_members[group.shard.key] = kept
 
 
 def _rewrite(group: PlannedGroup, writer: MembersWriter) -> None:

@@ -85,7 +85,7 @@ def inspect(
 ) -> Inspection:
     """Sorts the files by their records: from `known` where size and version are the same, else from their footers."""
     found = Inspection(current=[], stale=[], kept=[], foreign=[])
-    for part in _records(paths, files, known):
+    for part in read_records(paths, files, known):
         reason = None if isinstance(part, Foreign) else _why_foreign(paths, part, expected)
         if isinstance(part, Foreign):
             found.foreign.append(part)
@@ -99,9 +99,10 @@ def inspect(
     return found
 
 
-def _records(
+def read_records(
     paths: LedgerPaths, files: Iterable[ObjectInfo], known: Mapping[str, StoredPart]
 ) -> Iterator[StoredPart | Foreign]:
+    """The files, in any order, each with its record: from `known` or its footer; none of those that are gone by now."""
     storage = storage_for(paths.output)
 
     def read(info: ObjectInfo) -> StoredPart | Foreign | None:

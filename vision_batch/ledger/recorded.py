@@ -27,6 +27,7 @@ class Recorded:
 
     `files` is keyed by URI and has the files that hold many images. `origins` has, of each group of files that are one
     image each, the number of the segment that formed it: the members of one input's groups of one origin are in order.
+    `rewritten` are the groups whose files were planned anew since.
     A key is superseded when its file was planned again without it, or what left the input was pruned: nothing of it may
     stay in the output. `superseded` has the source of each, as `Shard.source` says it.
     """
@@ -35,6 +36,7 @@ class Recorded:
     shards: dict[str, Shard] = field(default_factory=dict)
     files: dict[str, RecordedFile] = field(default_factory=dict)
     origins: dict[str, int] = field(default_factory=dict)
+    rewritten: set[str] = field(default_factory=set)
     superseded: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -59,7 +61,8 @@ class Recorded:
 
     def _add_groups(self, lines: Iterable[Entry]) -> None:
         for line in lines:
-            self.origins.setdefault(line.shard.key, self.segments)
+            if self.origins.setdefault(line.shard.key, self.segments) != self.segments:
+                self.rewritten.add(line.shard.key)
             self.shards[line.shard.key] = line.shard  # also without a row: its members keep their places
             if line.shard.rows:
                 self.superseded.pop(line.shard.key, None)
