@@ -74,6 +74,7 @@ def test_what_the_spec_says_wins() -> None:
     layout = choose(cluster((8, 0)), layout="split", batch_size=7, preprocessors=2, predictors=1)
     assert (layout.name, layout.batch_rows, layout.preprocessors, layout.predictors) == ("split", 7, 2, 1)
     assert not layout.batch_trial
+    assert not choose(cluster((8, 0)), compile=True).batch_trial
 
 
 def test_the_pixels_of_a_chunk_stay_within_their_budget() -> None:

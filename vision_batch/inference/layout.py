@@ -57,7 +57,7 @@ class Layout:
     joined: every predictor reads, decodes in `decode_threads` threads, or in its own where these are 0, and predicts.
     split: `preprocessors` read and decode, in `decode_threads` threads each; predictors only predict.
     `batch_rows` images make a chunk, and are the most that the model is given at once; with `batch_trial` each
-    predictor finds out whether it is faster with fewer.
+    predictor finds out whether it is faster with fewer. A compiled model has one size: a trial would compile them all.
     """
 
     name: str
@@ -104,7 +104,7 @@ def choose_layout(
             cpus_per_preprocessor=0,
             decode_threads=0 if each == 1 and not gpus_each else each,
             batch_rows=batch_rows,
-            batch_trial=compute.batch_size == "auto",
+            batch_trial=compute.batch_size == "auto" and not compute.compile,
         )
     preprocessors, each = _preprocessors(resources, compute, nodes, predictors, gpus_each)
     return Layout(
@@ -117,7 +117,7 @@ def choose_layout(
         cpus_per_preprocessor=each,
         decode_threads=each if gpus_each else each + 1,
         batch_rows=batch_rows,
-        batch_trial=compute.batch_size == "auto",
+        batch_trial=compute.batch_size == "auto" and not compute.compile,
     )
 
 

@@ -21,6 +21,7 @@ from vision_batch.errors import DeviceError, ImageError, ModelError
 from vision_batch.inference.batch_size import BatchSize
 from vision_batch.inference.chunk import DecodedChunk, PredictedChunk, Row
 from vision_batch.inference.stopwatch import Stopwatch
+from vision_batch.models.compiled import CompiledPredictor
 from vision_batch.models.device import give_memory_back, is_out_of_memory
 from vision_batch.models.predictor import Predictor
 from vision_batch.models.transfer import Answer
@@ -37,7 +38,13 @@ class ModelStage:
     """Predicts chunks with one model on one device; concurrent calls take turns to begin."""
 
     def __init__(
-        self, predictor: Predictor, task: Task, schema: pa.Schema, *, batch_size: BatchSize, threads: int
+        self,
+        predictor: Predictor | CompiledPredictor,
+        task: Task,
+        schema: pa.Schema,
+        *,
+        batch_size: BatchSize,
+        threads: int,
     ) -> None:
         """`batch_size` says into what a chunk is cut; `threads` is for one operator of a model on a CPU."""
         self._predictor = predictor

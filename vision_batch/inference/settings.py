@@ -16,11 +16,15 @@ EXACT = "fp32"
 
 
 class ComputeSettings(Settings):
-    """Where stages are placed and how much they take at once. Only `precision` can change a prediction."""
+    """Where stages are placed and how much they take at once. Only `precision` can change a prediction.
+
+    `compile` has torch compile the model, for one batch size.
+    """
 
     layout: Literal["auto", "joined", "split"] = "auto"
     batch_size: Auto | Count = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    compile: bool = False
     predictors: Auto | Count = "auto"
     gpus_per_predictor: Auto | Annotated[float, Field(ge=0)] = "auto"
     preprocessors: Auto | Count = "auto"

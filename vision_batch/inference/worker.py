@@ -94,6 +94,7 @@ def _decoder(job: PredictJob, threads: int) -> Decoder:
 
 def _model(job: PredictJob, threads: int) -> ModelStage:
     from vision_batch.inference.model_stage import ModelStage
+    from vision_batch.models.compiled import CompiledPredictor
     from vision_batch.models.device import choose_device
     from vision_batch.models.predictor import Predictor
 
@@ -113,7 +114,8 @@ def _model(job: PredictJob, threads: int) -> ModelStage:
     task = task_for(job.task, job.model.labels)
     schema = output_schema(task.fields(), job.extra_fields)
     batch_size = BatchSize(job.batch_rows, trial=job.batch_trial)
-    return ModelStage(predictor, task, schema, batch_size=batch_size, threads=threads)
+    called = CompiledPredictor(predictor, job.batch_rows) if job.compile else predictor
+    return ModelStage(called, task, schema, batch_size=batch_size, threads=threads)
 
 
 def encoded_chunks(job: PredictJob, work: Work) -> Iterator[EncodedChunk]:

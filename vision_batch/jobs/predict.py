@@ -263,6 +263,7 @@ class PredictRun:
             cell_rows=backlog.cell_rows,
             batch_rows=layout.batch_rows,
             batch_trial=layout.batch_trial,
+            compile=prepared.settings.compute.compile,
             extra_fields=extra_fields(prepared, backlog.state.parts, (work.shard for work in works)),
             proven=is_proven,
             row_limits=backlog.row_limits,

@@ -1,0 +1,61 @@
+"""A predictor whose module torch compiles for one batch size: smaller batches are padded, so that nothing is compiled
+twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from vision_batch.errors import ModelError
+from vision_batch.models.device import is_out_of_memory
+from vision_batch.models.predictor import Predictor
+from vision_batch.models.transfer import Answer
+
+
+class CompiledPredictor:
+    """Called as a Predictor is. The first call compiles: tens of seconds, for a large model minutes."""
+
+    def __init__(self, predictor: Predictor, rows: int) -> None:
+        """Takes `predictor` over; `rows` is the size of a batch, which none exceeds."""
+        self.device = predictor.device
+        self.ahead = predictor.ahead
+        self._predictor = predictor
+        self._rows = rows
+        predictor.module = cast(torch.nn.Module, torch.compile(predictor.module, dynamic=False))
+
+    def start(self, pixels: np.ndarray) -> Callable[[], Answer]:
+        """As a Predictor's. ModelError where the module cannot be compiled.
+
+        When memory runs out a batch has half the size from then on: that is how many images come next.
+        """
+        count = len(pixels)
+        black = np.zeros((max(0, self._rows - count), *pixels.shape[1:]), np.uint8)
+        try:
+            wait = self._predictor.start(np.concatenate([pixels, black]) if len(black) else pixels)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            reason = " ".join(str(error).split())[:300]
+            raise ModelError(f"the model cannot be compiled here; set compute.compile to false: {reason}") from error
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                self._rows = max(1, min(self._rows, count) // 2)
+            raise
+
+        def first_ones() -> Answer:
+            answer = wait()
+            return replace(answer, outputs=first(answer.outputs, count))
+
+        return first_ones
+
+
+def first(outputs: Any, count: int) -> Any:
+    """Of the outputs for a batch those for its first images: an array's first rows, also in dicts and lists; of a list
+    of dicts, one for each image, the first dicts."""
+    if isinstance(outputs, Mapping):
+        return {name: first(value, count) for name, value in outputs.items()}
+    if isinstance(outputs, list) and not (outputs and isinstance(outputs[0], Mapping)):
+        return [first(value, count) for value in outputs]
+    return outputs[:count]
