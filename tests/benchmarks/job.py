@@ -38,11 +38,15 @@ def run_job(
     data: str,
     images: int,
     preprocess: Mapping[str, Any],
-    layout: str = "auto",
+    compute: Mapping[str, Any] | None = None,
+    pause_s: float = 0.0,
     environment: Mapping[str, str] | None = None,
     **input_settings: str,
 ) -> JobRun:
-    """Runs the job on `data` into the local folder `scratch/out`, afresh; all `images` must get a prediction."""
+    """Runs the job on `data` into the local folder `scratch/out`, afresh; all `images` must get a prediction.
+
+    The model takes `pause_s` longer for each batch than it computes.
+    """
     stamp, spec = scratch / "stamp", scratch / "spec.yaml"
     shutil.rmtree(scratch / "out", ignore_errors=True)
     stamp.unlink(missing_ok=True)
@@ -50,11 +54,11 @@ def run_job(
     job = {
         "job": "predict",
         "input": {"uri": data, **input_settings},
-        "model": {"source": "python:tiny:build", "options": {"stamp": str(stamp)}},
+        "model": {"source": "python:tiny:build", "options": {"stamp": str(stamp), "pause_s": pause_s}},
         "task": {"type": "classification"},
         "preprocess": preprocess,
         "output": {"uri": str(scratch / "out")},
-        "compute": {"layout": layout},
+        "compute": compute or {},
     }
     spec.write_text(json.dumps(job))  # JSON is YAML
     ran = run([sys.executable, "-m", "vision_batch", "run", str(spec), "--json"], environment)

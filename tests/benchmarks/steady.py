@@ -34,7 +34,9 @@ class Steady:
         whole = WholeLoop(format=self.format, preprocess=self.preprocess, out=folder / "bare")
         while True:
             limit, bare_job = images_per_second(decode, files), images_per_second(whole, files)
-            job = run_job(folder, data=str(data), images=images, preprocess=self.preprocess, layout=self.layout)
+            job = run_job(
+                folder, data=str(data), images=images, preprocess=self.preprocess, compute={"layout": self.layout}
+            )
             yield {
                 "over limit": job.steady / limit,
                 "over bare job": job.steady / bare_job,

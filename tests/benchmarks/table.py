@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.benchmarks import driver_memory, first_prediction, large_images, small_objects, steady, whole_job
+from tests.benchmarks import driver_memory, first_prediction, idle, large_images, small_objects, steady, whole_job
 from tests.benchmarks.measurement import Measurement
 
 MEASUREMENTS: tuple[Measurement, ...] = (
@@ -12,4 +12,5 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     small_objects.MEASUREMENT,
     large_images.MEASUREMENT,
     *driver_memory.MEASUREMENTS,
+    *idle.MEASUREMENTS,
 )

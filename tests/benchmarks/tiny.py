@@ -7,8 +7,11 @@ from pathlib import Path
 import torch
 
 
-def build(stamp: str | None = None) -> torch.nn.Module:
-    """Ten classes from (N, 3, H, W); the first call of all that share `stamp` leaves its time there, as time.time()."""
+def build(stamp: str | None = None, pause_s: float = 0.0) -> torch.nn.Module:
+    """Ten classes from (N, 3, H, W); the first call of all that share `stamp` leaves its time there, as time.time().
+
+    Each call takes `pause_s` longer than it computes.
+    """
     torch.manual_seed(0)
     model = torch.nn.Sequential(
         torch.nn.Conv2d(3, 8, 1, 16),
@@ -19,6 +22,8 @@ def build(stamp: str | None = None) -> torch.nn.Module:
     )
     if stamp is not None:
         model.register_forward_hook(lambda *_: _leave(Path(stamp)))
+    if pause_s:
+        model.register_forward_hook(lambda *_: time.sleep(pause_s))
     return model.eval()
 
 

@@ -100,7 +100,7 @@ def test_slow_input_wants_to_be_read_by_more_at_once() -> None:
     worker = lap(0.2, read=(1.8, 0.05), decode=0.1, wait=0.05, model=0.05, postprocess=0.02)
     it = found({"a": worker}, setting(cpus=4, predictors=1))
     assert it.stage == "read"
-    assert "90 % of the time of the 2 threads that have a shard in work" in it.sentence()
+    assert "90 % of the time for which shards are in work, 2 at once" in it.sentence()
     assert it.lever is not None
     assert it.lever.settings == {"predictors": 4}
 
@@ -131,7 +131,7 @@ def test_in_the_split_layout_each_kind_of_actor_has_its_own_time() -> None:
         in it.sentence()
     )
     assert it.lever is not None
-    assert it.lever.settings == {"preprocessors": 3}
+    assert it.lever.settings == {"layout": "joined", "predictors": "auto", "preprocessors": "auto"}
 
 
 def test_predictors_that_have_nothing_left_to_do_want_smaller_shards() -> None:
@@ -156,3 +156,14 @@ def test_nothing_is_said_of_a_run_without_a_steady_state(wall_s: float) -> None:
 def test_nothing_is_said_where_nothing_was_predicted() -> None:
     assert find_bottleneck({"a": lap(1.0, read=1.0)}, setting(cpus=1), WALL_S) is None
     assert find_bottleneck({}, setting(cpus=1), WALL_S) is None
+
+
+def test_a_model_that_limits_the_split_layout_may_have_all_cpus_in_the_joined_one() -> None:
+    laps = {
+        "preprocessor": lap(0.3, read=0.1, decode=(0.3, 0.2), wait=0.5),
+        "predictor": lap(0.1, wait=0.05, model=(0.95, 0.05), postprocess=0.02),
+        "gatherer": lap(0.1, write=0.1),
+    }
+    it = found(laps, setting(cpus=2, layout="split", predictors=1)).lever
+    assert it is not None
+    assert it.sentence() == "compute.layout: joined, compute.predictors: auto would make it up to 2.0 times as fast"

@@ -71,7 +71,7 @@ def _limit(demand: Demand, layout: Layout) -> tuple[str, str]:
         part = f"{_percent(demand.cpus_by_stage[stage] / demand.cpus)} of that with it"
         return stage, f"{waited}, and {cpus}, {part}" if layout.gpus_per_predictor else f"{cpus}, {part}"
     stage = max(callers_stages(layout), key=lambda stage: threads.get(stage, 0.0))
-    part = f"{_percent(threads[stage] / load.of)} of the time of the {load.of:.0f} threads that have a shard in work"
+    part = f"{_percent(threads[stage] / load.of)} of the time for which shards are in work, {load.of:.0f} at once"
     if load.share >= SATURATED:
         return stage, f"{waited}, and it took {part}"
     return NONE, f"{waited}, {cpus}, and {stage} took {part}"

@@ -79,7 +79,8 @@ def _other_settings(demand: Demand, setting: Setting) -> Iterator[Lever]:
     if layout.name == "split" or layout.gpus_per_predictor:
         changes += [{"preprocessors": n} for n in _counts(layout.preprocessors, setting.resources.cpus - 1)]
     if layout.name == "split":
-        changes += [{"layout": "joined", "preprocessors": "auto"}]
+        joined = {"layout": "joined", "predictors": "auto", "preprocessors": "auto"}
+        changes += [{name: value for name, value in joined.items() if value != getattr(setting.compute, name)}]
     for change in changes:
         other = _layout(replace(setting, compute=setting.compute.model_copy(update=change)))
         if other is not None:
@@ -102,11 +103,11 @@ def _purchases(demand: Demand, setting: Setting) -> Iterator[Lever]:
             for node in nodes
         )
         more = sum(node.cpus for node in grown) - cpus
-        yield from _lever(f"{more} more CPUs", demand, _layout(replace(setting, resources=Resources(nodes=grown))))
+        yield from _lever(_more(more, "CPU"), demand, _layout(replace(setting, resources=Resources(nodes=grown))))
     for times in range(2, MOST_GPUS + 1 if gpus else 0):
         grown = tuple(replace(node, gpus=node.gpus * times) for node in nodes)
         yield from _lever(
-            f"{gpus * (times - 1)} more GPUs", demand, _layout(replace(setting, resources=Resources(nodes=grown)))
+            _more(gpus * (times - 1), "GPU"), demand, _layout(replace(setting, resources=Resources(nodes=grown)))
         )
     if not gpus and sum(demand.cpus_by_stage.get(stage, 0.0) for stage in MODEL) > MODEL_ON_CPUS * demand.cpus:
         yield from _lever("a GPU for the model", demand.without(MODEL, cpus=True), layout)
@@ -114,6 +115,10 @@ def _purchases(demand: Demand, setting: Setting) -> Iterator[Lever]:
     yield from _lever("a faster or nearer output storage", demand.without(["write"], cpus=False), layout)
     many = _layout(replace(setting, shards=MANY))
     yield from _lever(f"smaller shards, more than these {setting.shards}", demand, many)
+
+
+def _more(count: int, what: str) -> str:
+    return f"{count} more {what}{'s' if count > 1 else ''}"
 
 
 def _lever(change: str, demand: Demand, layout: Layout | None) -> Iterator[Lever]:

@@ -15,6 +15,7 @@ from vision_batch.errors import EngineError
 from vision_batch.inference.actor_stage import RESTARTED
 from vision_batch.inference.blocks import work_blocks
 from vision_batch.inference.event import Event, events_of
+from vision_batch.inference.layout import CONCURRENT_CALLS
 from vision_batch.inference.split import GatherActor, PredictActor, PreprocessActor
 
 if TYPE_CHECKING:
@@ -66,7 +67,12 @@ def _stages(dataset: ray.data.Dataset, job: PredictJob, layout: Layout) -> ray.d
             batch_size=1,
             batch_format="pyarrow",
             fn_constructor_args=(job, layout),
-            compute=ray.data.ActorPoolStrategy(size=layout.predictors),
+            # while one chunk is received and sent on, the other keeps the device busy
+            compute=ray.data.ActorPoolStrategy(
+                size=layout.predictors,
+                max_concurrent_calls_per_actor=CONCURRENT_CALLS,
+                enable_true_multi_threading=True,
+            ),
             num_cpus=layout.cpus_per_predictor,
             num_gpus=layout.gpus_per_predictor,
             **RESTARTED,
