@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from tests.benchmarks.measurement import CannotMeasureError, Measurement
-from tests.benchmarks.report import details, losses, table
+from tests.benchmarks.report import details, losses, sources, table
 from tests.benchmarks.results import LAST, Result, merge_results, read_results, result
 from tests.benchmarks.table import MEASUREMENTS
 
@@ -23,6 +23,8 @@ BUSY_LOAD = 0.5
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 1 where a ratio is worse than in the last table; a missed target is none."""
     options = _parser().parse_args(arguments)
+    if options.last:
+        return _show_last()
     chosen = [m for m in MEASUREMENTS if not options.name or any(fnmatch(m.name, name) for name in options.name)]
     if not chosen:
         sys.exit(f"no measurement is called {' or '.join(options.name)}; see --help")
@@ -39,6 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     worse = list(losses(results, read_results(LAST), chosen))
     print(*(f"worse: {sentence}" for sentence in worse), sep="\n")
     return 1 if worse else 0
+
+
+def _show_last() -> int:
+    last = read_results(LAST)
+    print(table(last, MEASUREMENTS), sources(last), sep="\n\n")
+    return 0
 
 
 def _measure(measurement: Measurement, size: int, rounds: int) -> Result:
@@ -64,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="fewer images: for a look, not for the targets")
     parser.add_argument("--size", type=int, help="so many images in every measurement")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"medians are taken over them; default: {ROUNDS}")
+    parser.add_argument("--last", action="store_true", help="prints the committed table and measures nothing")
     parser.add_argument("--json", type=Path, help="puts the results into this file, beside others that it holds")
     return parser
 

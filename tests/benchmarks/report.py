@@ -27,6 +27,15 @@ def table(results: Sequence[Result], measurements: Iterable[Measurement]) -> str
     return "\n".join([HEADER, *rows])
 
 
+def sources(results: Sequence[Result]) -> str:
+    """Markdown, a sentence for each machine, set of versions, day and commit that the results are from."""
+    taken: dict[str, list[str]] = {}
+    for result in results:
+        where = f"{result.taken}, commit {result.commit}, {result.machine}, {result.versions}"
+        taken.setdefault(where, []).append(f"{result.name} of {result.size:,}")
+    return "\n".join(f"- {where}: {', '.join(names)}" for where, names in taken.items())
+
+
 def details(result: Result) -> str:
     """One line with every figure's median, and its spread over the rounds."""
     return f"{result.name}: " + ", ".join(_detail(result, figure) for figure in result.figures)
