@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vision_batch.datasets.parquet_nesting import nesting
 from vision_batch.errors import Problem, SpecError
 from vision_batch.storage.object_info import ObjectInfo
 from vision_batch.storage.table import storage_for
@@ -19,6 +22,10 @@ WHOLE_BYTES = 64 << 20
 PIECE_BYTES = 4 << 20
 BATCH_BYTES = 4 << 20
 BATCH_ROWS = 256
+SAFE_LEVELS = 2000
+"""Of a schema, for Arrow, which ends the process where its stack does: after 5,000 to 7,000 on one of 8 MiB."""
+MOST_LEVELS = 100
+"""Of a schema, for what comes after Arrow."""
 
 
 class ParquetDamage(Exception):
@@ -41,16 +48,46 @@ class Footer:
 def read_footer(file: ObjectInfo) -> Footer:
     """The footer of this version of a file; ParquetDamage if there is none, or one that contradicts itself."""
     with storage_for(file.uri).open(file) as stream, _arrow_reads(file):
-        parquet = pq.ParquetFile(stream, pre_buffer=False)
+        parquet = _opened(stream)
         metadata, schema = parquet.metadata, parquet.schema_arrow
         groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
         [str(field) for field in schema]  # a name that is not UTF-8 fails here
     # Nothing asks for a group's columns: pyarrow ends the process where a footer's column chunk contradicts its schema.
+    _demand_few_levels(schema)
     group_rows = tuple(group.num_rows for group in groups)
     if any(rows < 0 for rows in group_rows) or sum(group_rows) != metadata.num_rows:
         raise ParquetDamage(f"row groups of {group_rows[:10]} rows in a file of {metadata.num_rows}")
     group_bytes = tuple(group.total_byte_size for group in groups)
     return Footer(metadata=metadata, schema=schema, group_rows=group_rows, group_bytes=group_bytes)
+
+
+def _opened(stream: BinaryIO) -> pq.ParquetFile:
+    """An open file, whose schema is nested less deep than Arrow can bear: where it has few elements that is sure."""
+    with suppress(OSError):
+        return pq.ParquetFile(stream, pre_buffer=False, thrift_container_size_limit=SAFE_LEVELS)
+    size_bytes = stream.seek(0, os.SEEK_END)
+    footer_bytes = int.from_bytes(_last(stream, min(8, size_bytes))[:4], "little")
+    footer = _last(stream, min(footer_bytes + 8, size_bytes))[:-8]
+    try:
+        levels = nesting(footer)
+    except ValueError as error:
+        raise ParquetDamage(str(error)) from error
+    if levels > SAFE_LEVELS:
+        raise ParquetDamage(f"its schema is nested {levels} levels deep")
+    return pq.ParquetFile(stream, pre_buffer=False)
+
+
+def _last(stream: BinaryIO, count: int) -> bytes:
+    stream.seek(-count, os.SEEK_END)
+    return stream.read(count)
+
+
+def _demand_few_levels(schema: pa.Schema) -> None:
+    types = [field.type for field in schema]
+    for _ in range(MOST_LEVELS):
+        types = [data_type.field(index).type for data_type in types for index in range(data_type.num_fields)]
+    if types:
+        raise ParquetDamage(f"its schema is nested more than {MOST_LEVELS} levels deep")
 
 
 class ParquetReader:
