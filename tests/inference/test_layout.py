@@ -70,6 +70,20 @@ def test_fractions_of_a_gpu_share_one_and_never_span_two() -> None:
     assert choose(cluster((16, 2)), gpus_per_predictor=0.6).predictors == 2
 
 
+def test_more_predictors_than_gpus_share_them() -> None:
+    layouts = [choose(cluster((16, 2), (4, 1), (8, 0)), predictors=count) for count in (1, 3, 4, 6, 7, 10, 17)]
+    assert [layout.predictors for layout in layouts] == [1, 3, 4, 6, 7, 10, 17]
+    assert [layout.gpus_per_predictor for layout in layouts] == [1, 1, 0.5, 0.5, 0.3333, 0.25, 0.1428]
+
+
+@given(st.integers(1, 100), st.integers(1, 8))
+def test_a_share_is_never_more_than_ray_can_give(predictors: int, gpus: int) -> None:
+    layout = choose(cluster((128, gpus)), predictors=predictors)
+    sharers = -(-predictors // gpus)
+    assert layout.predictors == predictors
+    assert sharers * round(layout.gpus_per_predictor * 10_000) <= 10_000
+
+
 def test_what_the_spec_says_wins() -> None:
     layout = choose(cluster((8, 0)), layout="split", batch_size=7, preprocessors=2, predictors=1)
     assert (layout.name, layout.batch_rows, layout.preprocessors, layout.predictors) == ("split", 7, 2, 1)
@@ -90,6 +104,8 @@ def test_the_pixels_of_a_chunk_stay_within_their_budget() -> None:
         (cluster((2, 0)), {"predictors": 3}, "at most 2"),
         (cluster((2, 0)), {"gpus_per_predictor": 1}, "at most 0"),
         (cluster((8, 1), (8, 1)), {"gpus_per_predictor": 2}, "at most 1, which is what one node has"),
+        (cluster((8, 4)), {"gpus_per_predictor": 1.5}, "a part of one, or a whole number"),
+        (cluster((8, 4)), {"predictors": 9}, "at most 4"),
         (cluster((2, 0)), {"layout": "split", "predictors": 2}, "use layout: joined"),
         (cluster((2, 0)), {"preprocessors": 2}, "at most 1"),
         (cluster((0, 0)), {}, "no CPU"),

@@ -243,15 +243,15 @@ def test_a_device_that_always_fails_ends_the_run(job: MakeJob, ray_address: str)
         it.run(ray_address)
 
 
-def test_predictors_are_pinned_to_gpus_of_their_own(job: MakeJob, ray_address: str) -> None:
+def test_predictors_are_pinned_to_gpus_and_share_them_where_there_are_fewer(job: MakeJob, ray_address: str) -> None:
     slow = MODEL.replace("return self.layers", "import time; time.sleep(0.5)\n        return self.layers")
-    it = job(code=slow)  # so that the second has work left when it is up
+    it = job(code=slow)  # so that the third has work left when it is up
     for number in range(8):
         write_tar(it.data / f"{number}.tar", digits(100))
-    summary = it.run(ray_address, "compute.predictors=2", "compute.gpus_per_predictor=1", "compute.batch_size=20")
+    summary = it.run(ray_address, "compute.predictors=3", "compute.batch_size=20")
     pinned = [dict(fact.split("=") for fact in predictor.split()) for predictor in summary.predictors]
-    assert sorted(p["gpus"] for p in pinned) == ["0", "1"]
-    assert len({p["pid"] for p in pinned}) == 2
+    assert sorted(p["gpus"] for p in pinned) == ["0", "0", "1"]
+    assert len({p["pid"] for p in pinned}) == 3
     assert summary.images_ok == 800
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from vision_batch.errors import DeviceError, ModelError
-from vision_batch.models.device import choose_device, give_memory_back
+from vision_batch.models.device import choose_device, give_memory_back, limit_memory, usable_share
 from vision_batch.models.predictor import Predictor
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -166,6 +166,13 @@ def test_an_answer_says_what_the_copies_and_the_model_took() -> None:
     assert 0 < answer.copy_s < 0.05
 
 
+def test_processes_that_share_a_gpu_take_no_more_than_all_of_it_together() -> None:
+    total_bytes = 16 << 30
+    for sharers in (2, 3, 8):
+        assert sharers * (usable_share(1 / sharers, total_bytes) * total_bytes + (600 << 20)) <= total_bytes * 1.0001
+    assert usable_share(0.01, total_bytes) == 0.005
+
+
 @pytest.fixture
 def gpu() -> torch.device:
     if not torch.cuda.is_available():
@@ -210,3 +217,14 @@ def test_a_batch_that_a_gpu_has_no_memory_for_leaves_room_for_smaller_ones(gpu: 
         on_gpu(pixels(8))
     give_memory_back()
     assert on_gpu(pixels(4)).shape == (4, 4)
+
+
+@pytest.mark.gpu
+def test_a_process_with_a_share_of_a_gpu_runs_out_of_memory_within_it(gpu: torch.device) -> None:
+    total_bytes = torch.cuda.get_device_properties(gpu).total_memory
+    limit_memory(gpu, 0.1)
+    try:
+        with pytest.raises(torch.OutOfMemoryError):
+            torch.empty(total_bytes // 8, dtype=torch.uint8, device=gpu)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0, gpu)

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 class PredictJob:
     """One run of a predict spec against one output.
 
-    `batch_rows` and `batch_trial` are the layout's, `compile` is the spec's. `definition` is a digest; `precision` is
-    resolved, never auto. `proven` says that the model is known to work. `row_limits` bounds the rows of shards, by key,
-    when a spec is tried on its first images only. `old_parts` has, by key, the parts that an earlier version of a
-    shard's file has left: they go just before the first new one comes.
+    `batch_rows` and `batch_trial` are the layout's, `compile` is the spec's, `gpu_share` what of one GPU an actor has.
+    `definition` is a digest; `precision` is resolved, never auto. `proven` says that the model is known to work.
+    `row_limits` bounds the rows of shards, by key, when a spec is tried on its first images only. `old_parts` has, by
+    key, the parts that an earlier version of a shard's file has left: they go just before the first new one comes.
     """
 
     paths: LedgerPaths
@@ -43,6 +43,7 @@ class PredictJob:
     extra_fields: tuple[pa.Field, ...]
     batch_trial: bool = False
     compile: bool = False
+    gpu_share: float = 1.0
     proven: bool = False
     row_limits: dict[str, int] | None = None
     old_parts: dict[str, tuple[ObjectInfo, ...]] = field(default_factory=dict)

@@ -22,6 +22,8 @@ UNKNOWN_MODEL_BYTES = 512 << 20
 CPUS_PER_PREPROCESSOR = 4
 CONCURRENT_CALLS = 2
 """Shards in work at once in one actor: while one ends or waits for storage, the other keeps the device busy."""
+RAY_UNITS = 10_000
+"""In so many parts Ray divides a GPU."""
 CPUS_TO_FEED_A_GPU = 6
 """Decoding 500x375 JPEGs gives about 1,000 images/s and core; a small model on a current GPU takes several thousand."""
 
@@ -126,7 +128,7 @@ def _fits(node: Node, cpus_each: int, gpus_each: float) -> int:
     if not gpus_each:
         return node.cpus // cpus_each
     # Ray gives a fraction of one GPU, never parts of two: two predictors of 0.6 need two GPUs
-    by_gpus = node.gpus * int(1 / gpus_each) if gpus_each < 1 else int(node.gpus // gpus_each)
+    by_gpus = node.gpus * int(1 / gpus_each) if gpus_each < 1 else node.gpus // int(gpus_each)
     return min(node.cpus // cpus_each, by_gpus)
 
 
@@ -143,11 +145,26 @@ def _gpus_each(resources: Resources, compute: ComputeSettings) -> float:
         raise SpecError(Problem("resources", "no CPU that Ray may use", "at least one"))
     largest = max(node.gpus for node in resources.nodes)
     if compute.gpus_per_predictor == "auto":
-        return 1.0 if any(node.gpus and node.cpus for node in resources.nodes) else 0.0
+        nodes = [node for node in resources.nodes if node.gpus and node.cpus]
+        return _share(nodes, 1 if compute.predictors == "auto" else compute.predictors) if nodes else 0.0
     if compute.gpus_per_predictor > largest:
         expected = f"at most {largest}, which is what one node has here"
         raise SpecError(Problem("compute.gpus_per_predictor", f"{compute.gpus_per_predictor:g}", expected))
+    if compute.gpus_per_predictor > 1 and compute.gpus_per_predictor % 1:
+        raise SpecError(
+            Problem("compute.gpus_per_predictor", f"{compute.gpus_per_predictor:g}", "a part of one, or a whole number")
+        )
     return float(compute.gpus_per_predictor)
+
+
+def _share(nodes: Sequence[Node], predictors: int) -> float:
+    """One GPU each, or where there are fewer GPUs than predictors, the part of one that lets so many fit.
+
+    Rounded down to the 1/10,000 in which Ray counts.
+    """
+    sharers = range(1, max(node.cpus for node in nodes) + 1)
+    shares = (RAY_UNITS // count / RAY_UNITS for count in sharers)
+    return next((share for share in shares if sum(_fits(node, 1, share) for node in nodes) >= predictors), 1.0)
 
 
 def _predictors(

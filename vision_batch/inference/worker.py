@@ -95,17 +95,18 @@ def _decoder(job: PredictJob, threads: int) -> Decoder:
 def _model(job: PredictJob, threads: int) -> ModelStage:
     from vision_batch.inference.model_stage import ModelStage
     from vision_batch.models.compiled import CompiledPredictor
-    from vision_batch.models.device import choose_device
+    from vision_batch.models.device import choose_device, limit_memory
     from vision_batch.models.predictor import Predictor
 
-    module = job.model.load()
+    module, device = job.model.load(), choose_device()
     try:
+        limit_memory(device, job.gpu_share)
         predictor = Predictor(
             module,
             mean=job.preprocess.mean,
             std=job.preprocess.std,
             precision=job.precision,
-            device=choose_device(),
+            device=device,
         )
     except (DeviceError, ModelError):
         raise

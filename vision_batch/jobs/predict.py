@@ -264,6 +264,7 @@ class PredictRun:
             batch_rows=layout.batch_rows,
             batch_trial=layout.batch_trial,
             compile=prepared.settings.compute.compile,
+            gpu_share=layout.gpus_per_predictor or 1.0,
             extra_fields=extra_fields(prepared, backlog.state.parts, (work.shard for work in works)),
             proven=is_proven,
             row_limits=backlog.row_limits,

@@ -7,6 +7,9 @@ import torch
 NO_MEMORY = ("DefaultCPUAllocator: ", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 """What torch says when memory runs out where it has no error of its own for it."""
 
+CONTEXT_BYTES = 600 << 20
+"""About what CUDA with its libraries takes of a device for each process, beside the tensors."""
+
 
 def choose_device() -> torch.device:
     """The accelerator that this process may see (Ray shows an actor only its own), else the CPU."""
@@ -15,6 +18,18 @@ def choose_device() -> torch.device:
     if torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")
+
+
+def limit_memory(device: torch.device, share: float) -> None:
+    """Keeps this process within its share of a GPU, so that it runs out of memory itself and not its neighbours."""
+    if device.type == "cuda" and share < 1:
+        total_bytes = torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(usable_share(share, total_bytes), device)
+
+
+def usable_share(share: float, total_bytes: int) -> float:
+    """What of a device's memory tensors may take, when CUDA takes its own part of the share for each process."""
+    return max(share / 2, share - CONTEXT_BYTES / total_bytes)
 
 
 def lower_precision(device: torch.device) -> str | None:
