@@ -112,7 +112,7 @@ def test_slow_input_that_nobody_else_could_read_wants_another_storage() -> None:
 
 
 def test_slow_output_wants_another_storage() -> None:
-    worker = lap(0.2, read=0.05, decode=0.1, model=0.05, postprocess=0.02, write=(5.9, 0.05))
+    worker = lap(0.2, read=0.05, decode=0.1, model=0.05, postprocess=0.02, write=(1.9, 0.05), hold=1.8)
     it = found({"a": worker, "b": worker}, setting(cpus=2))
     assert (it.stage, it.lever and it.lever.change) == ("write", "a faster or nearer output storage")
 

@@ -78,18 +78,6 @@ def test_a_device_that_fails_once_blames_no_image(job: MakeJob, ray_address: str
     assert (summary.status, summary.images_ok, summary.failures) == ("done", 60, {})
 
 
-def test_predictors_are_pinned_to_gpus_of_their_own(job: MakeJob, ray_address: str) -> None:
-    it = job(code=model_that("import time; time.sleep(0.5)"))  # so that the second has work left when it is up
-    for number in range(4):
-        write_tar(it.data / f"{number}.tar", digits(160))
-    two = ("compute.predictors=2", "compute.gpus_per_predictor=1")
-    summary = it.run(ray_address, *SPLIT, *two, "compute.batch_size=20")
-    pinned = [dict(fact.split("=") for fact in predictor.split()) for predictor in summary.predictors]
-    assert sorted(p["gpus"] for p in pinned) == ["0", "1"]
-    assert len({p["pid"] for p in pinned}) == 2
-    assert summary.images_ok == 640
-
-
 def test_a_limit_takes_the_first_images_only(job: MakeJob, ray_address: str) -> None:
     it = job()
     for number in range(3):

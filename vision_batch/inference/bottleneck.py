@@ -62,7 +62,7 @@ def _limit(demand: Demand, layout: Layout) -> tuple[str, str]:
     if busiest == "predictors":
         return "model", f"it was busy {_percent(load.share)} of the time, and {cpus}"
     if busiest == "writers":
-        return "write", f"{waited}, and {load.used:.1f} of {load.of:.0f} parts that may be on their way were"
+        return "write", f"{waited}, and parts were being put for {_percent(load.share)} of it"
     if busiest == "decoders":
         stage = max(DECODE, key=lambda stage: threads.get(stage, 0.0))
         return stage, f"{waited}, and {load.used:.1f} of {load.of:.0f} threads that decode were busy, with {cpus}"
@@ -73,7 +73,7 @@ def _limit(demand: Demand, layout: Layout) -> tuple[str, str]:
     stage = max(callers_stages(layout), key=lambda stage: threads.get(stage, 0.0))
     part = f"{_percent(threads[stage] / load.of)} of the time for which shards are in work, {load.of:.0f} at once"
     if load.share >= SATURATED:
-        return stage, f"{waited}, and it took {part}"
+        return "write" if stage == "hold" else stage, f"{waited}, and it took {part}"
     return NONE, f"{waited}, {cpus}, and {stage} took {part}"
 
 

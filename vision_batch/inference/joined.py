@@ -95,16 +95,20 @@ class JoinedActor:
                 commits.append(self._writer.submit(committed, self._job, self._replacer, whole, watch, self._worker))
                 yield Event(kind="whole", shard=whole.shard, cell=whole.cell, writer=this_process())
             while commits and (commits[0].done() or len(commits) > COMMITS_WAITING):
-                yield commits.popleft().result()
+                yield self._stored(commits.popleft())
             if number % CHUNKS_PER_EVENT == 0:
                 yield self._progress(work, images, batch_rows, errors)
                 images, errors = 0, Counter()
         while commits:
-            yield commits.popleft().result()
+            yield self._stored(commits.popleft())
         batches, message = self._trial.take_failed_batches() if self._trial.suspect else (0, "")
         if batches:
             yield Event(kind="withheld", batches=batches, message=message, worker=self._worker)
         yield self._progress(work, images, batch_rows, errors)
+
+    def _stored(self, commit: Future[Event]) -> Event:
+        with self._watch.time("hold"):
+            return commit.result()
 
     def _withhold(self, cell: WholeCell) -> None:
         with self._lock:

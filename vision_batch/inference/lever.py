@@ -112,7 +112,7 @@ def _purchases(demand: Demand, setting: Setting) -> Iterator[Lever]:
     if not gpus and sum(demand.cpus_by_stage.get(stage, 0.0) for stage in MODEL) > MODEL_ON_CPUS * demand.cpus:
         yield from _lever("a GPU for the model", demand.without(MODEL, cpus=True), layout)
     yield from _lever("a faster or nearer input storage", demand.without(["read"], cpus=False), layout)
-    yield from _lever("a faster or nearer output storage", demand.without(["write"], cpus=False), layout)
+    yield from _lever("a faster or nearer output storage", demand.without(["write", "hold"], cpus=False), layout)
     many = _layout(replace(setting, shards=MANY))
     yield from _lever(f"smaller shards, more than these {setting.shards}", demand, many)
 

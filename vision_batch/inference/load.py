@@ -10,8 +10,6 @@ from vision_batch.inference.stopwatch import NOTHING, Lap
 
 DECODE = ("decode", "preprocess")
 MODEL = ("copy", "model")
-PARTS_AT_ONCE = 3
-"""How many parts of a shard in work are on their way before it waits: one more than COMMITS_WAITING of joined.py."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +70,7 @@ def loads_on(layout: Layout, demand: Demand) -> dict[str, Load]:
     cpus        all that the layout reserves, with whatever the processes of its actors do
     decoders    the threads of the pools that decode and preprocess, where there are pools
     callers     threads that have a shard in work: joined, with all that nobody does for them; split, with reading
-    writers     parts being put, of those that may be at once
+    writers     split, the gatherer with putting parts; joined, that only counts where shards in work wait for it
     """
     is_joined = layout.name == "joined"
     feeders = layout.predictors if is_joined else layout.preprocessors
@@ -82,8 +80,9 @@ def loads_on(layout: Layout, demand: Demand) -> dict[str, Load]:
         "callers": Load(used=demand.threads(callers_stages(layout)), of=callers),
         "predictors": Load(used=_predicting(layout, demand), of=layout.predictors),
         "cpus": Load(used=demand.cpus, of=reserved),
-        "writers": Load(used=demand.threads(["write"]), of=callers * PARTS_AT_ONCE if is_joined else 1),
     }
+    if not is_joined:
+        loads["writers"] = Load(used=demand.threads(["write"]), of=1)
     if layout.decode_threads:
         loads["decoders"] = Load(used=demand.threads(DECODE), of=feeders * layout.decode_threads)
     return loads
@@ -95,7 +94,7 @@ def callers_stages(layout: Layout) -> tuple[str, ...]:
         return ("read",)
     model = () if layout.gpus_per_predictor else MODEL
     decode = () if layout.decode_threads else DECODE
-    return ("read", *decode, *model, "postprocess")
+    return ("read", *decode, *model, "postprocess", "hold")
 
 
 def _predicting(layout: Layout, demand: Demand) -> float:

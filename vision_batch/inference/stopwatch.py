@@ -55,6 +55,7 @@ class Stopwatch:
     model        the model alone
     postprocess  outputs become columns
     write        parts are encoded and put, summed over the threads that do it
+    hold         a thread that has a shard in work waits for its parts to be stored
     """
 
     def __init__(self) -> None:
