@@ -87,6 +87,8 @@ class Dataset(ABC):
 
     def remove(self) -> str:
         """Takes a shard out of the input; its rows stay until a run prunes."""
+        if len(self._shards) == 1:
+            self.grow()  # without images a run is refused
         name = self._dice.choice(sorted(self._shards))
         for key, _ in self._shards.pop(name):
             del self.current[self.image_id(name, key)]

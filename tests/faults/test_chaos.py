@@ -139,6 +139,13 @@ def test_rows_of_what_was_removed_are_wrong_at_the_end_only(tmp_path: Path, kind
     assert any("50 images not of the input" in finding for finding in ending)
 
 
+def test_an_input_is_never_empty(tmp_path: Path) -> None:
+    dataset = a_dataset(tmp_path)
+    for _ in range(20):
+        dataset.remove()
+    assert dataset.current
+
+
 def test_a_part_that_is_not_whole_cannot_be_read(tmp_path: Path) -> None:
     write_table(tmp_path, a_dataset(tmp_path))
     part = tmp_path / "out" / "part-0.parquet"
