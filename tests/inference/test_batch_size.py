@@ -27,7 +27,7 @@ class Device:
         """One chunk of `count` images, as the model stage gives them."""
         start = 0
         while start < count:
-            rows = size.next_rows(count - start, whole=not start)
+            rows = size.next_rows(count - start)
             assert 1 <= rows <= count - start
             start += rows
             self.batches.append(rows)
@@ -62,47 +62,67 @@ CURVES = [overhead, early_knee, caches, staircase]
 @pytest.mark.parametrize("most", [128, 256, 1024, 445])
 def test_what_is_found_is_within_5_percent_of_the_best_of_a_sweep(seconds: Seconds, most: int) -> None:
     device, size = Device(seconds), BatchSize(most, trial=True)
-    while size.found is None:
+    for _ in range(20):
         device.predict(size, most)
+    assert size.found is not None
     sweep = [rows for rows in (8 << step for step in range(8)) if rows < most] + [most]
     best = max(rows / seconds(rows) for rows in sweep)
     assert size.found / seconds(size.found) >= 0.95 * best
 
 
 @pytest.mark.parametrize("seconds", CURVES)
-def test_it_is_found_although_other_work_disturbs_the_machine(seconds: Seconds) -> None:
-    dice = random.Random(0)
-    device = Device(lambda rows: seconds(rows) * (1 if dice.random() < 0.6 else 3))
-    size = BatchSize(256, trial=True)
-    while size.found is None:
-        device.predict(size, 256)
+def test_it_is_nearly_always_found_although_other_work_disturbs_the_machine(seconds: Seconds) -> None:
     best = max(rows / seconds(rows) for rows in (8, 16, 32, 64, 128, 256))
-    assert size.found / seconds(size.found) >= 0.9 * best
+    good = 0
+    for seed in range(50):
+        dice = random.Random(seed)
+        device = Device(lambda rows, dice=dice: seconds(rows) * (1 if dice.random() < 0.75 else 3))  # type: ignore[misc]
+        size = BatchSize(256, trial=True)
+        for _ in range(20):
+            device.predict(size, 256)
+        assert size.found is not None
+        good += size.found / seconds(size.found) >= 0.95 * best
+    assert good >= 47
 
 
 def test_the_trial_costs_a_few_chunks() -> None:
     device, size = Device(overhead), BatchSize(128, trial=True)
-    for _ in range(6):
+    for _ in range(10):
         device.predict(size, 128)
     assert (size.found, device.batches[-1]) == (128, 128)
 
 
 def test_of_sizes_that_are_as_fast_the_largest_is_taken() -> None:
     device, size = Device(lambda rows: rows / 1000), BatchSize(64, trial=True)
-    while size.found is None:
+    for _ in range(10):
         device.predict(size, 64)
     assert size.found == 64
 
 
 @given(st.lists(st.integers(1, 300), min_size=60, max_size=60), st.sampled_from([1, 8, 9, 128, 256]))
-def test_chunks_of_any_sizes_are_covered_and_the_trial_ends(counts: list[int], most: int) -> None:
+def test_chunks_of_any_sizes_are_covered_and_each_size_is_tried_a_few_times(counts: list[int], most: int) -> None:
     device, size = Device(overhead), BatchSize(most, trial=True)
+    tried = 0
     for count in counts:
         before = len(device.batches)
         device.predict(size, min(count, most))
         assert sum(device.batches[before:]) == min(count, most)
-    assert size.found is not None
-    assert size.found <= most
+        tried += size.trying
+    assert size.found is None or size.found <= most
+    assert tried <= 4 * 6
+
+
+def test_small_shards_at_first_do_not_decide_for_large_ones() -> None:
+    device, size = Device(overhead), BatchSize(256, trial=True)
+    for _ in range(20):
+        device.predict(size, 10)
+    assert (size.found, device.batches[-1]) == (8, 10)
+    for _ in range(20):
+        device.predict(size, 50)
+    assert (size.found, device.batches[-1]) == (64, 50)
+    for _ in range(20):
+        device.predict(size, 256)
+    assert (size.found, device.batches[-1]) == (256, 256)
 
 
 def test_without_a_trial_the_size_is_what_was_said_and_rests_are_shared_out() -> None:
@@ -112,7 +132,7 @@ def test_without_a_trial_the_size_is_what_was_said_and_rests_are_shared_out() ->
 
 def rows_of(size: BatchSize, count: int) -> Iterator[int]:
     while count:
-        yield (rows := size.next_rows(count, whole=False))
+        yield (rows := size.next_rows(count))
         count -= rows
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 SMALLEST = 8
 """The smallest batch that is tried; smaller ones come only from a device without the memory for more."""
-ROUNDS = 3
+ROUNDS = 4
 """How often each size is tried. The best time counts: the first call of a size is slow, and machines are disturbed."""
 ENOUGH = 0.75
 """A chunk with a few bad images is still worth a measurement of a batch as large as the chunk."""
@@ -19,33 +17,32 @@ class BatchSize:
 
     A trial gives the model batches of 8, 16, 32, … images and of `most`, in turn, so that a disturbance of the machine
     hits all sizes alike, smallest first, so that memory is asked for in steps. Their predictions count like any others,
-    so the trial costs only what the worse sizes are slower. No chunk depends on it.
+    so the trial costs only what the worse sizes are slower. A size for which every chunk has been too small is tried
+    when a larger one comes. No chunk depends on it.
     """
 
     def __init__(self, most: int, *, trial: bool) -> None:
         """`most` is the size of a whole chunk, and the size without a `trial`."""
-        self.found: int | None = None if trial and most > SMALLEST else most
+        is_tried = trial and most > SMALLEST
+        sizes = [*(SMALLEST << step for step in range(most.bit_length()) if SMALLEST << step < most), most]
+        self.found: int | None = None if is_tried else most
         self._most = most
-        sizes = [SMALLEST << step for step in range(most.bit_length()) if SMALLEST << step < most] + [most]
-        self._turns = deque(sizes * ROUNDS)
+        self._rounds_left = dict.fromkeys(sizes if is_tried else [], ROUNDS)
         self._best_rates: dict[int, float] = {}
         self._trying: int | None = None
 
-    def next_rows(self, left: int, *, whole: bool) -> int:
-        """How many of `left` images come next; `whole` says that they are a whole chunk, of which none has come yet."""
+    def next_rows(self, left: int) -> int:
+        """How many of a chunk's `left` images come next."""
+        fitting = [size for size, rounds in self._rounds_left.items() if rounds and ENOUGH * size <= left]
+        if fitting:
+            self._trying = max(fitting, key=lambda size: (self._rounds_left[size], -size))
+            self._rounds_left[self._trying] -= 1
+            return min(left, self._trying)
         self._trying = None
-        if self.found is not None:
-            batches = -(-left // self.found)
-            return -(-left // batches)  # alike: a batch of 65 and one of 64 are faster than one of 128 and one
-        wanted = self._turns[0]
-        is_enough = left >= ENOUGH * wanted
-        if is_enough or whole:
-            self._turns.popleft()  # where chunks are small, large sizes have their turns too, or there were no end
-        if is_enough:
-            self._trying = wanted
-        elif not self._turns:
-            self._settle()
-        return min(left, wanted)
+        if self._best_rates:
+            self.found = self._fastest()
+        batches = -(-left // self._limit())
+        return -(-left // batches)  # alike: a batch of 65 and one of 64 are faster than one of 128 and one
 
     @property
     def trying(self) -> bool:
@@ -54,24 +51,27 @@ class BatchSize:
 
     def learn(self, rows: int, seconds: float) -> None:
         """The latest batch, of `rows` images, took so long."""
-        if self._trying is None:
-            return
-        self._best_rates[self._trying] = max(self._best_rates.get(self._trying, 0.0), rows / seconds)
-        if not self._turns:
-            self._settle()
+        if self._trying is not None:
+            self._best_rates[self._trying] = max(self._best_rates.get(self._trying, 0.0), rows / seconds)
 
     def out_of_memory(self, rows: int) -> None:
         """The device had no memory for `rows` images: from now on half as many are the most, or fewer."""
         self._trying = None
         self._most = min(self._most, max(1, rows // 2))
-        self._turns = deque(size for size in self._turns if size <= self._most)
+        self._rounds_left = {size: rounds for size, rounds in self._rounds_left.items() if size <= self._most}
         self._best_rates = {size: rate for size, rate in self._best_rates.items() if size <= self._most}
-        if self.found is not None:
-            self.found = min(self.found, self._most)
-        elif not self._turns:
-            self._settle()
+        if self.found is not None or not self._rounds_left:
+            self.found = min(self.found or self._most, self._most)
 
-    def _settle(self) -> None:
-        best = max(self._best_rates.values(), default=0.0)
-        fast = [size for size, rate in self._best_rates.items() if rate * WORTH >= best]
-        self.found = max(fast, default=self._most)
+    def _fastest(self) -> int:
+        best = max(self._best_rates.values())
+        return max(size for size, rate in self._best_rates.items() if rate * WORTH >= best)
+
+    def _limit(self) -> int:
+        """The most that a batch may have now. Where the largest size that was tried is the best so far, that is up to
+        the next one, for which no chunk has been large enough."""
+        if self.found is None:
+            return self._most
+        untried = [size for size in self._rounds_left if size > self.found and size not in self._best_rates]
+        is_best_largest = self._best_rates and self.found == max(self._best_rates)
+        return min(untried) - 1 if untried and is_best_largest else self.found

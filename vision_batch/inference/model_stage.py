@@ -81,7 +81,7 @@ class ModelStage:
         with self._lock:
             self._limit_threads()
             while start < len(sizes):
-                rows = self._batch_size.next_rows(len(sizes) - start, whole=not start)
+                rows = self._batch_size.next_rows(len(sizes) - start)
                 span = slice(start, start + rows)
                 began = time.perf_counter()
                 batch = self._begin(chunk.pixels[span], sizes[span], watch)
