@@ -153,6 +153,19 @@ def test_one_image_that_needs_too_much_memory_is_the_models_fault() -> None:
         predict(Model(most=0), [1])
 
 
+def test_one_image_for_which_a_model_asks_more_than_a_machine_can_have_costs_its_row() -> None:
+    class Greedy(Model):
+        def outputs(self, pixels: np.ndarray) -> Any:
+            if (pixels == POISON).any():
+                torch.empty(1 << 60, dtype=torch.uint8)
+            return super().outputs(pixels)
+
+    chunk = one(stage(Greedy()), decoded([1, POISON, 2]))
+    assert chunk.table["error_code"].to_pylist() == [None, "model_error", None]
+    assert "DefaultCPUAllocator" in chunk.failure
+    assert chunk.batch_rows == 64, "the others need not come in smaller batches for it"
+
+
 def test_what_the_model_was_asked_and_failed_on_is_counted() -> None:
     chunk = one(stage(Model()), decoded([1, None, POISON, NAN]))
     assert (chunk.asked, chunk.failed, chunk.failure) == (3, 2, "ValueError: poison")

@@ -131,6 +131,7 @@ class TestErrors:
         "error",
         [
             torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
             RuntimeError("mat1 and mat2 shapes cannot be multiplied"),
             ValueError("image too wide for CUDA error handling"),
         ],

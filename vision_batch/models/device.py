@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-NO_MEMORY = ("DefaultCPUAllocator: ", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
-"""What torch says when memory runs out where it has no error of its own for it."""
+NO_MEMORY = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+"""What CUDA's libraries say when memory runs out; torch has an error of its own for it."""
 
 CONTEXT_BYTES = 600 << 20
 """About what CUDA with its libraries takes of a device for each process, beside the tensors."""
@@ -42,7 +42,7 @@ def lower_precision(device: torch.device) -> str | None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether fewer images at once may help: memory ran out, on the accelerator or on the CPU."""
+    """Whether the accelerator's memory ran out, so that fewer images at once may help."""
     text = str(error)
     return isinstance(error, torch.OutOfMemoryError) or any(words in text for words in NO_MEMORY)
 
