@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -11,13 +10,13 @@ from fnmatch import fnmatch
 from itertools import islice
 from pathlib import Path
 
+from tests.benchmarks.foreign import ForeignWork
 from tests.benchmarks.measurement import CannotMeasureError, Measurement
 from tests.benchmarks.report import details, losses, sources, table
 from tests.benchmarks.results import LAST, Result, merge_results, read_results, result
 from tests.benchmarks.table import MEASUREMENTS
 
 ROUNDS = 3
-BUSY_LOAD = 0.5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,8 +27,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = [m for m in MEASUREMENTS if not options.name or any(fnmatch(m.name, name) for name in options.name)]
     if not chosen:
         sys.exit(f"no measurement is called {' or '.join(options.name)}; see --help")
-    if os.getloadavg()[0] > BUSY_LOAD:
-        print("this machine has other work to do: its figures will be off", file=sys.stderr)
     results = []
     for measurement in chosen:
         size = options.size or (measurement.quick_size if options.quick else measurement.size)
@@ -51,14 +48,14 @@ def _show_last() -> int:
 
 def _measure(measurement: Measurement, size: int, rounds: int) -> Result:
     found, missing = [], ""
-    with tempfile.TemporaryDirectory(prefix="vision-batch-benchmark-") as folder:
+    with tempfile.TemporaryDirectory(prefix="vision-batch-benchmark-") as folder, ForeignWork() as others:
         try:
             for figures in islice(measurement.rounds(Path(folder), size), rounds):
                 found.append(figures)
         except (CannotMeasureError, RuntimeError) as error:  # the others are measured all the same
             missing = str(error).splitlines()[0]
             print(f"{measurement.name}: not measured: {error}", file=sys.stderr)
-    return result(measurement.name, size, found, missing)
+    return result(measurement.name, size, found, missing=missing, foreign=others.share)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -85,8 +85,15 @@ MEASUREMENTS = (
                 what="driver memory over that for 10,000 images, simulated tars of 1,000",
                 better="less",
                 bound=FLAT,
+                steadfast=True,
             ),
-            Line(figure="jpg growth", what="the same, simulated files of a folder", better="less", bound=FLAT),
+            Line(
+                figure="jpg growth",
+                what="the same, simulated files of a folder",
+                better="less",
+                bound=FLAT,
+                steadfast=True,
+            ),
         ),
     ),
     Measurement(
@@ -96,7 +103,7 @@ MEASUREMENTS = (
         quick_size=100_000,
         lines=(
             Line(figure="plan s", what="first plan of simulated tars", better="less", bound=PLAN_S, unit="s"),
-            Line(figure="plan MiB", what="its memory", better="less", bound=PLAN_MIB, unit="MiB"),
+            Line(figure="plan MiB", what="its memory", better="less", bound=PLAN_MIB, unit="MiB", steadfast=True),
         ),
     ),
 )

@@ -49,6 +49,7 @@ MEASUREMENT = Measurement(
             what="worker memory over its budget of 1 GiB, images of 50 megapixels among small ones",
             better="less",
             bound=1.0,
+            steadfast=True,
         ),
     ),
 )

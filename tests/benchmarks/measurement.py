@@ -17,13 +17,17 @@ class CannotMeasureError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One line of the table: a figure, what it says, and the bound that it should keep, if it has one."""
+    """One line of the table: a figure, what it says, and the bound that it should keep, if it has one.
+
+    A `steadfast` figure, as memory is one, is the same beside other work on the machine; seconds and rates are not.
+    """
 
     figure: str
     what: str
     better: Literal["more", "less"] = "more"
     bound: float | None = None
     unit: str = ""
+    steadfast: bool = False
 
     @property
     def is_ratio(self) -> bool:

@@ -42,17 +42,20 @@ def details(result: Result) -> str:
 
 
 def losses(results: Iterable[Result], last: Iterable[Result], measurements: Iterable[Measurement]) -> Iterator[str]:
-    """A sentence for each ratio that is worse than in `last` by more than the noise of both, of the same size."""
+    """A sentence for each ratio that is worse than in `last`, of the same size, by more than the noise of both.
+
+    What others have disturbed, then or now, is not compared.
+    """
     before = {(result.name, result.size): result for result in last}
     lines = {measurement.name: measurement.lines for measurement in measurements}
     for result in results:
         old = before.get((result.name, result.size))
-        for line in lines[result.name] if old is not None else ():
-            yield from _loss(line, old, result)
+        for line in lines[result.name]:
+            if old is not None and (line.steadfast or not (old.is_disturbed or result.is_disturbed)):
+                yield from _loss(line, old, result)
 
 
-def _loss(line: Line, old: Result | None, new: Result) -> Iterator[str]:
-    assert old is not None
+def _loss(line: Line, old: Result, new: Result) -> Iterator[str]:
     then, now = old.median(line.figure), new.median(line.figure)
     if not line.is_ratio or then is None or now is None:
         return
@@ -74,8 +77,15 @@ def _row(line: Line, result: Result) -> str:
     if value is None:
         measured, verdict = "", f"not measured: {result.missing or 'see above'}"
     else:
-        measured, verdict = _said(line, value), "" if line.bound is None else "met" if line.meets(value) else "missed"
+        measured, verdict = _said(line, value), _verdict(line, result, value)
     return f"| {line.what} | {result.size:,} | {result.rounds} | {target} | {measured} | {verdict} |"
+
+
+def _verdict(line: Line, result: Result, value: float) -> str:
+    """Memory is what it is, whoever works beside; nothing else is judged on a machine that others share."""
+    if result.is_disturbed and not line.steadfast:
+        return f"not judged: others took {result.foreign:.0%} of the cores"
+    return "" if line.bound is None else "met" if line.meets(value) else "missed"
 
 
 def _said(line: Line, value: float) -> str:

@@ -19,20 +19,30 @@ from tests.benchmarks.process import ROOT
 LAST = Path(__file__).with_name("last.json")
 PACKAGES = ("ray", "torch", "daft")
 DIGITS = 4
+QUIET = 0.05
+"""What others may take of the cores without a doubt on what is compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """The figures of one measurement of that size, a value for each round; `missing` says why there are none."""
+    """The figures of one measurement of that size, a value for each round; `missing` says why there are none.
+
+    `foreign` is the share of the machine's cores that other processes took meanwhile.
+    """
 
     name: str
     size: int
     figures: Mapping[str, Sequence[float]]
     missing: str = ""
+    foreign: float
     taken: str
     commit: str
     machine: str
     versions: str
+
+    @property
+    def is_disturbed(self) -> bool:
+        return self.foreign > QUIET
 
     @property
     def rounds(self) -> int:
@@ -49,7 +59,7 @@ class Result:
         return (max(values) - min(values)) / abs(median(values)) if len(values) > 1 else None
 
 
-def result(name: str, size: int, rounds: Sequence[Figures], missing: str = "") -> Result:
+def result(name: str, size: int, rounds: Sequence[Figures], *, missing: str = "", foreign: float) -> Result:
     """Of what has just been measured here."""
     names = dict.fromkeys(figure for figures in rounds for figure in figures)
     return Result(
@@ -57,6 +67,7 @@ def result(name: str, size: int, rounds: Sequence[Figures], missing: str = "") -
         size=size,
         figures={figure: [_rounded(found[figure]) for found in rounds if figure in found] for figure in names},
         missing=missing,
+        foreign=round(foreign, 3),
         taken=f"{datetime.now(UTC):%Y-%m-%d}",
         commit=_commit(),
         machine=_machine(),

@@ -8,17 +8,17 @@ from tests.benchmarks.results import Result, merge_results, read_results
 from tests.benchmarks.table import MEASUREMENTS
 
 FAST = Line(figure="over limit", what="speed", bound=0.92)
-SMALL = Line(figure="over budget", what="memory", better="less", bound=1.0)
+SMALL = Line(figure="over budget", what="memory", better="less", bound=1.0, steadfast=True)
 SECONDS = Line(figure="plan s", what="a plan", better="less", bound=20, unit="s")
 MEASUREMENT = Measurement(
     name="case", rounds=lambda folder, size: iter(()), size=1000, quick_size=10, lines=(FAST, SMALL, SECONDS)
 )
 
 
-def taken(size: int = 1000, missing: str = "", **figures: list[float]) -> Result:
+def taken(size: int = 1000, missing: str = "", foreign: float = 0.0, **figures: list[float]) -> Result:
     named = {name.replace("_", " "): values for name, values in figures.items()}
     facts = {"taken": "2026-01-02", "commit": "abc", "machine": "2 cores", "versions": "ray 2"}
-    return Result(name="case", size=size, figures=named, missing=missing, **facts)
+    return Result(name="case", size=size, figures=named, missing=missing, foreign=foreign, **facts)
 
 
 def worse(now: Result, before: Result) -> list[str]:
@@ -35,6 +35,17 @@ def test_table_judges_medians_and_never_rounds_a_miss_away() -> None:
         "| memory | 1,000 | 3 | ≤ 1.00 | 0.40 | met |",
         "| a plan | 1,000 | 3 | ≤ 20 s | 21 s | missed |",
     ]
+
+
+def test_nothing_but_memory_is_judged_on_a_shared_machine() -> None:
+    assert rows(taken(over_limit=[1.7], over_budget=[0.4], foreign=0.3)) == [
+        "| speed | 1,000 | 1 | ≥ 0.92 | 1.70 | not judged: others took 30% of the cores |",
+        "| memory | 1,000 | 1 | ≤ 1.00 | 0.40 | met |",
+        "| a plan | 1,000 | 1 | ≤ 20 s |  | not measured: see above |",
+    ]
+    assert not worse(taken(over_limit=[0.2], foreign=0.3), taken(over_limit=[0.9]))
+    assert not worse(taken(over_limit=[0.2]), taken(over_limit=[0.9], foreign=0.3))
+    assert worse(taken(over_budget=[0.9], foreign=0.3), taken(over_budget=[0.4]))
 
 
 def test_table_says_why_nothing_was_measured() -> None:
