@@ -1,7 +1,7 @@
 """How busy the job keeps a model that is slower than all that feeds it: the best that a pipeline can do is be ready.
 
-The model takes PAUSE_S for a batch, whatever it holds, and leaves the cores alone. Its batches over the time from
-the first to the last image are its busy time, with what handing over, events and commits add.
+The model sleeps PAUSE_S for a batch, whatever it holds. Measured is how much of the steady state it and its copies took;
+the rest went to handing over, events and commits.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class Idle:
         compute = {"layout": self.layout, "predictors": 1, "batch_size": BATCH_ROWS}
         while True:
             job = run_job(folder, data=str(data), images=images, preprocess=TINY, compute=compute, pause_s=PAUSE_S)
-            yield {"model busy": job.steady / BATCH_ROWS * PAUSE_S, "steady images/s": job.steady}
+            stages, steady_s = job.summary["stages"], (images - BATCH_ROWS) / job.steady
+            yield {"model busy": (stages["copy"] + stages["model"]) / steady_s, "steady images/s": job.steady}
 
 
 MEASUREMENTS = tuple(

@@ -127,7 +127,7 @@ def test_in_the_split_layout_each_kind_of_actor_has_its_own_time() -> None:
     it = found(laps, chosen)
     assert it.stage == "preprocess"
     assert (
-        "the model waited 80 % of the time, and 3.9 of 4 threads that decode were busy, with 0.6 of 4 CPUs"
+        "the model waited 80 % of the time, and 3.9 of 4 threads that decode and 0.6 of 4 CPUs were busy"
         in it.sentence()
     )
     assert it.lever is not None

@@ -57,24 +57,25 @@ def _limit(demand: Demand, layout: Layout) -> tuple[str, str]:
     if loads[busiest].share < SATURATED:
         busiest = "callers"
     load, threads = loads[busiest], demand.threads_by_stage
-    cpus = f"{loads['cpus'].used:.1f} of {loads['cpus'].of:.0f} CPUs were busy"
+    cpus = f"{loads['cpus'].used:.1f} of {loads['cpus'].of:.0f} CPUs"
     waited = f"the model waited {_percent(1 - loads['predictors'].share)} of the time"
     if busiest == "predictors":
-        return "model", f"it was busy {_percent(load.share)} of the time, and {cpus}"
+        return "model", f"it was busy {_percent(load.share)} of the time, and {cpus} were"
     if busiest == "writers":
         return "write", f"{waited}, and parts were being put for {_percent(load.share)} of it"
     if busiest == "decoders":
         stage = max(DECODE, key=lambda stage: threads.get(stage, 0.0))
-        return stage, f"{waited}, and {load.used:.1f} of {load.of:.0f} threads that decode were busy, with {cpus}"
+        return stage, f"{waited}, and {load.used:.1f} of {load.of:.0f} threads that decode and {cpus} were busy"
     if busiest == "cpus":
         stage = max(demand.cpus_by_stage, key=lambda stage: demand.cpus_by_stage[stage])
         part = f"{_percent(demand.cpus_by_stage[stage] / demand.cpus)} of that with it"
-        return stage, f"{waited}, and {cpus}, {part}" if layout.gpus_per_predictor else f"{cpus}, {part}"
+        busy = f"{cpus} were busy, {part}"
+        return stage, f"{waited}, and {busy}" if layout.gpus_per_predictor else busy
     stage = max(callers_stages(layout), key=lambda stage: threads.get(stage, 0.0))
     part = f"{_percent(threads[stage] / load.of)} of the time for which shards are in work, {load.of:.0f} at once"
     if load.share >= SATURATED:
-        return "write" if stage == "hold" else stage, f"{waited}, and it took {part}"
-    return NONE, f"{waited}, {cpus}, and {stage} took {part}"
+        return "write" if stage == "hold" else stage, f"{waited}, {cpus} were busy, and it took {part}"
+    return NONE, f"{waited}, {cpus} were busy, and {stage} took {part}"
 
 
 def _percent(share: float) -> str:
