@@ -1,7 +1,7 @@
 """How busy the job keeps a model that is slower than all that feeds it: the best that a pipeline can do is be ready.
 
-The model sleeps PAUSE_S for a batch, whatever it holds. Measured is how much of the steady state it and its copies took;
-the rest went to handing over, events and commits.
+The model sleeps PAUSE_S for a batch, whatever it holds. Measured is how much of the steady state it and its copies
+took; the rest went to handing over, events and commits.
 """
 
 from __future__ import annotations
