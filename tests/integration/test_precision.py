@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
@@ -44,34 +46,40 @@ class Notes:
     def finish(self) -> None: ...
 
 
-def recorded(it: Job, output: str) -> str:
+def recorded(output: str) -> str:
     claimed = read_definition(LedgerPaths(output))
     assert claimed is not None
     return str(claimed.definition.facts["precision"])
 
 
-def test_it_is_tried_where_predictors_have_gpus_then_recorded_and_said(
-    job: MakeJob, ray_address: str, monkeypatch: pytest.MonkeyPatch
+def test_it_is_tried_where_predictors_have_gpus_then_said_and_recorded_with_the_run(
+    job: MakeJob, ray_address: str
 ) -> None:
-    """The cluster's GPUs are numbers only: a real trial finds a CPU there, and another's decision stands in for one."""
+    """The cluster's GPUs are numbers only: the trial finds a CPU there."""
     it, notes = job(), Notes()
-    write_folder(it.data, digits(5))
-    summary = it.run(ray_address, AUTO, reporter=notes)
-    assert (summary.status, summary.precision, recorded(it, str(it.output))) == ("done", "fp32", "fp32")
+    write_folder(it.data, digits(10))
+    summary = it.run(ray_address, AUTO, "compute.batch_size=8", reporter=notes)
     (said,) = [note for note in notes.said if note.startswith("precision ")]
     assert said == "precision fp32, for this output for good (cpu computes in nothing lower as well)"
+    assert recorded(str(it.output)) == "fp32"
+    record = json.loads(Path(it.output / "_ledger" / "runs" / f"{summary.run_id}.json").read_text())
+    assert (record["status"], record["counts"]["images_ok"], record["counts"]["precision"]) == ("done", 10, "fp32")
+    assert record["predictors"] == list(summary.predictors)
+    assert record["counts"]["batch_sizes"] == dict.fromkeys(summary.predictors, 8)
 
-    other = str(it.folder / "other")
+
+def test_no_later_run_asks_again(job: MakeJob, ray_address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    it = job()
+    write_folder(it.data, digits(5))
     decision = Decision(precision="bf16", reason="as it were")
     monkeypatch.setattr(precision_trial, "decide_precision", lambda trial, layout: decision)
-    assert it.run(ray_address, AUTO, output=other).precision == recorded(it, other) == "bf16"
-
-    monkeypatch.delattr(precision_trial, "decide_precision")  # nobody asks again
+    assert it.run(ray_address, AUTO).precision == recorded(str(it.output)) == "bf16"
+    monkeypatch.delattr(precision_trial, "decide_precision")
     (it.data / "new.jpg").write_bytes(digits(6)[5])
-    again = it.run(ray_address, AUTO, output=other)
+    again = it.run(ray_address, AUTO)
     assert (again.precision, again.images_ok, again.images_resumed) == ("bf16", 6, 5)
     with pytest.raises(DefinitionError, match="precision"):
-        it.run(ray_address, "compute.precision=fp32", output=other)
+        it.run(ray_address, "compute.precision=fp32")
 
 
 class Deadly(PrecisionTrial):
