@@ -73,9 +73,10 @@ def _limit(demand: Demand, layout: Layout) -> tuple[str, str]:
         return stage, f"{waited}, and {busy}" if layout.gpus_per_predictor else busy
     stage = max(callers_stages(layout), key=lambda stage: threads.get(stage, 0.0))
     part = f"{_percent(threads[stage] / load.of)} of the time for which shards are in work, {load.of:.0f} at once"
+    name = "write" if stage == "hold" else stage
     if load.share >= SATURATED:
-        return "write" if stage == "hold" else stage, f"{waited}, {cpus} were busy, and it took {part}"
-    return NONE, f"{waited}, {cpus} were busy, and {stage} took {part}"
+        return name, f"{waited}, {cpus} were busy, and it took {part}"
+    return NONE, f"{waited}, {cpus} were busy, and {name} took {part}"
 
 
 def _percent(share: float) -> str:

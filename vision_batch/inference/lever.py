@@ -90,31 +90,32 @@ def _other_settings(demand: Demand, setting: Setting) -> Iterator[Lever]:
 
 def _purchases(demand: Demand, setting: Setting) -> Iterator[Lever]:
     """More of the machine, smaller amounts first; faster storage; more shards to work on at once. Gains are paces."""
-    layout, cpus, gpus, nodes = (
-        setting.layout(),
-        setting.resources.cpus,
-        setting.resources.gpus,
-        setting.resources.nodes,
-    )
-    most = MOST_CPUS_FOR_A_GPU if gpus else MOST_CPUS
-    for eighths in range(9, 8 * most + 1):
-        grown = tuple(
-            replace(node, cpus=-(-node.cpus * eighths // 8), memory_bytes=node.memory_bytes * eighths // 8)
-            for node in nodes
-        )
-        more = sum(node.cpus for node in grown) - cpus
-        yield from _lever(_more(more, "CPU"), demand, _layout(replace(setting, resources=Resources(nodes=grown))))
-    for times in range(2, MOST_GPUS + 1 if gpus else 0):
-        grown = tuple(replace(node, gpus=node.gpus * times) for node in nodes)
-        yield from _lever(
-            _more(gpus * (times - 1), "GPU"), demand, _layout(replace(setting, resources=Resources(nodes=grown)))
-        )
-    if not gpus and sum(demand.cpus_by_stage.get(stage, 0.0) for stage in MODEL) > MODEL_ON_CPUS * demand.cpus:
+    layout = setting.layout()
+    for change, resources in _machines(setting.resources):
+        yield from _lever(change, demand, _layout(replace(setting, resources=resources)))
+    on_cpus = sum(demand.cpus_by_stage.get(stage, 0.0) for stage in MODEL)
+    if not layout.gpus_per_predictor and on_cpus > MODEL_ON_CPUS * demand.cpus:
         yield from _lever("a GPU for the model", demand.without(MODEL, cpus=True), layout)
     yield from _lever("a faster or nearer input storage", demand.without(["read"], cpus=False), layout)
     yield from _lever("a faster or nearer output storage", demand.without(["write", "hold"], cpus=False), layout)
-    many = _layout(replace(setting, shards=MANY))
-    yield from _lever(f"smaller shards, more than these {setting.shards}", demand, many)
+    more_shards = _layout(replace(setting, shards=MANY))
+    yield from _lever(f"smaller shards, more than these {setting.shards}", demand, more_shards)
+
+
+def _machines(resources: Resources) -> Iterator[tuple[str, Resources]]:
+    """Every node with more CPUs, in steps of an eighth, and the memory to them; or with more GPUs."""
+    most_cpus = MOST_CPUS_FOR_A_GPU if resources.gpus else MOST_CPUS
+    for eighths in range(9, 8 * most_cpus + 1):
+        grown = Resources(
+            nodes=tuple(
+                replace(node, cpus=-(-node.cpus * eighths // 8), memory_bytes=node.memory_bytes * eighths // 8)
+                for node in resources.nodes
+            )
+        )
+        yield _more(grown.cpus - resources.cpus, "CPU"), grown
+    for times in range(2, MOST_GPUS + 1 if resources.gpus else 0):
+        grown = Resources(nodes=tuple(replace(node, gpus=node.gpus * times) for node in resources.nodes))
+        yield _more(grown.gpus - resources.gpus, "GPU"), grown
 
 
 def _more(count: int, what: str) -> str:
