@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -16,6 +15,7 @@ from vision_batch.errors import ImageError
 from vision_batch.images.preprocess import Preprocessor
 from vision_batch.images.resize import limit_threads
 from vision_batch.inference.chunk import DecodedChunk, EncodedChunk, Row, stacked
+from vision_batch.inference.stage import ahead
 from vision_batch.inference.stopwatch import Stopwatch
 
 SLICE_ROWS = 8
@@ -41,20 +41,18 @@ class Decoder:
 
     def __call__(self, chunks: Iterator[EncodedChunk], watch: Stopwatch) -> Iterator[DecodedChunk]:
         """The chunks, in order; `chunks` is read at most CHUNKS_AHEAD ahead of what is yielded."""
-        pending: deque[_Pending] = deque()
-        while True:
-            while len(pending) < self._ahead:
-                with watch.time("read"):
-                    chunk = next(chunks, None)
-                if chunk is None:
-                    break
-                pending.append(self._start(chunk, watch))
-            if not pending:
-                return
-            started = pending.popleft()
+        for started in ahead(self._begun(chunks, watch), self._ahead):
             with watch.time("wait"):
                 rows = [row for part in started.parts for row in part.result()]
             yield _finish(started, rows)
+
+    def _begun(self, chunks: Iterator[EncodedChunk], watch: Stopwatch) -> Iterator[_Pending]:
+        while True:
+            with watch.time("read"):
+                chunk = next(chunks, None)
+            if chunk is None:
+                return
+            yield self._start(chunk, watch)
 
     def _start(self, chunk: EncodedChunk, watch: Stopwatch) -> _Pending:
         samples = chunk.samples

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeAlias
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from vision_batch.errors import DeviceError, ImageError, ModelError
 from vision_batch.inference.batch_size import BatchSize
 from vision_batch.inference.chunk import DecodedChunk, PredictedChunk, Row
+from vision_batch.inference.stage import ahead
 from vision_batch.inference.stopwatch import Stopwatch
 from vision_batch.models.compiled import CompiledPredictor
 from vision_batch.models.device import give_memory_back, is_out_of_memory
@@ -65,13 +65,9 @@ class ModelStage:
 
         Raises ModelError when the model itself is at fault, DeviceError when the device is.
         """
-        begun: deque[tuple[DecodedChunk, list[Begun]]] = deque()
-        for chunk in chunks:
-            begun.append((chunk, self._begin_chunk(chunk, watch)))
-            if len(begun) > self._predictor.ahead:
-                yield self._end_chunk(*begun.popleft(), watch)
-        while begun:
-            yield self._end_chunk(*begun.popleft(), watch)
+        begun = ((chunk, self._begin_chunk(chunk, watch)) for chunk in chunks)
+        for chunk, batches in ahead(begun, 1 + self._predictor.ahead):
+            yield self._end_chunk(chunk, batches, watch)
 
     def _begin_chunk(self, chunk: DecodedChunk, watch: Stopwatch) -> list[Begun]:
         """The chunk's batches, in order, of the size that is best or being tried."""
