@@ -143,16 +143,34 @@ def test_a_plan_that_is_given_back_by_half_is_still_a_plan(tmp_path: Path, monke
     output = planned_twice(tmp_path)
     left: list[int] = []
 
-    def look_and_delete(storage: LocalStorage, uri: str) -> None:
+    def look_and_delete(storage: LocalStorage, uri: str, **condition: str) -> None:
         left.append(output.plan(write=False).added)
         assert read_definition(output.paths) is not None
-        delete(storage, uri)
+        delete(storage, uri, **condition)
 
     delete = LocalStorage.delete
     with held_lease(output.paths, "run-1"), monkeypatch.context() as patch:
         patch.setattr(LocalStorage, "delete", look_and_delete)
         release_definition(output.paths, "run-1")
     assert left == [0, 1, 2, 2, 2], "groups to plan again: two segments go, two objects of members, the definition"
+
+
+def test_what_another_run_has_claimed_meanwhile_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first run is suspended between its question for the lease and its last removal."""
+    paths = LedgerPaths(str(tmp_path))
+
+    def delete_late(storage: LocalStorage, uri: str, **condition: str) -> None:
+        delete(storage, uri)
+        claim_definition(paths, Definition({"seed": 2}))
+        delete(storage, uri, **condition)
+
+    delete = LocalStorage.delete
+    with held_lease(paths, "run-1"), monkeypatch.context() as patch:
+        claim_definition(paths, Definition({"seed": 1}))
+        patch.setattr(LocalStorage, "delete", delete_late)
+        release_definition(paths, "run-1")
+    with pytest.raises(DefinitionError):
+        claim_definition(paths, Definition({"seed": 1}))
 
 
 def test_a_run_that_lost_its_lease_gives_nothing_back(tmp_path: Path) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from vision_batch.errors import DefinitionError, ExistsError, LedgerError, NotFoundError, Problem
+from vision_batch.errors import ChangedError, DefinitionError, ExistsError, LedgerError, NotFoundError, Problem
 from vision_batch.ledger.inspect import list_folder, list_parts
 from vision_batch.ledger.lease import demand_lease
 from vision_batch.ledger.paths import LedgerPaths
+from vision_batch.storage.object_info import ObjectInfo
 from vision_batch.storage.table import storage_for
 
 FORMAT = 1
@@ -102,13 +104,19 @@ def release_definition(paths: LedgerPaths, run_id: str) -> None:
     """Gives back an output that has no part: a first run failed, and its spec may be mended before the next.
 
     The plan goes first and its newest segment before all of it, the definition last: what is left when this ends
-    half-way is a plan of that definition. HeldError once the lease is no longer of run `run_id`.
+    half-way is a plan of that definition. HeldError once the lease is no longer of run `run_id`; what another run has
+    put there by then stays.
     """
     if list_parts(paths):
         return
-    for uri in (*_planned(paths), paths.definition):
+    storage = storage_for(paths.definition)
+    claimed = _planned(paths)
+    with suppress(NotFoundError):  # this run did not come so far
+        claimed.append(storage.stat(paths.definition))
+    for info in claimed:
         demand_lease(paths, run_id)
-        storage_for(uri).delete(uri)
+        with suppress(ChangedError):
+            storage.delete(info.uri, if_version=info.version, scratch=paths.scratch)
 
 
 def check_definition(paths: LedgerPaths, definition: Definition, claimed: ClaimedOutput) -> None:
@@ -123,10 +131,9 @@ def check_definition(paths: LedgerPaths, definition: Definition, claimed: Claime
         raise DefinitionError([*differences, ways_out])
 
 
-def _planned(paths: LedgerPaths) -> list[str]:
+def _planned(paths: LedgerPaths) -> list[ObjectInfo]:
     """The segments of the plan, newest first, and then what they refer to."""
-    uris = [info.uri for info in list_folder(paths.plan)]
-    return sorted(uris, key=lambda uri: paths.segment_number(uri) or 0, reverse=True)
+    return sorted(list_folder(paths.plan), key=lambda info: paths.segment_number(info.uri) or 0, reverse=True)
 
 
 def _claim(paths: LedgerPaths, definition: Definition, cell_rows: int) -> ClaimedOutput:
