@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ ROUNDS = 3
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 1 where a ratio is worse than in the last table; a missed target is none."""
     options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # servers and folders are cleaned up
     if options.last:
         return _show_last()
     chosen = [m for m in MEASUREMENTS if not options.name or any(fnmatch(m.name, name) for name in options.name)]
