@@ -109,6 +109,10 @@ def test_the_pixels_of_a_chunk_stay_within_their_budget() -> None:
         (cluster((2, 0)), {"layout": "split", "predictors": 2}, "use layout: joined"),
         (cluster((2, 0)), {"preprocessors": 2}, "at most 1"),
         (cluster((0, 0)), {}, "no CPU"),
+        (cluster((8, 0), (0, 1)), {"gpus_per_predictor": 1}, "at least one CPU beside the GPUs"),
+        (cluster((8, 0), (0, 1)), {"gpus_per_predictor": 0.5, "layout": "joined"}, "0.5, and no node that has so many"),
+        (cluster((8, 0), (0, 1)), {"gpus_per_predictor": 1, "layout": "split"}, "at least one CPU beside the GPUs"),
+        (cluster((8, 1), (0, 2)), {"gpus_per_predictor": 2}, "at least one CPU beside the GPUs"),
     ],
 )
 def test_what_cannot_be_placed_is_refused(resources: Resources, compute: dict[str, object], expected: str) -> None:

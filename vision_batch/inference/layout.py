@@ -89,6 +89,10 @@ def choose_layout(
     """
     gpus_each = _gpus_each(resources, compute)
     nodes = [node for node in resources.nodes if node.cpus and (node.gpus >= gpus_each or not gpus_each)]
+    if not nodes:
+        found = f"{gpus_each:g}, and no node that has so many has a CPU for Ray"
+        expected = "at least one CPU beside the GPUs (ray start --num-cpus there), or 0 to predict on CPUs"
+        raise SpecError(Problem("compute.gpus_per_predictor", found, expected))
     most = sum(_fits(node, 1, gpus_each) for node in nodes)
     predictors = _predictors(compute, nodes, gpus_each, most, weights_bytes)
     name, reason = _name(resources, compute, nodes, predictors, gpus_each)
