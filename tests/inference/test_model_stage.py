@@ -20,6 +20,8 @@ from vision_batch.inference.chunk import DecodedChunk, Place, PredictedChunk, Ro
 from vision_batch.inference.model_stage import ModelStage
 from vision_batch.inference.stopwatch import Stopwatch
 from vision_batch.ledger.schema import output_schema
+from vision_batch.models.compiled import CompiledPredictor
+from vision_batch.models.predictor import Predictor
 from vision_batch.models.transfer import Answer
 from vision_batch.tasks.classification import Classification
 
@@ -135,6 +137,28 @@ def test_the_smaller_size_is_kept_after_it_and_the_failed_batches_memory_is_free
         chunk = one(it, decoded(list(range(10))))
     assert (chunk.failed, chunk.batch_rows) == (0, 2)
     assert model.batches[-5:] == [2] * 5
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # of torch's own code, about itself
+@pytest.mark.parametrize("first", [3, 1])
+def test_a_compiled_models_short_first_chunk_costs_later_batches_no_more_than_memory_asks(first: int) -> None:
+    """What memory ran out for was not `first` images but the whole batch that they had been padded to."""
+
+    class Hungry(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            sizes.append(len(images))
+            if len(images) > 5:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return images.mean(dim=(2, 3))[:, :2]
+
+    sizes: list[int] = []
+    batch_size = BatchSize(8, trial=False)
+    plain = Predictor(Hungry(), mean=(0, 0, 0), std=(1, 1, 1), precision="fp32", device=torch.device("cpu"))
+    it = stage(CompiledPredictor(plain, 8, batch_size.out_of_memory), batch_size)
+    with torch.compiler.set_stance("force_eager"):
+        chunks = [one(it, decoded([1] * count)) for count in (first, 8)]
+    assert [(chunk.failed, chunk.batch_rows) for chunk in chunks] == [(0, 4), (0, 4)]
+    assert sizes == [8, 4, 4, 4]
 
 
 def test_what_a_trial_cuts_a_chunk_into_changes_no_row() -> None:

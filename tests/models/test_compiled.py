@@ -49,7 +49,7 @@ def pixels(count: int) -> np.ndarray:
 @pytest.mark.usefixtures("uncompiled")
 def test_smaller_batches_are_padded_and_nothing_is_said_of_the_padding() -> None:
     module = Calls(lambda images: images.mean(dim=(2, 3)))
-    compiled = CompiledPredictor(predictor(module), 8)
+    compiled = CompiledPredictor(predictor(module), 8, [].append)
     for count in (8, 3, 1):
         np.testing.assert_allclose(
             compiled.start(pixels(count))().outputs, pixels(count).mean(axis=(1, 2)) / 255, atol=1e-6
@@ -57,21 +57,44 @@ def test_smaller_batches_are_padded_and_nothing_is_said_of_the_padding() -> None
     assert module.batches == [8, 8, 8]
 
 
-@pytest.mark.usefixtures("uncompiled")
-def test_the_size_is_halved_when_memory_runs_out() -> None:
-    def hungry(images: torch.Tensor) -> torch.Tensor:
-        if len(images) > 3:
+def hungry(most: int) -> Calls:
+    """For more than `most` images there is no memory."""
+
+    def call(images: torch.Tensor) -> torch.Tensor:
+        if len(images) > most:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return images
 
-    module = Calls(hungry)
-    compiled = CompiledPredictor(predictor(module), 8)
+    return Calls(call)
+
+
+@pytest.mark.usefixtures("uncompiled")
+def test_the_size_is_halved_when_memory_runs_out() -> None:
+    module, told = hungry(3), list[int]()
+    compiled = CompiledPredictor(predictor(module), 8, told.append)
     for count in (8, 4):
         with pytest.raises(torch.OutOfMemoryError):
             compiled.start(pixels(count))
     for count in (2, 1):
         assert len(compiled.start(pixels(count))().outputs) == count
     assert module.batches == [8, 4, 2, 2]
+    assert told == [8, 4]
+
+
+@pytest.mark.usefixtures("uncompiled")
+def test_a_short_batch_for_whose_padding_there_is_no_memory_gets_less_of_it() -> None:
+    module, told = hungry(3), list[int]()
+    compiled = CompiledPredictor(predictor(module), 8, told.append)
+    np.testing.assert_allclose(compiled.start(pixels(1))().outputs[:, :, 0, 0], pixels(1)[:, 0, 0] / 255, atol=1e-6)
+    assert (module.batches, told) == ([8, 4, 2], [8, 4])
+
+
+@pytest.mark.usefixtures("uncompiled")
+def test_one_image_alone_may_need_too_much() -> None:
+    module = hungry(0)
+    with pytest.raises(torch.OutOfMemoryError):
+        CompiledPredictor(predictor(module), 4, [].append).start(pixels(1))
+    assert module.batches == [4, 2, 1]
 
 
 @pytest.mark.usefixtures("uncompiled")
@@ -80,7 +103,7 @@ def test_what_cannot_be_compiled_ends_the_run_with_a_way_out() -> None:
         raise torch._dynamo.exc.TorchDynamoException("no C++ compiler found")
 
     with pytest.raises(ModelError, match=r"set compute\.compile to false: no C\+\+ compiler found"):
-        CompiledPredictor(predictor(Calls(fail)), 2).start(pixels(1))
+        CompiledPredictor(predictor(Calls(fail)), 2, [].append).start(pixels(1))
 
 
 def test_of_any_outputs_those_of_the_first_images_are_taken() -> None:
@@ -99,7 +122,7 @@ def test_a_compiled_model_says_what_the_plain_one_says() -> None:
     module, device = torch.nn.Sequential(*layers).eval(), str(choose_device())
     expected = {count: predictor(module, device)(pixels(count)) for count in (4, 3)}
     try:
-        compiled = CompiledPredictor(predictor(module, device), 4)
+        compiled = CompiledPredictor(predictor(module, device), 4, [].append)
         answers = {count: compiled.start(pixels(count))().outputs for count in (4, 3)}
         assert counters["stats"]["unique_graphs"] == 1
     except ModelError as error:

@@ -55,8 +55,13 @@ class BatchSize:
             self._best_rates[self._trying] = max(self._best_rates.get(self._trying, 0.0), rows / seconds)
 
     def out_of_memory(self, rows: int) -> None:
-        """The device had no memory for `rows` images: from now on half as many are the most, or fewer."""
+        """The device had no memory for `rows` images: from now on half as many are the most, or fewer.
+
+        More than the most says nothing new: a compiled model tells the size that it padded such a batch to.
+        """
         self._trying = None
+        if rows > self._most:
+            return
         self._most = min(self._most, max(1, rows // 2))
         self._rounds_left = {size: rounds for size, rounds in self._rounds_left.items() if size <= self._most}
         self._best_rates = {size: rate for size, rate in self._best_rates.items() if size <= self._most}

@@ -115,7 +115,7 @@ def _model(job: PredictJob, threads: int) -> ModelStage:
     task = task_for(job.task, job.model.labels)
     schema = output_schema(task.fields(), job.extra_fields)
     batch_size = BatchSize(job.batch_rows, trial=job.batch_trial)
-    called = CompiledPredictor(predictor, job.batch_rows) if job.compile else predictor
+    called = CompiledPredictor(predictor, job.batch_rows, batch_size.out_of_memory) if job.compile else predictor
     return ModelStage(called, task, schema, batch_size=batch_size, threads=threads)
 
 
