@@ -13,7 +13,7 @@ import torch
 
 from vision_batch.errors import DeviceError, ModelError
 from vision_batch.models.device import choose_device, give_memory_back, limit_memory, usable_share
-from vision_batch.models.predictor import Predictor
+from vision_batch.models.predictor import Predictor, device_errors
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -132,12 +132,17 @@ class TestErrors:
         [
             torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
             RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+            torch.AcceleratorError("CUDA error: out of memory\nSearch for `cudaErrorMemoryAllocation'"),
             RuntimeError("mat1 and mat2 shapes cannot be multiplied"),
             ValueError("image too wide for CUDA error handling"),
         ],
     )
     def test_all_others_pass_unchanged(self, error: Exception) -> None:
         assert self.raised(error) is error
+
+    def test_memory_that_runs_out_where_no_batch_can_be_halved_is_the_devices_fault(self) -> None:
+        with pytest.raises(DeviceError, match="out of memory"), device_errors(of_batch=False):
+            raise torch.AcceleratorError("CUDA error: out of memory")
 
 
 def test_an_unknown_precision_is_a_mistake_of_the_caller() -> None:

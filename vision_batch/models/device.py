@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import torch
 
-NO_MEMORY = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
-"""What CUDA's libraries say when memory runs out; torch has an error of its own for it."""
+NO_MEMORY = (
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDA error: out of memory",
+    "HIP error: out of memory",
+)
+"""What CUDA and its libraries say when memory runs out; torch has an error of its own only for its own tensors on the
+device. For pinned memory it raises AcceleratorError; the device goes on after all of these."""
 
 CONTEXT_BYTES = 600 << 20
 """About what CUDA with its libraries takes of a device for each process, beside the tensors."""
@@ -42,7 +48,7 @@ def lower_precision(device: torch.device) -> str | None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the accelerator's memory ran out, so that fewer images at once may help."""
+    """Whether the accelerator's memory, or the machine's for it, ran out, so that fewer images at once may help."""
     text = str(error)
     return isinstance(error, torch.OutOfMemoryError) or any(words in text for words in NO_MEMORY)
 

@@ -32,7 +32,7 @@ class Predictor:
         """Moves `module` to `device`. `mean` and `std` are per RGB channel, of values in [0, 1]."""
         self.device = device
         self.autocast = AUTOCAST[precision]
-        with device_errors():
+        with device_errors(of_batch=False):
             self.module = module.to(device)
             if device.type == "cuda" and all(parameter.dim() < 5 for parameter in module.parameters()):
                 # as the images are: else cuDNN rearranges the kernels at every call; measured to be no gain on a CPU
@@ -67,17 +67,20 @@ class Predictor:
 
 
 def _answer(wait: Callable[[], Answer]) -> Answer:
-    with device_errors():
+    with device_errors(of_batch=False):
         return wait()
 
 
 @contextmanager
-def device_errors() -> Iterator[None]:
-    """Turns failures of the accelerator into DeviceError; what says that memory ran out and all else passes."""
+def device_errors(*, of_batch: bool = True) -> Iterator[None]:
+    """Turns failures of the accelerator into DeviceError; all else passes.
+
+    So does what says that memory ran out, where it is for want of memory `of_batch`, and a smaller one can be begun.
+    """
     try:
         yield
     except RuntimeError as error:
-        if is_device_failure(error) and not is_out_of_memory(error):
+        if is_device_failure(error) and not (of_batch and is_out_of_memory(error)):
             raise DeviceError(str(error)) from error
         raise
 
