@@ -92,6 +92,10 @@ def test_pruned_files_are_said_where_there_are_any(capsys: Capture) -> None:
     assert shown(replace(SUMMARY, files_pruned=3), capsys)[2] == "  pruned      the rows of 3 files that left the input"
 
 
+def test_a_run_that_was_little_more_than_its_start_is_told_so(capsys: Capture) -> None:
+    assert shown(replace(SUMMARY, bottleneck=None), capsys)[5].startswith("  limited by  its start: too little came")
+
+
 def test_what_did_not_happen_is_not_said(capsys: Capture) -> None:
     quiet = replace(
         SUMMARY,
@@ -168,13 +172,20 @@ def refusal(capsys: Capture, *arguments: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "options", [["--limit", "5"], ["--limit", "0", "--output", "x"], ["--limit", "-1", "--output", "x"]]
+    ("options", "refused"),
+    [
+        (["--limit", "5"], "found no --output; expected --output URI too"),
+        (["--limit", "0", "--output", "x"], "found 0; expected a number above 0"),
+        (["--limit", "-1", "--output", "x"], "found -1; expected a number above 0"),
+    ],
 )
-def test_a_trial_needs_a_number_and_an_output_of_its_own(tmp_path: Path, capsys: Capture, options: list[str]) -> None:
+def test_a_trial_needs_a_number_and_an_output_of_its_own(
+    tmp_path: Path, capsys: Capture, options: list[str], refused: str
+) -> None:
     job = Job(tmp_path, {})
     write_folder(job.data, digits(1))
     message = refusal(capsys, str(job.spec), *options)
-    assert message.startswith(f"error: --limit: found {options[1]}; expected a number above 0, together with --output")
+    assert message.startswith(f"error: --limit: {refused}")
     assert not job.output.exists()
 
 
@@ -231,6 +242,16 @@ def test_a_finished_job_is_said_again(finished: Job, capsys: Capture) -> None:
     assert (summary["images_resumed"], summary["failures"]) == (40, {"empty": 2})
     assert summary["output"] == str(finished.output)
     assert captured.err.startswith("done: 40 of 40 images have their row\n")
+
+
+def test_a_foreign_parquet_file_in_the_output_is_worth_a_warning(finished: Job, capsys: Capture) -> None:
+    foreign = finished.output / "foreign.parquet"
+    pq.write_table(pa.table({"a": [1]}), foreign)
+    try:
+        assert main(["run", str(finished.spec)]) == 0
+    finally:
+        foreign.unlink()
+    assert f"warning     {foreign}: a Parquet file that vision-batch did not write; readers" in capsys.readouterr().out
 
 
 def test_too_many_errors_are_said_with_the_limit(finished: Job, capsys: Capture) -> None:

@@ -54,6 +54,9 @@ def act(what: str, folder: Path) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         case "segfault":
             os.kill(os.getpid(), signal.SIGSEGV)
+        case "half":  # of an answer: the length of 100 bytes, and 10 of them
+            os.write(int(sys.argv[1]), (100).to_bytes(4, "big") + bytes(10))
+            os.kill(os.getpid(), signal.SIGRTMIN + 1)
         case "exit":
             sys.exit(3)
         case "memory":

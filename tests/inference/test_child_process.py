@@ -78,3 +78,10 @@ def test_a_signal_that_the_starting_thread_blocks_kills_all_the_same(tmp_path: P
     with pytest.raises(ChildDied, match="SIGSEGV"):
         child(chunk("segfault"), Stopwatch())
     child.close()
+
+
+def test_a_child_may_die_in_the_middle_of_its_answer_and_of_a_signal_without_a_name(tmp_path: Path) -> None:
+    child = ChildProcess(partial(deadly.make, tmp_path))
+    with pytest.raises(ChildDied, match=f"killed by signal {signal.SIGRTMIN + 1}"):
+        child(chunk("half"), Stopwatch())
+    assert child.closed

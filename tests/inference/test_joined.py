@@ -95,3 +95,11 @@ def test_a_withheld_cell_that_has_no_place_costs_the_call_that_releases_it_nothi
     events = done(actor, second)
     told = [(event.kind, event.shard, event.cell) for event in events if event.kind in ("cell_failed", "part")]
     assert sorted(told) == [("cell_failed", "a.tar", 0), ("part", "b.tar", 0), ("part", "b.tar", 1)]
+
+
+def test_a_slow_model_is_heard_of_although_it_has_done_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = make_job(tmp_path)
+    (work,) = works(job)
+    monkeypatch.setattr("vision_batch.inference.joined.QUIET_S", -1.0)
+    told = [event.images for event in done(JoinedActor(job, LAYOUT), work) if event.kind == "progress"]
+    assert told == [20, 20, 20, 4, 20, 17, 0]

@@ -188,6 +188,25 @@ def test_a_part_that_comes_between_the_look_and_the_removal_stays(
     assert stored(paths) == []
 
 
+def test_a_newer_part_that_is_lost_on_its_way_back_was_not_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As above, and somebody clears the scratch folder just then."""
+    paths = LedgerPaths(str(tmp_path))
+    commit(Replacer(paths), 0, "v1")
+    (old,) = stored(paths)
+    rename = os.rename
+
+    def suspended(source: str, to: str) -> None:
+        monkeypatch.undo()
+        commit(Replacer(paths), 0, "v2", [old])
+        rename(source, to)
+        os.unlink(to)
+
+    monkeypatch.setattr(os, "rename", suspended)
+    assert not remove_part(paths, old)
+
+
 @pytest.mark.s3
 def test_a_removal_that_reaches_the_server_late_leaves_the_part_that_came_before_it(
     moto_s3: S3Bucket, monkeypatch: pytest.MonkeyPatch

@@ -76,6 +76,10 @@ def test_a_truncated_part_is_damaged_and_its_rows_missing(output: Output, kept: 
     report = audit(output)
     assert (report.ok, report.missing, report.parts) == (False, 4, 3)
     assert "its end is missing" in report.problems[0]
+    assert "verify --repair" in report.problems[0]
+    assert not any(
+        f"{part(output, 1)}: the manifest knows it" in line and "run again" in line for line in report.problems
+    )
 
 
 def test_a_flipped_bit_in_a_page_is_found_by_a_deep_audit_only(output: Output) -> None:
@@ -92,7 +96,7 @@ def test_a_foreign_parquet_file_is_a_problem(output: Output) -> None:
     pq.write_table(pa.table({"a": [1]}), part(output, 1).with_name("foreign.parquet"))
     report = audit(output)
     assert (report.ok, report.images, report.parts) == (False, 10, 4)
-    assert "vision-batch did not write" in report.problems[0]
+    assert "vision-batch did not write; move it out of the output" in report.problems[0]
 
 
 def test_an_interrupted_run_is_incomplete(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="CODE",
-        help=f"process error rows with these codes again: all, or of {', '.join(ERROR_CODES)}",
+        help=f"process error rows with these codes again: all, or of {', '.join(ERROR_CODES)}; after the spec",
     )
     parser.add_argument("--prune", action="store_true", help="remove the rows of what is no longer in the input")
     parser.add_argument("--address", help="a running Ray cluster (host:port, or auto) instead of a fresh local one")
@@ -50,10 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    if arguments.limit is not None and (arguments.output is None or arguments.limit < 1):
-        raise SpecError(
-            Problem("--limit", str(arguments.limit), "a number above 0, together with --output for a scratch output")
-        )
+    if arguments.limit is not None and arguments.limit < 1:
+        raise SpecError(Problem("--limit", str(arguments.limit), "a number above 0"))
+    if arguments.limit is not None and arguments.output is None:
+        raise SpecError(Problem("--limit", "no --output", "--output URI too: the first images go to a scratch output"))
     if arguments.prune and arguments.limit is not None:
         raise SpecError(Problem("--prune", "--limit too", "one of them: a trial's output is made anew"))
     retry_errors = error_codes(arguments.retry_errors)
@@ -113,8 +113,8 @@ def print_summary(summary: RunSummary) -> None:
         print(f"  failures    {', '.join(f'{code} {count:,}' for code, count in sorted(summary.failures.items()))}")
     print(f"  shards      {summary.shards_done:,} of {summary.shards_total:,}")
     print(f"  time        {summary.seconds:.1f} s{_pace(summary)}")
-    if summary.bottleneck is not None:
-        print(f"  limited by  {summary.bottleneck}")
+    if summary.first_batch_seconds is not None:
+        print(f"  limited by  {summary.bottleneck or 'its start: too little came after the first batch to tell more'}")
     for warning in summary.warnings:
         print(f"  warning     {warning}")
     print(f"  output      {summary.output}")

@@ -61,6 +61,8 @@ def _receive(connection: Connection[Any, Any], inbox: SimpleQueue[bytes]) -> Non
             inbox.put(connection.recv_bytes())
         except (EOFError, OSError):
             os._exit(1)
+        except MemoryError:
+            os._exit(OUT_OF_MEMORY)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ STARTS = 3
 
 FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGSYS, signal.SIGTRAP)
 """The signals that a process gets for what it does itself."""
+NAMES = {number.value: number.name for number in signal.Signals}
 
 
 class ChildDied(Exception):
@@ -105,7 +106,7 @@ class ChildProcess:
             answer = pickle.loads(self._connection.recv_bytes())
         except BaseException as error:
             self.close()  # no later question may get the answer to this one
-            if isinstance(error, EOFError | ConnectionError):
+            if isinstance(error, EOFError | OSError):  # OSError: it died in the middle of its answer
                 raise ChildDied(self._how(), by_itself=self._died_by_itself()) from None
             raise
         if isinstance(answer, Exception):
@@ -130,7 +131,7 @@ class ChildProcess:
         if code == OUT_OF_MEMORY:
             return "it ran out of memory"
         if code < 0:
-            return f"it was killed by signal {-code} ({signal.Signals(-code).name})"
+            return f"it was killed by signal {-code} ({NAMES.get(-code, 'of real time')})"
         return f"it ended with exit code {code}"
 
     def _died_by_itself(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from vision_batch.inference.job import PredictJob
     from vision_batch.inference.layout import Layout
     from vision_batch.ledger.state import Work
+
+QUIET_S = 60.0
+"""After this long a slow model's actor tells what it has done, though it is less than usual: silence means trouble."""
 
 CHUNKS_PER_EVENT = 8
 """How many chunks share one progress event: a few events a second, whatever the speed."""
@@ -82,7 +86,7 @@ class JoinedActor:
         watch = self._watch
         gatherer = CellGatherer()
         commits: deque[Future[Event]] = deque()
-        images, batch_rows, errors = 0, 0, Counter[str]()
+        images, batch_rows, errors, told_s = 0, 0, Counter[str](), time.monotonic()
         for number, predicted in enumerate(chunks):
             self._trial.judge(predicted)
             images += predicted.table.num_rows
@@ -96,9 +100,9 @@ class JoinedActor:
                 yield Event(kind="whole", shard=whole.shard, cell=whole.cell, writer=this_process())
             while commits and (commits[0].done() or len(commits) > COMMITS_WAITING):
                 yield self._stored(commits.popleft())
-            if number % CHUNKS_PER_EVENT == 0:
+            if number % CHUNKS_PER_EVENT == 0 or time.monotonic() > told_s + QUIET_S:
                 yield self._progress(work, images, batch_rows, errors)
-                images, errors = 0, Counter()
+                images, errors, told_s = 0, Counter(), time.monotonic()
         while commits:
             yield self._stored(commits.popleft())
         batches, message = self._trial.take_failed_batches() if self._trial.suspect else (0, "")

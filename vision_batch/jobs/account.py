@@ -19,8 +19,9 @@ from vision_batch.jobs.prepare import Prepared, reading_output
 from vision_batch.jobs.summary import RunSummary
 from vision_batch.jobs.tally import Tally
 from vision_batch.ledger.definition import release_definition
+from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.ledger.run_record import RunRecord, RunStatus, new_run_id, write_run
-from vision_batch.ledger.state import write_manifest
+from vision_batch.ledger.state import OutputState, write_manifest
 
 if TYPE_CHECKING:
     from vision_batch.inference.lever import Setting
@@ -106,8 +107,13 @@ class Account:
         state, tally = backlog.state, self.tally
         bottleneck = None if setting is None else find_bottleneck(tally.laps, setting, tally.steady_s)
         rate = tally.images_per_second
-        trouble = () if backlog.trouble is None else (backlog.trouble,)
-        troubles = _first([*backlog.damaged, *(f"{shard}: {reason}" for shard, reason in tally.troubles.items())])
+        warnings = [
+            *_foreign(state),
+            *backlog.plan.warnings,
+            *tally.warnings(self._prepared.input.extra_names),
+            *_first([*backlog.damaged, *(f"{shard}: {reason}" for shard, reason in tally.troubles.items())]),
+            *([] if backlog.trouble is None else [backlog.trouble]),
+        ]
         return RunSummary(
             run_id=self.run_id,
             status=status,
@@ -126,11 +132,17 @@ class Account:
             images_per_second=None if rate is None else round(rate, 1),
             bottleneck=None if bottleneck is None else bottleneck.sentence(),
             output=self._prepared.paths.output,
-            warnings=(*backlog.plan.warnings, *tally.warnings(self._prepared.input.extra_names), *troubles, *trouble),
+            warnings=tuple(warnings),
             predictors=tuple(tally.predictors),
             batch_sizes=dict(tally.batch_sizes),
             stages={stage: round(spent.wall_s, 3) for stage, spent in tally.work.stages.items()},
         )
+
+
+def _foreign(state: OutputState) -> list[str]:
+    """What readers of OUTPUT/*.parquet see besides the parts; what holds a part's place is told of where it is met."""
+    others = [file for file in state.foreign if LedgerPaths.stem_of(file.info.uri) is None]
+    return _first(f"{file.info.uri}: {file.reason}; readers see it too: move it out of the output" for file in others)
 
 
 def _first(lines: Iterable[str]) -> list[str]:

@@ -34,7 +34,8 @@ class LedgerPaths:
         """What the names of all parts of a shard begin with."""
         return f"part-{hashlib.sha256(shard.encode()).hexdigest()[:16]}"
 
-    def stem_of(self, uri: str) -> str | None:
+    @staticmethod
+    def stem_of(uri: str) -> str | None:
         """The stem of a name that a cell's part could have, None for any other."""
         match = PART.fullmatch(uri.rpartition("/")[2])
         return match[1] if match else None

@@ -76,7 +76,7 @@ def audit_output(paths: LedgerPaths, *, deep: bool) -> Audit:
     files = [info for info in listed if paths.is_table_file(info.uri)]
     claimed, recorded = _claimed(paths, findings), _recorded(paths, findings)
     if not files and not findings.problems and claimed is None and not recorded.segments:
-        raise SpecError(Problem("output", f"nothing at {paths.output}", "the output.uri of a run"))
+        raise SpecError(Problem("output", f"nothing at {paths.output} (no _ledger)", "the output.uri of a run"))
     shards = recorded.planned
     digest = claimed.definition.digest if claimed else None
     expected = Expected.of(shards, recorded.superseded, recorded.gone, digest)
@@ -131,7 +131,11 @@ def _check_ledger(claimed: ClaimedOutput | None, recorded: Recorded, findings: F
 def _check_files(found: Inspection, claimed: ClaimedOutput | None, findings: Findings) -> None:
     """Each file for itself: whose it is, and whether its record makes sense."""
     for foreign in found.foreign:
-        findings.problem("foreign files", f"{foreign.info.uri}: {foreign.reason}")
+        if LedgerPaths.stem_of(foreign.info.uri) is None:
+            way_out = "move it out of the output"
+        else:
+            way_out = "`verify --repair` takes it out of the way; then run again"
+        findings.problem("foreign files", f"{foreign.info.uri}: {foreign.reason}; {way_out}")
     for part in found.stale:
         findings.problem("stale parts", f"{part.info.uri}: of an earlier version of the input; run again to replace it")
     for part in found.kept:
@@ -157,9 +161,12 @@ def _wrong_facts(record: PartRecord, cell_rows: int | None) -> str | None:
 def _check_manifest(found: Inspection, manifest: Mapping[str, StoredPart], findings: Findings) -> None:
     """The manifest is a cache: where it differs from a part, the part is right."""
     stored = {part.info.uri: part for part in found.current}
+    foreign = {file.info.uri for file in found.foreign}
     for uri, remembered in manifest.items():
         part = stored.get(uri)
-        if part is None:
+        if uri in foreign:
+            findings.problem("lost parts", f"{uri}: the manifest knows it, and what is there now is not it")
+        elif part is None:
             findings.problem("lost parts", f"{uri}: the manifest knows it, and it is not there as it was; run again")
         elif part.info == remembered.info and part.record != remembered.record:
             findings.warn("differences to the manifest", f"{uri}: the manifest remembers another record of this file")

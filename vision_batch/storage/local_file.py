@@ -83,18 +83,25 @@ def delete_version(path: str, version: str, scratch: str) -> None:
 
     No file system removes under a condition. So the file gets a name in `scratch` by rename(2), and what was caught is
     compared. Another version, whose writer came just before, is linked back unless there is a newer one again. It is
-    lost only if this process ends between these two calls.
+    lost only if this process ends between these two calls, or somebody clears `scratch` there.
     """
-    with translated(path), suppress(FileNotFoundError):
-        _demand(info_of(path, os.stat(path)), version)
+    with translated(path):
         os.makedirs(scratch, exist_ok=True)
         caught = _temporary(scratch)
-        os.rename(path, caught)
-        found = info_of(path, os.stat(caught))
-        if found.version != version:
-            with suppress(FileExistsError):
-                os.link(caught, path)
-        os.unlink(caught)
+        try:
+            _demand(info_of(path, os.stat(path)), version)
+            os.rename(path, caught)
+        except FileNotFoundError:
+            return
+        try:
+            found = info_of(path, os.stat(caught))
+            if found.version != version:
+                with suppress(FileExistsError):
+                    os.link(caught, path)
+        except FileNotFoundError as error:
+            raise ChangedError(path, "another version was there, and is gone by now") from error
+        with suppress(FileNotFoundError):
+            os.unlink(caught)
         _demand(found, version)
 
 
