@@ -9,10 +9,10 @@ import torch
 
 from tests.integration.job import digits, write_folder
 from vision_batch.datasets.settings import InputSettings
-from vision_batch.errors import ModelError
+from vision_batch.errors import DeviceError, ModelError
 from vision_batch.images.settings import PreprocessSettings
-from vision_batch.inference.precision_trial import PrecisionTrial
-from vision_batch.models.bundle import resolve_model
+from vision_batch.inference.precision_trial import Decision, PrecisionTrial
+from vision_batch.models.bundle import ModelBundle, resolve_model
 from vision_batch.models.device import choose_device, lower_precision
 from vision_batch.models.settings import ModelSettings
 from vision_batch.tasks.settings import TaskSettings
@@ -77,6 +77,44 @@ def test_a_model_that_does_not_fit_the_task_is_refused_at_once(tmp_path: Path) -
     write_folder(tmp_path / "data", digits(2))
     with pytest.raises(ModelError, match="10 classes and"):
         trial(tmp_path, amplified=1.0, labels=["cat"]).decide(CPU, "bf16")
+
+
+class Raising(torch.nn.Module):
+    """Means of each channel; for more than `most` images it raises."""
+
+    def __init__(self, most: int, error: Exception) -> None:
+        super().__init__()
+        self.most = most
+        self.error = error
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if len(images) > self.most:
+            raise self.error
+        return images.mean(dim=(2, 3))
+
+
+def raising(folder: Path, most: int, error: Exception) -> Decision:
+    write_folder(folder / "data", digits(20))
+    tried = trial(folder, amplified=1.0)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(ModelBundle, "load", lambda bundle: Raising(most, error))
+        return tried.decide(CPU, "bf16")
+
+
+def test_a_device_that_holds_few_images_is_given_few(tmp_path: Path) -> None:
+    assert raising(tmp_path, 3, torch.OutOfMemoryError("CUDA out of memory")).precision == "bf16"
+
+
+def test_trouble_decides_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="not enough memory for the model and one image"):
+        raising(tmp_path, 0, torch.OutOfMemoryError("CUDA out of memory"))
+    with pytest.raises(DeviceError):
+        raising(tmp_path, 0, torch.AcceleratorError("CUDA error: an illegal memory access was encountered"))
+
+
+def test_what_the_model_itself_raises_does(tmp_path: Path) -> None:
+    decision = raising(tmp_path, 0, ValueError("not for me"))
+    assert (decision.precision, decision.reason) == ("fp32", "the trial of bf16 failed: ValueError: not for me")
 
 
 def test_a_cpu_is_not_asked_for_anything_lower() -> None:

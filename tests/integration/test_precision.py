@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
 from tests.integration.job import Job, digits, write_folder
 from vision_batch.cluster.connect import connected
-from vision_batch.errors import DefinitionError
-from vision_batch.inference import precision_trial
+from vision_batch.errors import DefinitionError, EngineError, ForbiddenError
+from vision_batch.inference import execute, precision_trial
 from vision_batch.inference.layout import choose_layout
 from vision_batch.inference.precision_trial import Decision, PrecisionTrial, decide_precision
 from vision_batch.inference.settings import ComputeSettings
@@ -89,14 +89,30 @@ class Deadly(PrecisionTrial):
         os._exit(3)
 
 
-def test_a_trial_that_kills_its_process_decides_for_fp32(job: MakeJob, ray_address: str) -> None:
+def test_trouble_with_the_trial_decides_nothing(
+    job: MakeJob, ray_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     it = job()
     write_folder(it.data, digits(1))
     trial = prepare(load_spec(it.spec, [AUTO])).precision_trial()
+    deadly = Deadly(**{field.name: getattr(trial, field.name) for field in fields(trial)})
     with connected(ray_address) as resources:
         layout = choose_layout(resources, ComputeSettings(), shards=1, output_px=(28, 28))
-        decision = decide_precision(
-            Deadly(**{field.name: getattr(trial, field.name) for field in fields(trial)}), layout
-        )
-    assert (layout.gpus_per_predictor, decision.precision) == (1, "fp32")
-    assert decision.reason.startswith("the trial of a lower one failed: ")
+        assert layout.gpus_per_predictor == 1
+        with pytest.raises(EngineError, match=r"with compute\.precision: fp32 there is none"):
+            decide_precision(deadly, layout)
+        monkeypatch.setattr(precision_trial, "STILL_S", 0.5)
+        with pytest.raises(EngineError, match="is a GPU free for it"):
+            decide_precision(trial, replace(layout, gpus_per_predictor=3))
+
+
+def test_an_output_without_parts_for_which_no_image_could_be_read_is_free_for_another_precision(
+    job: MakeJob, ray_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it, notes = job(), Notes()
+    write_folder(it.data, digits(1))
+    monkeypatch.setattr(precision_trial, "_tried", lambda trial: ForbiddenError("s3://bucket/a.tar", "403"))
+    monkeypatch.setattr(execute, "execute", lambda job, layout, works: (event for event in ()))
+    assert it.run(ray_address, AUTO, reporter=notes).status == "incomplete"
+    assert "precision fp32, for what this run does: it could read no image to try a lower one" in notes.said
+    assert read_definition(LedgerPaths(str(it.output))) is None

@@ -7,17 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import ray
 
 from vision_batch.datasets.beginning import first_samples
 from vision_batch.datasets.settings import InputSettings
-from vision_batch.errors import ImageError, VisionBatchError
+from vision_batch.errors import (
+    DeviceError,
+    EngineError,
+    ImageError,
+    ModelError,
+    ShardError,
+    StorageError,
+    VisionBatchError,
+)
 from vision_batch.images.preprocess import Preprocessor
 from vision_batch.images.resize import limit_threads
 from vision_batch.images.settings import PreprocessSettings
 from vision_batch.inference.chunk import stacked
+from vision_batch.inference.joined_pool import STILL_S
 from vision_batch.inference.settings import EXACT
 from vision_batch.models.bundle import ModelBundle
 from vision_batch.plugin import Plugin
@@ -25,13 +35,18 @@ from vision_batch.tasks.settings import TaskSettings
 from vision_batch.tasks.table import task_for
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
     from numpy.typing import NDArray
 
     from vision_batch.inference.layout import Layout
+    from vision_batch.models.predictor import Predictor
+    from vision_batch.tasks.task import Task
 
 TRIAL_IMAGES = 64
+TRIAL_ROWS = 8
+"""How many of them the model is given at once: a size that a small device has the memory for too."""
+REPEATS = 2
+"""How often a trial is repeated whose process died."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +70,7 @@ class PrecisionTrial:
     max_pixels: int
 
     def __call__(self) -> Decision:
-        """Decides for the device of this process. What the model raises for these images passes."""
+        """Decides for the device of this process. StorageError or ShardError where nothing of the input can be read."""
         from vision_batch.models.device import choose_device, lower_precision
 
         device = choose_device()
@@ -65,7 +80,10 @@ class PrecisionTrial:
         return self.decide(device, lower)
 
     def decide(self, device: torch.device, lower: str) -> Decision:
-        """`lower` where it agrees with fp32 on the first images that can be used; the task says what agrees."""
+        """`lower` where it agrees with fp32 on the first images that can be used; the task says what agrees.
+
+        What the model itself raises decides for fp32. ModelError and DeviceError as in a run.
+        """
         from vision_batch.models.predictor import Predictor
 
         images = list(self._images())
@@ -73,13 +91,17 @@ class PrecisionTrial:
             return Decision(precision=EXACT, reason=f"none of the first {TRIAL_IMAGES} images can be used for a trial")
         pixels, module = stacked(images), self.model.load()
         task = task_for(self.task, self.model.labels)
-        exact, lowered = (
-            Predictor(module, mean=self.preprocess.mean, std=self.preprocess.std, precision=precision, device=device)(
-                pixels
-            )
-            for precision in (EXACT, lower)
-        )
-        task.check(exact, len(images))
+        mean, std = self.preprocess.mean, self.preprocess.std
+        predictors = [
+            Predictor(module, mean=mean, std=std, precision=precision, device=device) for precision in (EXACT, lower)
+        ]
+        try:
+            exact, lowered = (_outputs(predictor, task, pixels) for predictor in predictors)
+        except (VisionBatchError, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 - the model is foreign code, and no image is asked for here again
+            reason = " ".join(f"the trial of {lower} failed: {type(error).__name__}: {error}".split())[:200]
+            return Decision(precision=EXACT, reason=reason)
         agreement = task.agreement(exact, lowered)
         return Decision(
             precision=lower if agreement.is_close else EXACT,
@@ -98,18 +120,57 @@ class PrecisionTrial:
                 continue
 
 
-def decide_precision(trial: PrecisionTrial, layout: Layout) -> Decision:
-    """The decision of one process that has what Ray gives to a predictor.
+def _outputs(predictor: Predictor, task: Task, pixels: NDArray[np.uint8]) -> NDArray[np.floating]:
+    """The model's outputs for all of `pixels`, in small batches: halved, as in a run, where memory runs out."""
+    parts: list[NDArray[np.floating]] = []
+    done, rows = 0, TRIAL_ROWS
+    while done < len(pixels):
+        batch = pixels[done : done + rows]
+        outputs = _within_memory(predictor, batch)
+        if outputs is not None:
+            task.check(outputs, len(batch))
+            parts.append(outputs)
+            done += len(batch)
+        elif len(batch) > 1:
+            rows = len(batch) // 2
+        else:
+            raise ModelError("the device has not enough memory for the model and one image")
+    return np.concatenate(parts)
 
-    Where no trial can be made, because its images make the model raise or kill the process, it is fp32.
-    VisionBatchError for what would end the run too: a model that cannot be loaded, an input that cannot be read.
-    """
-    remote = ray.remote(num_cpus=1, num_gpus=layout.gpus_per_predictor, max_retries=0)(_tried)
+
+def _within_memory(predictor: Predictor, batch: NDArray[np.uint8]) -> Any:
+    """None where the device has not the memory for so many images."""
+    from vision_batch.models.device import give_memory_back, is_out_of_memory
+
     try:
-        outcome = ray.get(remote.remote(trial))
+        return predictor(batch)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+    give_memory_back()  # behind the handler, because the error's traceback kept what the model had allocated
+    return None
+
+
+def decide_precision(trial: PrecisionTrial, layout: Layout) -> Decision | None:
+    """The decision of one process that has what Ray gives to a predictor; None where nothing of the input can be read.
+
+    VisionBatchError for what would end the run too: ModelError or SpecError where the model cannot be loaded or does
+    not fit, EngineError where a device fails, the process dies again and again, or no GPU comes free.
+    """
+    remote = ray.remote(num_cpus=1, num_gpus=layout.gpus_per_predictor, max_retries=REPEATS)(_tried)
+    try:
+        outcome = ray.get(remote.remote(trial), timeout=STILL_S)
+    except ray.exceptions.GetTimeoutError as error:
+        raise EngineError(f"no trial of the precision ended in {STILL_S:.0f} s: is a GPU free for it?") from error
     except ray.exceptions.RayError as error:
         cause = " ".join(str(error.__cause__ or error).split())[:200]
-        return Decision(precision=EXACT, reason=f"the trial of a lower one failed: {cause}")
+        raise EngineError(
+            f"the trial of a lower precision failed; with compute.precision: fp32 there is none: {cause}"
+        ) from error
+    if isinstance(outcome, (StorageError, ShardError)):
+        return None
+    if isinstance(outcome, DeviceError):
+        raise EngineError(f"the device failed in the trial of the precision: {outcome}")
     if isinstance(outcome, VisionBatchError):
         raise outcome
     return outcome

@@ -86,6 +86,7 @@ class PredictRun:
         self._setting: Setting | None = None
         self._ray = ExitStack()
         self._resources: Resources | None = None
+        self._is_tried = True
 
     def check(self, *, on_this_machine: bool) -> None:
         """SpecError, before anything is written, where the spec suits neither this machine nor the output."""
@@ -121,14 +122,22 @@ class PredictRun:
         assert self._layout is not None
         precision = EXACT
         if self._layout.gpus_per_predictor:
-            from vision_batch.inference.precision_trial import decide_precision
-
-            self._connect(address, verbose)
-            decision = decide_precision(self._prepared.precision_trial(), self._layout)
-            precision = decision.precision
-            self._reporter.note(f"precision {precision}, for this output for good ({decision.reason})")
+            precision = self._tried_precision(address, verbose, self._layout)
         self._prepared = self._prepared.with_precision(precision)
         self._account.define(self._prepared)
+
+    def _tried_precision(self, address: str | None, verbose: bool, layout: Layout) -> str:
+        from vision_batch.inference.precision_trial import decide_precision
+
+        self._connect(address, verbose)
+        self._reporter.note("trying a lower precision on the first images, as soon as a GPU is free")
+        decision = decide_precision(self._prepared.precision_trial(), layout)
+        if decision is None:
+            self._is_tried = False
+            self._reporter.note(f"precision {EXACT}, for what this run does: it could read no image to try a lower one")
+            return EXACT
+        self._reporter.note(f"precision {decision.precision}, for this output for good ({decision.reason})")
+        return decision.precision
 
     def _connect(self, address: str | None, verbose: bool) -> Resources:
         """What the Ray has that the run works on; it is left when `self._ray` is closed."""
@@ -286,4 +295,7 @@ class PredictRun:
         if status == "interrupted":
             with suppress(StorageError):
                 self._backlog.look()
-        return self._account.close(status, self._backlog, self._setting)
+        summary = self._account.close(status, self._backlog, self._setting)
+        if not self._is_tried:
+            self._account.release()  # the next run tries a precision, unless this one came to parts after all
+        return summary
