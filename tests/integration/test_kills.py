@@ -20,11 +20,10 @@ from vision_batch.ledger.verify import verify
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
 SHARDS = 24
-SLOW = MODEL.replace("return self.layers", "import time; time.sleep(0.2)\n        return self.layers")
 
 
 @contextmanager
-def cluster_of_three() -> Iterator[tuple[Any, list[Any]]]:
+def cluster_of_three(*, cpus: int = 2) -> Iterator[tuple[Any, list[Any]]]:
     """A head that does no work, as on Kubernetes, and two nodes that do."""
     from ray.cluster_utils import Cluster
 
@@ -32,7 +31,7 @@ def cluster_of_three() -> Iterator[tuple[Any, list[Any]]]:
         head = {"num_cpus": 0, "temp_dir": folder, "include_dashboard": False}
         cluster = Cluster(initialize_head=True, head_node_args=head)
         try:
-            yield cluster, [cluster.add_node(num_cpus=2) for _ in range(2)]
+            yield cluster, [cluster.add_node(num_cpus=cpus) for _ in range(2)]
         finally:
             cluster.shutdown()
 
@@ -44,8 +43,9 @@ def kill(node: Any) -> None:
             process.process.send_signal(signal.SIGKILL)
 
 
-def slow_job(job: Callable[..., Job]) -> Job:
-    it = job(code=SLOW)
+def slow_job(job: Callable[..., Job], call_s: float) -> Job:
+    """Its model takes so long for each call."""
+    it = job(code=MODEL.replace("return self.layers", f"import time; time.sleep({call_s})\n        return self.layers"))
     for number in range(SHARDS):
         write_tar(it.data / f"{number:02d}.tar", digits(20))
     return it
@@ -68,10 +68,11 @@ def running(job: Job, address: str, *overrides: str) -> Iterator[subprocess.Pope
 
 @pytest.mark.parametrize("layout", ["joined", pytest.param("split", marks=pytest.mark.slow)])
 def test_a_node_that_vanishes_costs_no_row(job: Callable[..., Job], layout: str) -> None:
-    it = slow_job(job)
+    it = slow_job(job, 0.2)
+    actors = ("compute.predictors=2", f"compute.layout={layout}", *(["compute.preprocessors=2"] * (layout == "split")))
     with (
-        cluster_of_three() as (cluster, nodes),
-        running(it, cluster.address, "compute.predictors=2", f"compute.layout={layout}") as run,
+        cluster_of_three(cpus=2 if layout == "joined" else 4) as (cluster, nodes),  # the other node has room for all
+        running(it, cluster.address, *actors) as run,
     ):
         kill(nodes[0])
         out, err = run.communicate(timeout=240)
@@ -84,7 +85,7 @@ def test_a_node_that_vanishes_costs_no_row(job: Callable[..., Job], layout: str)
 
 @pytest.mark.slow  # Ray gives a lost head a minute
 def test_a_head_that_vanishes_ends_the_run_with_an_error_and_what_is_committed_stays(job: Callable[..., Job]) -> None:
-    it = slow_job(job)
+    it = slow_job(job, 5)
     with cluster_of_three() as (cluster, _), running(it, cluster.address) as run:
         kill(cluster.head_node)
         out, err = run.communicate(timeout=240)

@@ -155,13 +155,19 @@ def decide_precision(trial: PrecisionTrial, layout: Layout) -> Decision | None:
     """The decision of one process that has what Ray gives to a predictor; None where nothing of the input can be read.
 
     VisionBatchError for what would end the run too: ModelError or SpecError where the model cannot be loaded or does
-    not fit, EngineError where a device fails, the process dies again and again, or no GPU comes free.
+    not fit, EngineError where a device fails or no GPU comes free. A process that dies again and again decides for
+    fp32: an image that kills may be the cause, which the run finds and isolates.
     """
     remote = ray.remote(num_cpus=1, num_gpus=layout.gpus_per_predictor, max_retries=REPEATS)(_tried)
     try:
         outcome = ray.get(remote.remote(trial), timeout=STILL_S)
     except ray.exceptions.GetTimeoutError as error:
         raise EngineError(f"no trial of the precision ended in {STILL_S:.0f} s: is a GPU free for it?") from error
+    except ray.exceptions.WorkerCrashedError:
+        died = (
+            f"the trial's process died {REPEATS + 1} times, perhaps of an image; compute.precision needs none"
+        )
+        return Decision(precision=EXACT, reason=died)
     except ray.exceptions.RayError as error:
         cause = " ".join(str(error.__cause__ or error).split())[:200]
         raise EngineError(
