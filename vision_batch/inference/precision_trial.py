@@ -164,9 +164,7 @@ def decide_precision(trial: PrecisionTrial, layout: Layout) -> Decision | None:
     except ray.exceptions.GetTimeoutError as error:
         raise EngineError(f"no trial of the precision ended in {STILL_S:.0f} s: is a GPU free for it?") from error
     except ray.exceptions.WorkerCrashedError:
-        died = (
-            f"the trial's process died {REPEATS + 1} times, perhaps of an image; compute.precision needs none"
-        )
+        died = f"the trial's process died {REPEATS + 1} times, perhaps of an image; compute.precision needs none"
         return Decision(precision=EXACT, reason=died)
     except ray.exceptions.RayError as error:
         cause = " ".join(str(error.__cause__ or error).split())[:200]
