@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import time
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -214,6 +216,39 @@ class TestFailures:
             preprocessor()(encoded(photo(), "JPEG")[:-100])
         again = pickle.loads(pickle.dumps(caught.value))
         assert (again.code, again.width, again.height) == ("truncated", 200, 150)
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_no_more_large_images_are_in_work_at_once_than_asked_for(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    """A function sees how many others are in it; small images are never held up, and no error keeps a turn."""
+    monkeypatch.setattr(preprocess_module, "LARGE_PIXELS", 100 * 100)
+    inside, most, lock = 0, 0, Lock()
+
+    def watched(pixels: np.ndarray) -> np.ndarray:
+        nonlocal inside, most
+        if pixels.shape[0] == 50:
+            return pixels
+        with lock:
+            inside, most = inside + 1, max(most, inside + 1)
+        time.sleep(0.02)
+        with lock:
+            inside -= 1
+        raise ImageError("unsupported", "seen")
+
+    settings = PreprocessSettings(resize_px=(8, 8))
+    one = Preprocessor(settings, max_pixels=MAX_PIXELS, function=watched, large_at_once=at_once)
+    large, small = (encoded(Image.new("RGB", (side + 1, side)), "PNG") for side in (100, 50))
+
+    def refused(data: bytes) -> None:
+        with pytest.raises(ImageError):
+            one(data)
+
+    with ThreadPoolExecutor(8) as pool:
+        tasks = [pool.submit(refused, large) for _ in range(16)]
+        assert one(small).pixels.shape == (8, 8, 3)
+        for task in tasks:
+            task.result()
+    assert most == at_once
 
 
 def test_many_threads_get_what_one_gets() -> None:

@@ -88,7 +88,10 @@ def whole_stage(job: PredictJob, threads: int) -> Stage:
 
 def _decoder(job: PredictJob, threads: int) -> Decoder:
     function = job.function.load() if job.function is not None else None
-    preprocessor = Preprocessor(job.preprocess, max_pixels=job.max_pixels, function=function)
+    # two calls that share a CPU lose nothing by it when they do not decode large images at the same time
+    preprocessor = Preprocessor(
+        job.preprocess, max_pixels=job.max_pixels, function=function, large_at_once=max(1, threads)
+    )
     return Decoder(preprocessor, threads, job.preprocess.output_px)
 
 
