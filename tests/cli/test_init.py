@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vision_batch.cli.main import main
-from vision_batch.jobs.document import parse_yaml
+from vision_batch.documents.document import parse_yaml
 from vision_batch.jobs.spec import load_spec
 from vision_batch.jobs.starter import starter_kinds, starter_spec
 from vision_batch.jobs.table import JOBS

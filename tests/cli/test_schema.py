@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 from vision_batch.cli.main import main
-from vision_batch.jobs.document import parse_yaml, read_document
+from vision_batch.documents.document import parse_yaml, read_document
 from vision_batch.jobs.starter import starter_kinds, starter_spec
 
 SPECS = sorted((Path(__file__).parents[2] / "jobs").glob("*.yaml"))
@@ -34,7 +34,7 @@ def test_it_is_a_schema_of_draft_2020_12(schema: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.name)
 def test_the_repositorys_own_specs_fit(path: Path, schema: dict[str, Any]) -> None:
-    jsonschema.validate(read_document(path), schema)
+    jsonschema.validate(read_document(path, expected="a spec"), schema)
 
 
 @pytest.mark.parametrize("kind", starter_kinds())

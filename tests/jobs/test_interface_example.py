@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vision_batch.jobs.document import parse_yaml
+from vision_batch.documents.document import parse_yaml
 from vision_batch.jobs.spec import load_spec
 
 EXAMPLE = """

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from vision_batch.documents.document import parse_yaml
 from vision_batch.errors import Problem, SpecError
-from vision_batch.jobs.document import parse_yaml
 from vision_batch.jobs.override import apply_override, parse_override
 from vision_batch.jobs.placeholder import expand_environment
 from vision_batch.jobs.spec import LoadedSpec, load_spec

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vision_batch.documents.document import describe_value, parse_yaml
 from vision_batch.errors import Problem, SpecError
-from vision_batch.jobs.document import describe_value, parse_yaml
 
 Location = tuple[str | int, ...]
 

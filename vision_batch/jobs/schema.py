@@ -1,13 +1,11 @@
-"""The JSON Schema of a spec, and what it says in words."""
+"""The JSON Schema of a spec."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 from vision_batch.jobs.table import JOBS
 
-Location = tuple[str | int, ...]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -16,77 +14,3 @@ def spec_schema() -> dict[str, Any]:
     schemas = [settings.model_json_schema() for settings in JOBS.values()]
     body = schemas[0] if len(schemas) == 1 else {"oneOf": schemas}
     return {"$schema": DIALECT, **body, "title": "A spec of vision-batch"}
-
-
-def schema_at(root: Mapping[str, Any], location: Location) -> dict[str, Any]:
-    """The part of `root` that describes the value at `location`; empty (anything goes) where nothing does."""
-    schema = dict(root)
-    for part in location:
-        schema = next((child for choice in alternatives(schema, root) if (child := _child(choice, part))), {})
-    return schema
-
-
-def alternatives(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The schema without references and unions: each of the things that it allows."""
-    if "$ref" in schema:
-        yield from alternatives(root["$defs"][schema["$ref"].rpartition("/")[2]], root)
-    elif "anyOf" in schema:
-        for choice in schema["anyOf"]:
-            yield from alternatives(choice, root)
-    else:
-        yield dict(schema)
-
-
-def section_keys(schema: Mapping[str, Any], root: Mapping[str, Any]) -> list[str]:
-    """The keys that a section may have, in their order; none for what is no section."""
-    return [key for choice in alternatives(schema, root) for key in choice.get("properties", ())]
-
-
-def describe_schema(schema: Mapping[str, Any], root: Mapping[str, Any]) -> str:
-    """What the schema expects, in plain words: `auto or a whole number of at least 1`."""
-    words = [word for choice in alternatives(schema, root) for word in _describe(choice, root)]
-    *first, last = dict.fromkeys(words) if words else ["anything"]
-    return f"{', '.join(first)} or {last}" if first else last
-
-
-def _child(schema: Mapping[str, Any], part: str | int) -> dict[str, Any] | None:
-    if isinstance(part, int):
-        prefix = schema.get("prefixItems", [])
-        return prefix[part] if part < len(prefix) else schema.get("items")
-    return schema.get("properties", {}).get(part)  # type: ignore[no-any-return]
-
-
-def _describe(schema: Mapping[str, Any], root: Mapping[str, Any]) -> list[str]:
-    if "const" in schema or "enum" in schema:
-        return [str(value) for value in schema.get("enum", [schema.get("const")])]
-    match schema.get("type"):
-        case "string":
-            return ["text" + (f" that matches {schema['pattern']}" if "pattern" in schema else "")]
-        case "integer":
-            return ["a whole number" + _range(schema)]
-        case "number":
-            return ["a number" + _range(schema)]
-        case "boolean":
-            return ["true or false"]
-        case "array":
-            return [_describe_list(schema, root)]
-        case "object":
-            keys = ", ".join(schema.get("properties", ()))
-            return [f"a section with the keys {keys}" if keys else "a section"]
-        case _:
-            return []
-
-
-def _describe_list(schema: Mapping[str, Any], root: Mapping[str, Any]) -> str:
-    if "prefixItems" in schema:
-        first = describe_schema(schema["prefixItems"][0], root)
-        return f"a list of {len(schema['prefixItems'])}, each {first}"
-    items = describe_schema(schema.get("items", {}), root)
-    return "a list" if items == "anything" else f"a list, each {items}"
-
-
-def _range(schema: Mapping[str, Any]) -> str:
-    low, high = (schema.get(key) for key in ("minimum", "maximum"))
-    if low is not None and high is not None:
-        return f" from {low} to {high}"
-    return f" of at least {low}" if low is not None else f" of at most {high}" if high is not None else ""

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vision_batch.datasets.settings import InputSettings, NamedUri
+from vision_batch.documents.document import read_document
 from vision_batch.errors import Problem, SpecError
 from vision_batch.jobs.consistency import inconsistencies
-from vision_batch.jobs.document import read_document
 from vision_batch.jobs.override import Location, Override, apply_override, parse_override
 from vision_batch.jobs.placeholder import expand_environment, expand_time
 from vision_batch.jobs.settings import PredictSettings
@@ -28,6 +28,8 @@ from vision_batch.models.settings import ModelSettings
 from vision_batch.storage.uri import normalise, scheme
 
 T = TypeVar("T")
+
+SPEC_FILE = "a spec: a YAML file that begins with job: predict"
 
 _CREDENTIALS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]*@")
 
@@ -59,7 +61,7 @@ def load_spec(
     """
     path = Path(path)
     problems: list[Problem] = []
-    raw, overridden = _override(read_document(path), overrides, output, problems)
+    raw, overridden = _override(read_document(path, expected=SPEC_FILE), overrides, output, problems)
     expanded = expand_environment(raw, os.environ, problems)
     settings = _collect(problems, partial(validate, expanded))
     if settings is None:

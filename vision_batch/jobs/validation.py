@@ -1,141 +1,16 @@
-"""A spec's plain values to its settings, and pydantic's complaints in plain words, all at once."""
+"""A spec's plain values to the settings of its kind of job."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
-
-from vision_batch.errors import Problem, SpecError
-from vision_batch.jobs.document import describe_value
-from vision_batch.jobs.schema import alternatives, describe_schema, schema_at, section_keys
+from vision_batch.documents.validation import settings_of_kind, validate_settings
 from vision_batch.jobs.settings import PredictSettings
 from vision_batch.jobs.table import JOBS
-
-Location = tuple[str | int, ...]
 
 
 def validate(document: Mapping[str, Any]) -> PredictSettings:
     """The settings of the job that `document` describes. SpecError with every problem."""
-    model = _job_settings(document.get("job"))
-    problems = list(_booleans_out_of_place(document, model_schema(model)))
-    try:
-        settings = model.model_validate(document)
-    except ValidationError as error:
-        problems += _problems(error, document, model)
-    if problems:
-        raise SpecError(_once_each(problems))
-    return settings
-
-
-@lru_cache
-def model_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """The JSON Schema of a kind's settings."""
-    return model.model_json_schema()
-
-
-def _job_settings(kind: Any) -> type[PredictSettings]:
-    kinds = ", ".join(JOBS)
-    if isinstance(kind, str) and kind in JOBS:
-        return JOBS[kind]
-    if kind is None:
-        found = "nothing"
-    else:
-        near = difflib.get_close_matches(str(kind), JOBS, n=1)
-        found = describe_value(kind) + (f" (did you mean {near[0]!r}?)" if near else "")
-    raise SpecError(Problem("job", found, f"one of the kinds of job: {kinds}"))
-
-
-def _problems(error: ValidationError, document: Any, model: type[BaseModel]) -> Iterator[Problem]:
-    schema = model_schema(model)
-    found = [(_location(document, e["loc"], e["type"]), e) for e in error.errors(include_url=False)]
-    locations = {location for location, _ in found}
-    for location, detail in found:
-        deeper = any(len(other) > len(location) and other[: len(location)] == location for other in locations)
-        if deeper and detail["type"] != "value_error":
-            continue  # another branch of a union got further: that one is what was meant
-        yield _problem(location, detail, document, schema)
-
-
-def _location(document: Any, loc: Location, kind: str) -> Location:
-    """pydantic's location without the names of union branches, which are no part of the spec."""
-    here = document
-    path: list[str | int] = []
-    for index, part in enumerate(loc):
-        last = index == len(loc) - 1
-        if _has(here, part):
-            here = here[part]
-        elif not (last and kind == "missing" and isinstance(part, str)):  # a list that is too short is itself to blame
-            continue
-        path.append(part)
-    return tuple(path)
-
-
-def _has(value: Any, part: str | int) -> bool:
-    if isinstance(value, list):
-        return isinstance(part, int) and part < len(value)
-    return isinstance(value, Mapping) and part in value
-
-
-def _problem(location: Location, detail: Any, document: Any, schema: dict[str, Any]) -> Problem:
-    where = ".".join(map(str, location)) or "the spec"
-    match detail["type"]:
-        case "extra_forbidden":
-            return _unknown_key(where, location, schema)
-        case "missing" if isinstance(location[-1], str) and not _has(_at(document, location[:-1]), location[-1]):
-            return Problem(where, "nothing", describe_schema(schema_at(schema, location), schema))
-        case "value_error":
-            return Problem(where, describe_value(_at(document, location)), str(detail["ctx"]["error"]))
-        case _:
-            found = describe_value(_at(document, location))
-            return Problem(where, found, describe_schema(schema_at(schema, location), schema))
-
-
-def _unknown_key(where: str, location: Location, schema: dict[str, Any]) -> Problem:
-    *parents, key = location
-    known = section_keys(schema_at(schema, tuple(parents)), schema)
-    return Problem(
-        where, f"an unknown key{_suggestion(str(key), parents, known, schema)}", f"one of {', '.join(known)}"
-    )
-
-
-def _suggestion(key: str, parents: list[str | int], known: list[str], schema: dict[str, Any]) -> str:
-    """Where `key` belongs, or what it may have been meant to be."""
-    sections = {name: keys for name, child in schema["properties"].items() if (keys := section_keys(child, schema))} | {
-        "the top level": list(schema["properties"])
-    }
-    elsewhere = [name for name, keys in sections.items() if key in keys and [name] != parents]
-    if elsewhere:
-        return f" ({key!r} belongs {'at' if elsewhere[0].startswith('the ') else 'under'} {elsewhere[0]})"
-    if near := difflib.get_close_matches(key, known, n=1):
-        return f" (did you mean {near[0]!r}?)"
-    for name, keys in sections.items():
-        if near := difflib.get_close_matches(key, keys, n=1, cutoff=0.8):
-            return f" (did you mean {near[0]!r} {'at' if name.startswith('the ') else 'under'} {name}?)"
-    return ""
-
-
-def _booleans_out_of_place(value: Any, root: dict[str, Any], location: Location = ()) -> Iterator[Problem]:
-    """`true` where a number belongs: pydantic would take it for 1."""
-    if isinstance(value, Mapping | list):
-        pairs = value.items() if isinstance(value, Mapping) else enumerate(value)
-        for key, child in pairs:
-            yield from _booleans_out_of_place(child, root, (*location, key))
-    elif isinstance(value, bool):
-        schema = schema_at(root, location)
-        if any(choice.get("type") in ("integer", "number") for choice in alternatives(schema, root)):
-            yield Problem(".".join(map(str, location)), describe_value(value), describe_schema(schema, root))
-
-
-def _once_each(problems: list[Problem]) -> list[Problem]:
-    """The branches of a union complain one by one; a reader wants one line a place."""
-    return list({(problem.where, problem.found): problem for problem in problems}.values())
-
-
-def _at(document: Any, location: Location) -> Any:
-    for part in location:
-        document = document[part]
-    return document
+    model = settings_of_kind("job", document, JOBS, what="kinds of job")
+    return validate_settings(model, document, what="the spec")

@@ -1,4 +1,4 @@
-"""A spec's YAML text to plain dicts, lists and scalars: safely, strictly, without YAML 1.1's surprises.
+"""YAML text of a spec or a profile to plain dicts, lists and scalars: safely, strictly, without YAML 1.1's surprises.
 
 Only `true` and `false` are booleans (`no` and `on` are text, as labels need), `1e-3` is a number, dates stay text, a
 key may stand only once, and aliases cannot blow up a small file.
@@ -39,21 +39,24 @@ _Loader.add_implicit_resolver(
 )
 
 
-def read_document(path: Path) -> dict[str, Any]:
-    """The mapping in the YAML file at `path`; SpecError with line and column when there is none."""
+def read_document(path: Path, *, expected: str) -> dict[str, Any]:
+    """The mapping in the YAML file at `path`; SpecError with line and column when there is none.
+
+    `expected` says what the file should be: a spec, that begins with `job: predict`.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
-        raise SpecError(Problem(str(path), "no such file", "a spec: a YAML file")) from error
+        raise SpecError(Problem(str(path), "no such file", expected)) from error
     except UnicodeDecodeError as error:
-        raise SpecError(Problem(str(path), f"bytes that are not UTF-8 at {error.start}", "a YAML file")) from error
+        raise SpecError(Problem(str(path), f"bytes that are not UTF-8 at {error.start}", expected)) from error
     except OSError as error:
-        raise SpecError(Problem(str(path), error.strerror or str(error), "a spec: a YAML file")) from error
+        raise SpecError(Problem(str(path), error.strerror or str(error), expected)) from error
     value = parse_yaml(text, where=str(path))
     if value is None:
-        raise SpecError(Problem(f"{path}:1:1", "an empty file", "a mapping that begins with job: predict"))
+        raise SpecError(Problem(f"{path}:1:1", "an empty file", expected))
     if not isinstance(value, dict):
-        raise SpecError(Problem(f"{path}:1:1", describe_value(value), "a mapping that begins with job: predict"))
+        raise SpecError(Problem(f"{path}:1:1", describe_value(value), expected))
     return value
 
 
