@@ -18,6 +18,7 @@ VisionBatchError
 ├── CrashError             a shard's work kills its processes and no image is to blame: it stays undone
 ├── DeviceError            the accelerator failed (not an image's fault): the actor starts anew
 ├── EngineError            Ray gave up on a pass; what was committed stays, the run loop looks and tries again
+├── ClusterError           a cluster cannot be reached, refuses, or knows no such job: nothing changed there, exit 1
 └── HeldError              another run holds the output, exit 5
 """
 
@@ -156,6 +157,10 @@ class DeviceError(VisionBatchError):
 
 class EngineError(VisionBatchError):
     """Ray gave up on a pass: a device failed, a worker died too often, a node vanished."""
+
+
+class ClusterError(VisionBatchError):
+    """The service that looks after a cluster's jobs did not do what was asked."""
 
 
 class HeldError(VisionBatchError):
