@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
+from vision_batch.cluster.kuberay_profile import KubeRayProfile
 from vision_batch.documents.document import read_document
 from vision_batch.documents.validation import settings_of_kind, validate_settings
 from vision_batch.errors import Problem, SpecError
@@ -68,12 +69,13 @@ class RayProfile(Settings):
         return any(is_inside(path, shared) for shared in self.shared_paths)
 
 
-ProfileSettings = LocalProfile | RayProfile
+ProfileSettings = LocalProfile | RayProfile | KubeRayProfile
 
 # One line a kind of cluster.
 PROFILES: dict[str, type[ProfileSettings]] = {
     "local": LocalProfile,
     "ray": RayProfile,
+    "kuberay": KubeRayProfile,
 }
 
 

@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vision_batch.errors import Problem
-
-SECRET_WORDS = ("SECRET", "TOKEN", "PASSWORD", "KEY")
+from vision_batch.settings import SECRET_WORDS
 
 _VARIABLE = re.compile(r"\$\$\{|\$\{([^}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
