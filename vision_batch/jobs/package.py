@@ -1,0 +1,121 @@
+"""A spec made ready to travel: every path and variable resolved, its plug-ins beside it, and nothing else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vision_batch.cluster.package import SPEC_NAME, JobPackage
+from vision_batch.cluster.profile import LoadedProfile
+from vision_batch.errors import Problem, SpecError
+from vision_batch.jobs.settings import PredictSettings
+from vision_batch.jobs.spec import LoadedSpec
+from vision_batch.models.settings import ModelSettings
+from vision_batch.plugin import find_plugin
+from vision_batch.storage.uri import normalise, scheme
+
+
+def job_package(
+    spec: LoadedSpec, profile: LoadedProfile, *, options: Sequence[str] = (), scheduled_time: datetime | None = None
+) -> JobPackage:
+    """The job that runs `spec` on the cluster of `profile`. `options` are further ones of `vision-batch run`.
+
+    SpecError with every local path that the cluster's nodes do not see, and for plug-ins that are not there.
+    """
+    settings = spec.settings.model_copy(update={"model": _absolute(spec.settings.model, spec.folder)})
+    problems = [
+        Problem(where, f"{path}, a path of this machine", _expected(profile))
+        for where, path in local_paths(settings)
+        if not profile.settings.sees(path)
+    ]
+    if problems:
+        raise SpecError(problems)
+    return JobPackage(
+        name=settings.name,
+        files={SPEC_NAME: spec_text(settings).encode(), **plugin_files(spec)},
+        arguments=("run", SPEC_NAME, "--progress", "--json", *_moment(scheduled_time), *options),
+        output=settings.output.uri,
+        scheduled_time=scheduled_time,
+    )
+
+
+def plugin_files(spec: LoadedSpec) -> dict[str, bytes]:
+    """The sources of the plug-ins that the spec names, by path in its folder, with all of it that they import."""
+    kind, _, address = spec.settings.model.source.partition(":")
+    preprocess = spec.settings.preprocess
+    names = {
+        "model.source": address if kind == "python" else None,
+        "preprocess.function": None if preprocess is None else preprocess.function,
+    }
+    plugins = [find_plugin(name, spec.folder, where=where) for where, name in names.items() if name is not None]
+    return {path: text.encode() for plugin in plugins for path, text in plugin.sources}
+
+
+def local_paths(settings: PredictSettings) -> Iterator[tuple[str, str]]:
+    """Where a spec whose URIs are absolute names something of this machine, and what."""
+    model = settings.model
+    address = model.source.partition(":")[2]
+    named = {
+        **{f"input.uri ({each.name})" if each.name else "input.uri": each.uri for each in settings.input.inputs},
+        **{f"input.allow.{index}": uri for index, uri in enumerate(settings.input.allow)},
+        "model.source": address if os.path.isabs(address) else None,
+        "model.weights": model.weights,
+        "model.labels": model.labels if isinstance(model.labels, str) else None,
+        "output.uri": settings.output.uri,
+    }
+    return ((where, uri) for where, uri in named.items() if uri is not None and not scheme(uri))
+
+
+def spec_text(settings: PredictSettings) -> str:
+    """YAML that loads as `settings` again, wherever it lies: nothing in it is left to be expanded."""
+    document = _escaped(settings.model_dump(exclude_unset=True))
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000)
+
+
+def _absolute(model: ModelSettings, folder: Path) -> ModelSettings:
+    """A model's paths, which are relative to the spec's folder, made absolute."""
+    paths = {key: value for key in ("weights", "labels") if isinstance(value := getattr(model, key), str)}
+    update: dict[str, Any] = {key: normalise(value, folder) for key, value in paths.items()}
+    kind, _, address = model.source.partition(":")
+    is_hub_id = kind == "transformers" and not scheme(address) and not os.path.isdir(normalise(address, folder))
+    if kind != "python" and not is_hub_id:
+        update["source"] = f"{kind}:{normalise(address, folder)}"
+    return model.model_copy(update=update)
+
+
+def _moment(scheduled_time: datetime | None) -> tuple[str, ...]:
+    if scheduled_time is None:
+        return ()
+    return "--scheduled-time", f"{scheduled_time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _expected(profile: LoadedProfile) -> str:
+    return f"s3://… or a path below one of shared_paths in {profile.path}, which every node of the cluster sees"
+
+
+def _escaped(value: Any) -> Any:
+    """With `$${` for `${` in every text that is not a key: variables have been expanded."""
+    match value:
+        case str():
+            return value.replace("${", "$${")
+        case dict():
+            return {key: _escaped(child) for key, child in value.items()}
+        case list() | tuple():
+            return [_escaped(child) for child in value]
+        case _:
+            return value
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes every text: PyYAML writes YAML 1.1, in which other words are numbers and booleans than in a spec."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+_Dumper.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"'))
