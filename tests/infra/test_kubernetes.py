@@ -264,7 +264,7 @@ def test_who_may_reach_what(overlay: str) -> None:
     assert allowed_from(overlay, worker, "metrics") == [nodes, monitoring]
     submitters = [peer for peer in allowed_from(overlay, head, 8265) if peer != nodes]
     assert [peer["podSelector"]["matchLabels"] for peer in submitters] == [
-        {"vision-batch/submits-jobs": "yes"},
+        {"app.kubernetes.io/name": "vision-batch"},
         {"app.kubernetes.io/name": "kuberay-operator"},
     ]
 
