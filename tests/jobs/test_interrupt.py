@@ -56,6 +56,19 @@ def test_nothing_to_commit_ends_when_the_last_news_have_settled() -> None:
     assert stopped == ["stop"]
 
 
+def test_sigterm_ends_a_process_in_which_sigint_is_blocked() -> None:
+    """So is the driver of a job that Ray has started."""
+    before = signal.signal(signal.SIGTERM, lambda number, frame: None)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        took_s, _ = interrupted(signals={0.1: signal.SIGTERM})
+        assert signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, set())
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGTERM, before)
+    assert SETTLE_S <= took_s < 2
+
+
 def test_what_was_whole_is_waited_for_and_nothing_more() -> None:
     took_s, _ = interrupted(committed_after(1.2), signals={0.1: signal.SIGINT})
     assert 1 <= took_s < 3

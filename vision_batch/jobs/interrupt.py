@@ -37,6 +37,8 @@ def ending_in_order(
     interrupt = _Interrupt(stop, writing, settle_s, longest_s)
     numbers = [number for number in (signal.SIGINT, signal.SIGTERM) if callable(signal.getsignal(number))]
     previous = {number: signal.signal(number, interrupt.handle) for number in numbers}
+    # Ray blocks SIGINT in its processes, and the driver of a submitted job is a child of one.
+    mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     hook, sys.unraisablehook = sys.unraisablehook, interrupt.hear_unraisable
     interrupt.watcher.start()
     try:
@@ -46,6 +48,7 @@ def ending_in_order(
             interrupt.end()
         finally:
             sys.unraisablehook = hook
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             for number, handler in previous.items():
                 signal.signal(number, handler)
         if interrupt.asked:
