@@ -1,4 +1,4 @@
-"""A signal ends a pass when what is whole is committed; a second one ends it at once."""
+"""A signal ends a pass when what is whole is committed; SIGINT after it ends it at once, SIGTERM does not."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 
 import pytest
 
@@ -37,6 +37,14 @@ def interrupted(
     for timer in timers:
         timer.join()
     return took_s, stopped
+
+
+@pytest.fixture
+def taken_sigterm() -> Iterator[None]:
+    """The program has a handler for SIGTERM, as every driver does."""
+    previous = signal.signal(signal.SIGTERM, lambda number, frame: pytest.fail("not while the block lasts"))
+    yield
+    signal.signal(signal.SIGTERM, previous)
 
 
 def committed_after(seconds: float) -> Callable[[], set[str]]:
@@ -82,6 +90,13 @@ def test_a_part_that_does_not_come_is_not_waited_for_for_ever() -> None:
 def test_a_second_signal_ends_it_at_once() -> None:
     took_s, _ = interrupted(committed_after(99), signals={0.1: signal.SIGINT, 0.5: signal.SIGINT})
     assert 0.3 <= took_s < 2
+
+
+def test_those_who_look_after_the_process_may_ask_twice(taken_sigterm: None) -> None:
+    signals: dict[float, int] = {0.1: signal.SIGTERM, 0.3: signal.SIGTERM}
+    took_s, stopped = interrupted(committed_after(1.2), signals=signals)
+    assert 1 <= took_s < 3
+    assert stopped == ["stop"]
 
 
 def test_a_block_that_ends_by_itself_was_interrupted_all_the_same() -> None:
