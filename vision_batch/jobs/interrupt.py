@@ -32,8 +32,8 @@ def ending_in_order(
     """Turns a signal that comes in the block into a KeyboardInterrupt that is raised when what is whole is committed.
 
     `stop` is called by another thread soon after the first signal; `writing` says what is whole and not committed yet.
-    SIGINT after another signal raises at once. Only those of SIGINT and SIGTERM that have a handler in Python are taken, and in the
-    main thread only: no other can handle signals.
+    SIGINT after another signal raises at once. Only those of SIGINT and SIGTERM that have a handler in Python are
+    taken, and in the main thread only: no other can handle signals.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
