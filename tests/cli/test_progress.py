@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import pty
 import re
@@ -11,16 +10,14 @@ import sys
 import termios
 import time
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 
 import pytest
 
 from vision_batch.cli import progress as progress_module
-from vision_batch.cli.progress import Progress, _Lines
+from vision_batch.cli.progress import Progress
+from vision_batch.jobs.reporter import Standing
 
 Capture = pytest.CaptureFixture[str]
-Now = Callable[[float], None]
-MakeLines = Callable[[int, int], _Lines]
 
 LINE = re.compile(r"(?P<done>[\d,]+) of about (?P<total>[\d,]+) images, (?P<rate>[\d,]+)/s, .*(?P<failed>\d+) failed")
 
@@ -45,13 +42,13 @@ def until(found: Callable[[str], bool], capsys: Capture) -> str:
 
 
 def test_lines_come_one_after_another(progress: Progress, capsys: Capture) -> None:
-    progress.start(1000, 0)
+    progress.start(Standing(images_total=1000, images_done=0))
     said = until(lambda said: said.count("\n") >= 3, capsys)
     assert set(said.splitlines()) == {"waiting for the first batch"}
 
 
 def test_a_line_follows_what_is_done(progress: Progress, capsys: Capture) -> None:
-    progress.start(1000, 0)
+    progress.start(Standing(images_total=1000, images_done=0))
     progress.advance(100, 2)
     progress.advance(150, 1)
     said = until(lambda said: "250 of" in said, capsys)
@@ -60,15 +57,23 @@ def test_a_line_follows_what_is_done(progress: Progress, capsys: Capture) -> Non
     assert (line["done"], line["total"], line["failed"]) == ("250", "1,000", "3")
 
 
+def test_what_it_waits_for_is_said(progress: Progress, capsys: Capture) -> None:
+    progress.start(Standing(images_total=1000, images_done=40, images_failed=2))
+    progress.wait("for 1 GPU")
+    until(lambda said: "40 of about 1,000 images, 2 failed, waiting for 1 GPU\n" in said, capsys)
+    progress.wait(None)
+    until(lambda said: "waiting for the first batch\n" in said, capsys)
+
+
 def test_a_better_known_total_is_taken(progress: Progress, capsys: Capture) -> None:
-    progress.start(1000, 0)
+    progress.start(Standing(images_total=1000, images_done=0))
     progress.advance(100, 0)
     progress.expect(1234)
     until(lambda said: "100 of about 1,234 images" in said, capsys)
 
 
 def test_nothing_is_said_after_the_end(progress: Progress, capsys: Capture) -> None:
-    progress.start(1000, 0)
+    progress.start(Standing(images_total=1000, images_done=0))
     until(lambda said: "\n" in said, capsys)
     progress.finish()
     capsys.readouterr()
@@ -86,7 +91,7 @@ def test_a_run_with_nothing_to_do_needs_no_start(progress: Progress, capsys: Cap
 
 def test_notes_are_lines_before_and_between(progress: Progress, capsys: Capture) -> None:
     progress.note("3 shards to do")
-    progress.start(1000, 0)
+    progress.start(Standing(images_total=1000, images_done=0))
     progress.note("1 shards remain; trying again")
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "3 shards to do"
@@ -95,68 +100,19 @@ def test_notes_are_lines_before_and_between(progress: Progress, capsys: Capture)
 
 def test_nothing_goes_to_standard_output(progress: Progress, capsys: Capture) -> None:
     progress.note("a note")
-    progress.start(10, 0)
+    progress.start(Standing(images_total=10, images_done=0))
     progress.advance(10, 0)
     time.sleep(0.05)
     assert capsys.readouterr().out == ""
 
 
-class TestLine:
-    """What one line says, at a time that the test chooses."""
-
-    @pytest.fixture
-    def now(self, monkeypatch: pytest.MonkeyPatch) -> Now:
-        clock = SimpleNamespace(monotonic=lambda: 0.0)
-        monkeypatch.setattr(progress_module, "time", clock)
-        monkeypatch.setattr(sys, "stderr", io.StringIO())
-
-        def at(second: float) -> None:
-            clock.monotonic = lambda: second
-
-        return at
-
-    @pytest.fixture
-    def lines(self) -> Iterator[MakeLines]:
-        made = []
-
-        def make(total: int, resumed: int) -> _Lines:
-            made.append(_Lines(total, resumed))
-            return made[-1]
-
-        yield make
-        for lines in made:
-            lines.close()
-
-    def test_it_has_rate_seconds_left_and_failures(self, now: Now, lines: MakeLines) -> None:
-        it = lines(10_000, 0)
-        now(100)
-        it.advance(1, 0)
-        now(110)
-        it.advance(1999, 7)
-        assert it._line(110) == "2,000 of about 10,000 images, 200/s, 40 s left, 7 failed"
-
-    def test_what_was_done_before_is_no_part_of_the_rate(self, now: Now, lines: MakeLines) -> None:
-        it = lines(10_000, 6_000)
-        now(100)
-        it.advance(1, 0)
-        now(110)
-        it.advance(1999, 0)
-        assert it._line(110) == "8,000 of about 10,000 images, 200/s, 10 s left, 0 failed"
-
-    def test_more_than_expected_leaves_no_time(self, now: Now, lines: MakeLines) -> None:
-        it = lines(10, 0)
-        now(100)
-        it.advance(1, 0)
-        it.advance(19, 0)
-        assert ", 0 s left, " in it._line(110)
-
-
 SCRIPT = """
 import sys
 from vision_batch.cli.progress import Progress
+from vision_batch.jobs.reporter import Standing
 progress = Progress()
 progress.note("before the bar")
-progress.start(1000, 40)
+progress.start(Standing(images_total=1000, images_done=40))
 progress.advance(60, 2)
 progress.note("beside the bar")
 progress.expect(250)

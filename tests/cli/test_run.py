@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,7 +17,8 @@ import pytest
 from tests.integration.job import Job, digits, write_folder
 from tests.jobs.finished import complete
 from vision_batch.cli.main import main
-from vision_batch.cli.run import ERROR_CODES, error_codes, exit_code, print_summary, query_command
+from vision_batch.cli.run import ERROR_CODES, error_codes, exit_code, parse_moment, print_summary, query_command
+from vision_batch.cluster.progress import last_progress
 from vision_batch.jobs.summary import RunSummary, Status
 from vision_batch.ledger.lease import held_lease
 from vision_batch.ledger.paths import LedgerPaths
@@ -215,6 +217,35 @@ def test_codes_that_there_are_not_are_all_named(tmp_path: Path, capsys: Capture)
     assert all("expected all, or of empty, missing, unreadable" in line for line in said)
 
 
+@pytest.mark.parametrize("text", ["2026-11-21T03:30:00Z", "2026-11-21T04:30:00+01:00", "20261120T223000-0500"])
+def test_a_scheduled_time_is_of_iso_8601_with_a_zone(text: str) -> None:
+    assert parse_moment(text) == datetime(2026, 11, 21, 3, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("2026-11-21T03:30:00", "'2026-11-21T03:30:00', which has no time zone"),
+        ("2026-11-21", "'2026-11-21', which has no time zone"),
+        ("last night", "'last night'"),
+        ("0001-01-01T00:00:00+10:00", "'0001-01-01T00:00:00+10:00'"),
+    ],
+)
+def test_any_other_scheduled_time_is_refused(text: str, found: str, capsys: Capture) -> None:
+    said = refusal(capsys, "spec.yaml", "--scheduled-time", text)
+    assert said.startswith(f"error: --scheduled-time: found {found}; expected a time with its zone, as 2026-")
+
+
+def test_uris_are_of_the_scheduled_time(tmp_path: Path, capsys: Capture) -> None:
+    job = Job(tmp_path, {"output": {"uri": "out-{date}/{scheduled_time}"}})
+    write_folder(job.data, digits(3))
+    night = "2026-11-21T01:30:00+02:00"
+    complete(job, moment=parse_moment(night))
+    assert main(["run", str(job.spec), "--json", "--scheduled-time", night]) == 0
+    output = json.loads(capsys.readouterr().out)["output"]
+    assert output == str(tmp_path / "out-2026-11-20" / "20261120T233000Z")
+
+
 def test_a_limit_that_is_no_number(capsys: Capture) -> None:
     assert "'many'" in refusal(capsys, "spec.yaml", "--limit", "many", "--output", "x")
 
@@ -242,6 +273,16 @@ def test_a_finished_job_is_said_again(finished: Job, capsys: Capture) -> None:
     assert (summary["images_resumed"], summary["failures"]) == (40, {"empty": 2})
     assert summary["output"] == str(finished.output)
     assert captured.err.startswith("done: 40 of 40 images have their row\n")
+
+
+def test_a_run_that_finds_nothing_to_do_has_a_progress_line_too(finished: Job, capsys: Capture) -> None:
+    assert main(["run", str(finished.spec), "--progress", "--json"]) == 0
+    captured = capsys.readouterr()
+    progress = last_progress(captured.err.splitlines())
+    assert progress is not None
+    assert (progress.images_total, progress.images_done, progress.images_failed) == (40, 40, 2)
+    assert (progress.shards_total, progress.shards_done, progress.seconds_left) == (1, 1, 0)
+    assert json.loads(captured.out)["status"] == "done"
 
 
 def test_a_foreign_parquet_file_in_the_output_is_worth_a_warning(finished: Job, capsys: Capture) -> None:

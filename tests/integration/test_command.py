@@ -15,6 +15,7 @@ import pytest
 
 from tests.faults.chaos_processes import RunProcess
 from tests.integration.job import MODEL, Job, digits, write_folder, write_tar
+from vision_batch.cluster.progress import last_progress
 from vision_batch.ledger.lease import Lease
 from vision_batch.ledger.paths import LedgerPaths
 
@@ -43,10 +44,14 @@ def test_a_run_on_a_fresh_local_ray(job: MakeJob) -> None:
     it = job(limits={"max_error_fraction": 0.0})
     write_folder(it.data, digits(30))
     (it.data / "bad.jpg").write_bytes(b"no picture")
-    code, summary, err = finish(command(it))
+    code, summary, err = finish(command(it, "--progress"))
     assert code == 3, err
     assert (summary["images_ok"], summary["images_failed"], summary["status"]) == (30, 1, "done")
     assert summary["first_batch_seconds"] is not None
+    progress = last_progress(err.splitlines())
+    assert progress is not None
+    assert (progress.images_total, progress.images_done, progress.images_failed) == (31, 31, 1)
+    assert (progress.shards_total, progress.shards_done, progress.seconds_left) == (1, 1, 0)
     assert "max_error_fraction" in err
     assert "core_worker" not in err
     assert "Traceback" not in err

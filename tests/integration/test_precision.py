@@ -18,6 +18,7 @@ from vision_batch.inference.layout import choose_layout
 from vision_batch.inference.precision_trial import Decision, PrecisionTrial, decide_precision
 from vision_batch.inference.settings import ComputeSettings
 from vision_batch.jobs.prepare import prepare
+from vision_batch.jobs.reporter import Standing
 from vision_batch.jobs.spec import load_spec
 from vision_batch.ledger.definition import read_definition
 from vision_batch.ledger.paths import LedgerPaths
@@ -37,11 +38,15 @@ class Notes:
     def note(self, text: str) -> None:
         self.said.append(text)
 
-    def start(self, total: int, resumed: int) -> None: ...
+    def wait(self, what: str | None) -> None: ...
+
+    def start(self, standing: Standing) -> None: ...
 
     def expect(self, total: int) -> None: ...
 
     def advance(self, images: int, failed: int) -> None: ...
+
+    def complete(self, shards: int) -> None: ...
 
     def finish(self) -> None: ...
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import datetime
 
 import pyarrow as pa
 
@@ -17,12 +18,19 @@ from vision_batch.ledger.state import look, todo
 from vision_batch.tasks.table import task_for
 
 
-def complete(job: Job, *overrides: str, failed: Collection[int] = (), shards: int | None = None) -> None:
+def complete(
+    job: Job,
+    *overrides: str,
+    failed: Collection[int] = (),
+    shards: int | None = None,
+    moment: datetime | None = None,
+) -> None:
     """Commits a row for every image of the first `shards` shards to do (all of them): error rows at `failed`.
 
-    Rows of all shards are to be known, as they are for folders and Parquet files, and to fit one cell.
+    `moment` is the scheduled time. Rows of all shards are to be known, as they are for folders and Parquet
+    files, and to fit one cell.
     """
-    prepared = prepare(load_spec(job.spec, overrides))
+    prepared = prepare(load_spec(job.spec, overrides, scheduled_time=moment))
     claim_definition(prepared.paths, prepared.definition)
     plan = plan_input(prepared, cell_rows=CELL_ROWS, write=True)
     schema = output_schema(task_for(prepared.settings.task, prepared.model.labels).fields(), [])

@@ -225,6 +225,15 @@ class TestExpectation:
         assert expected.images == 1
 
 
+def test_the_shards_that_ended_in_this_pass_are_counted_once() -> None:
+    tally = Tally()
+    for shard, last in [("a.tar", False), ("a.tar", True), ("a.tar", True), ("b.tar", True), ("c.tar", False)]:
+        tally.add(Event(kind="part", shard=shard, last=last, images=10))
+    assert tally.ended == {"a.tar", "b.tar"}
+    tally.begin_pass()
+    assert tally.ended == set()
+
+
 def test_columns_from_the_input_that_stay_empty_are_worth_a_warning() -> None:
     tally = Tally()
     tally.add(Event(kind="progress", images=20))

@@ -1,11 +1,14 @@
-"""A run's progress on standard error: a bar on a terminal, a line every ten seconds anywhere else."""
+"""A run's progress for people, on standard error: a bar on a terminal, a line every ten seconds anywhere else."""
 
 from __future__ import annotations
 
 import os
 import sys
-import threading
-import time
+
+from vision_batch.cli.pace import Pace
+from vision_batch.cli.ticker import Ticker, write_line
+from vision_batch.cluster.progress import describe
+from vision_batch.jobs.reporter import Standing
 
 LINE_EVERY_S = 10.0
 
@@ -14,29 +17,52 @@ class Progress:
     """A `vision_batch.jobs.reporter.Reporter` for people."""
 
     def __init__(self) -> None:
-        self._display: _Bar | _Lines | None = None
+        self._pace = Pace()
+        self._bar: _Bar | None = None
+        self._ticker: Ticker | None = None
 
     def note(self, text: str) -> None:
-        if isinstance(self._display, _Bar):
-            self._display.bar.write(text, file=sys.stderr)
+        if self._bar is not None:
+            self._bar.write(text)
         else:
-            print(text, file=sys.stderr, flush=True)
+            write_line(text)
 
-    def start(self, total: int, resumed: int) -> None:
-        self._display = (_Bar if _has_width() else _Lines)(total, resumed)
+    def wait(self, what: str | None) -> None:
+        self._pace.wait(what)
+
+    def start(self, standing: Standing) -> None:
+        self._pace.start(standing)
+        if _has_width():
+            self._bar = _Bar(standing)
+        else:
+            self._ticker = Ticker(LINE_EVERY_S, self.line)
 
     def expect(self, total: int) -> None:
-        if self._display is not None:
-            self._display.expect(total)
+        self._pace.expect(total)
+        if self._bar is not None:
+            self._bar.expect(total)
 
     def advance(self, images: int, failed: int) -> None:
-        if self._display is not None:
-            self._display.advance(images, failed)
+        self._pace.advance(images, failed)
+        if self._bar is not None:
+            self._bar.advance(images, failed)
+
+    def complete(self, shards: int) -> None:
+        """People are told of images."""
 
     def finish(self) -> None:
-        if self._display is not None:
-            self._display.close()
-            self._display = None
+        if self._bar is not None:
+            self._bar.close()
+        if self._ticker is not None:
+            self._ticker.stop()
+        self._bar = self._ticker = None
+
+    def line(self) -> str:
+        """Where the run is now."""
+        progress = self._pace.progress()
+        if progress.images_per_second is None and progress.waiting is None:
+            return "waiting for the first batch"
+        return describe(progress)
 
 
 def _has_width() -> bool:
@@ -45,66 +71,34 @@ def _has_width() -> bool:
 
 
 class _Bar:
-    def __init__(self, total: int, resumed: int) -> None:
+    def __init__(self, standing: Standing) -> None:
         from tqdm import tqdm
 
-        self.bar = tqdm(
-            total=total, initial=resumed, unit=" images", smoothing=0.1, dynamic_ncols=True, file=sys.stderr
+        self._bar = tqdm(
+            total=standing.images_total,
+            initial=standing.images_done,
+            unit=" images",
+            smoothing=0.1,
+            dynamic_ncols=True,
+            file=sys.stderr,
         )
-        self._failed = 0
+        self._failed = standing.images_failed
         self._started = False
 
+    def write(self, text: str) -> None:
+        self._bar.write(text, file=sys.stderr)
+
     def expect(self, total: int) -> None:
-        self.bar.total = total
-        self.bar.refresh()
+        self._bar.total = total
+        self._bar.refresh()
 
     def advance(self, images: int, failed: int) -> None:
         if not self._started:  # the rate is that of the work, without the start of Ray
             self._started = True
-            self.bar.unpause()
+            self._bar.unpause()
         self._failed += failed
-        self.bar.set_postfix(failed=self._failed, refresh=False)
-        self.bar.update(images)
+        self._bar.set_postfix(failed=self._failed, refresh=False)
+        self._bar.update(images)
 
     def close(self) -> None:
-        self.bar.close()
-
-
-class _Lines:
-    def __init__(self, total: int, resumed: int) -> None:
-        self._total = total
-        self._before = self._done = resumed
-        self._failed = 0
-        self._first: float | None = None
-        self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._tell, name="progress", daemon=True)
-        self._thread.start()
-
-    def expect(self, total: int) -> None:
-        with self._lock:
-            self._total = total
-
-    def advance(self, images: int, failed: int) -> None:
-        with self._lock:
-            self._done += images
-            if self._first is None:  # the rate counts from here on: this batch waited for Ray to start
-                self._first, self._before = time.monotonic(), self._done
-            self._failed += failed
-
-    def close(self) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _tell(self) -> None:
-        while not self._stop.wait(LINE_EVERY_S):
-            print(self._line(time.monotonic()), file=sys.stderr, flush=True)
-
-    def _line(self, now: float) -> str:
-        with self._lock:
-            done, failed, first, total = self._done, self._failed, self._first, self._total
-        if first is None:
-            return "waiting for the first batch"
-        rate = (done - self._before) / max(now - first, 1e-9)
-        left = f"{max(0, total - done) / rate:,.0f} s left, " if rate > 0 else ""
-        return f"{done:,} of about {total:,} images, {rate:,.0f}/s, {left}{failed:,} failed"
+        self._bar.close()

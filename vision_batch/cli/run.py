@@ -7,7 +7,8 @@ import re
 import shlex
 import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime
 from types import FrameType
 from typing import get_args
 
@@ -15,6 +16,7 @@ from vision_batch.cli.exit_code import ExitCode
 from vision_batch.cli.last_words import last_words
 from vision_batch.cli.output import emit_json, warn
 from vision_batch.cli.progress import Progress
+from vision_batch.cli.progress_lines import ProgressLines
 from vision_batch.errors import ErrorCode, Problem, SpecError
 from vision_batch.jobs.predict import run_predict
 from vision_batch.jobs.spec import load_spec
@@ -45,6 +47,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"process error rows with these codes again: all, or of {', '.join(ERROR_CODES)}; after the spec",
     )
     parser.add_argument("--prune", action="store_true", help="remove the rows of what is no longer in the input")
+    parser.add_argument(
+        "--scheduled-time",
+        metavar="TIME",
+        help="what {date} and {scheduled_time} stand for, as 2026-11-21T03:30:00Z; now by default",
+    )
+    parser.add_argument(
+        "--progress", action="store_true", help="progress as lines of JSON on standard error, for programs"
+    )
     parser.add_argument("--address", help="a running Ray cluster (host:port, or auto) instead of a fresh local one")
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line of standard output")
 
@@ -57,18 +67,21 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.prune and arguments.limit is not None:
         raise SpecError(Problem("--prune", "--limit too", "one of them: a trial's output is made anew"))
     retry_errors = error_codes(arguments.retry_errors)
-    spec = load_spec(arguments.spec, arguments.overrides, output=arguments.output)
-    progress = Progress()
-    with last_words(json=arguments.json), terminated_like_interrupted():
+    moment = None if arguments.scheduled_time is None else parse_moment(arguments.scheduled_time)
+    spec = load_spec(arguments.spec, arguments.overrides, output=arguments.output, scheduled_time=moment)
+    reporting = ProgressLines() if arguments.progress else nullcontext(Progress())
+    with last_words(json=arguments.json), terminated_like_interrupted(), reporting as reporter:
         summary = run_predict(
             spec,
             address=arguments.address,
             limit=arguments.limit,
             retry_errors=retry_errors,
             prune=arguments.prune,
-            reporter=progress,
+            reporter=reporter,
             verbose=arguments.verbose,
         )
+        if isinstance(reporter, ProgressLines):
+            reporter.end(summary)
     print_summary(summary)
     if arguments.json:
         emit_json(summary.as_dict())
@@ -76,6 +89,18 @@ def execute(arguments: argparse.Namespace) -> int:
     if code is ExitCode.TOO_MANY_ERRORS:
         warn(f"more images failed than limits.max_error_fraction = {spec.settings.limits.max_error_fraction} allows")
     return code
+
+
+def parse_moment(text: str) -> datetime:
+    """The time of an ISO 8601 text with a time zone, in UTC. SpecError for any other."""
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+        found = f"{text!r}, which has no time zone"
+    except (ValueError, OverflowError):
+        found = repr(text)
+    raise SpecError(Problem("--scheduled-time", found, "a time with its zone, as 2026-11-21T03:30:00Z or …+01:00"))
 
 
 def error_codes(texts: Sequence[str]) -> tuple[str, ...]:

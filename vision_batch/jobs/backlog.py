@@ -29,7 +29,8 @@ WRITERS = 16
 
 
 class Backlog:
-    """Plan and state are what the latest look has found; `resumed` counts images that were done before the run.
+    """Plan and state are what the latest look has found; `resumed` counts images that were done before the run, and
+    `resumed_failed` the error rows among them.
 
     `row_limits` are those of a trial, None for a whole run. `pruned` counts the files whose rows go. `trouble` is why
     the latest plan or look could not be made, so that an earlier one stands, or None. `damaged` says which parts are
@@ -62,6 +63,7 @@ class Backlog:
             self._look(known=None)
         self._to_retry = self._rows_to_retry()
         self.resumed = self._images_kept()
+        self.resumed_failed = self.state.images_failed - sum(patch.retried for patch in self._patches_of_done())
 
     def look(self) -> None:
         """Looks at the output and removes what a changed input has made stale."""

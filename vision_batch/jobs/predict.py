@@ -14,7 +14,7 @@ from vision_batch.jobs.backlog import Backlog
 from vision_batch.jobs.columns import extra_fields
 from vision_batch.jobs.interrupt import ending_in_order
 from vision_batch.jobs.prepare import Prepared, prepare, reading_output
-from vision_batch.jobs.reporter import Reporter, Silent
+from vision_batch.jobs.reporter import Reporter, Silent, Standing
 from vision_batch.jobs.spec import LoadedSpec
 from vision_batch.jobs.summary import RunSummary, Status
 from vision_batch.jobs.tally import Expectation
@@ -131,7 +131,9 @@ class PredictRun:
 
         self._connect(address, verbose)
         self._reporter.note("trying a lower precision on the first images, as soon as a GPU is free")
+        self._reporter.wait("for a GPU to try a lower precision on")
         decision = decide_precision(self._prepared.precision_trial(), layout)
+        self._reporter.wait(None)
         if decision is None:
             self._is_tried = False
             self._reporter.note(f"precision {EXACT}, for what this run does: it could read no image to try a lower one")
@@ -144,7 +146,9 @@ class PredictRun:
         from vision_batch.cluster.connect import connected
 
         if self._resources is None:
+            self._reporter.wait("for Ray")
             self._resources = self._ray.enter_context(connected(address, verbose=verbose))
+            self._reporter.wait(None)
         return self._resources
 
     def begin(self) -> list[Work]:
@@ -178,7 +182,15 @@ class PredictRun:
         backlog, tally = self._backlog, self._account.tally
         estimate = backlog.state.images_estimate
         self._expectation = Expectation(works, backlog.images_total, estimate, backlog.resumed, backlog.cell_rows)
-        self._reporter.start(self._expectation.images, backlog.resumed)
+        self._reporter.start(
+            Standing(
+                images_total=self._expectation.images,
+                images_done=backlog.resumed,
+                images_failed=backlog.resumed_failed,
+                shards_total=backlog.shards_total,
+                shards_done=backlog.shards_total - len(works),
+            )
+        )
         still, is_proven = 0, backlog.state.images_ok > 0
         while works:
             self._choose_layout(resources, shards=len(works))
@@ -189,6 +201,7 @@ class PredictRun:
                 trouble = str(error)  # not the error: its traceback would keep the pass's actors alive
             self._lease.confirm()
             works = backlog.look_again()
+            self._reporter.complete(backlog.shards_total - len(works))
             if works and (backlog.trouble or tally.output_is_closed):
                 return "incomplete"
             is_still = backlog.cells_done <= cells
@@ -237,6 +250,8 @@ class PredictRun:
                     raise broken_model(tally.last_failure)
                 if event.kind == "progress":
                     self._reporter.advance(event.images, sum(event.errors.values()))
+                if event.kind == "part" and event.last:
+                    self._reporter.complete(self._backlog.shards_total - len(works) + len(tally.ended))
                 if self._expectation.add(event):
                     self._reporter.expect(self._expectation.images)
                 if tally.output_is_closed:

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Where a run begins: about `images_total` in the input, of which `images_done` have their row already."""
+
+    images_total: int
+    images_done: int
+    images_failed: int = 0
+    shards_total: int = 0
+    shards_done: int = 0
 
 
 class Reporter(Protocol):
@@ -11,14 +23,20 @@ class Reporter(Protocol):
     def note(self, text: str) -> None:
         """Something worth a line: what was chosen, skipped, or is tried again. Any thread may call this one."""
 
-    def start(self, total: int, resumed: int) -> None:
-        """The work begins: about `total` images in the input, `resumed` of them done before."""
+    def wait(self, what: str | None) -> None:
+        """The run waits, as `for 1 GPU`; None when it goes on. Any thread may call this one."""
+
+    def start(self, standing: Standing) -> None:
+        """The work begins."""
 
     def expect(self, total: int) -> None:
         """The number of images in the input is better known now."""
 
     def advance(self, images: int, failed: int) -> None:
         """`images` more have their row computed, `failed` of them as error rows."""
+
+    def complete(self, shards: int) -> None:
+        """So many shards have all their rows by now."""
 
     def finish(self) -> None:
         """The work has ended, well or not."""
@@ -30,13 +48,19 @@ class Silent:
     def note(self, text: str) -> None:
         pass
 
-    def start(self, total: int, resumed: int) -> None:
+    def wait(self, what: str | None) -> None:
+        pass
+
+    def start(self, standing: Standing) -> None:
         pass
 
     def expect(self, total: int) -> None:
         pass
 
     def advance(self, images: int, failed: int) -> None:
+        pass
+
+    def complete(self, shards: int) -> None:
         pass
 
     def finish(self) -> None:

@@ -21,6 +21,7 @@ class Tally:
     """Counts of one run, over all its passes. Progress counts what was computed; truth is in the ledger.
 
     `laps` are what each worker did after its first report, which holds its start and that of its model.
+    `ended` are the shards whose last cell has been committed in this pass.
     `batch_sizes` says, by predictor, how many images its model is given at once, as soon as that is known.
     """
 
@@ -34,6 +35,7 @@ class Tally:
         self._writers: dict[tuple[str, int], Holder | None] = {}
         self.committed = 0
         self.filled: set[str] = set()
+        self.ended: set[str] = set()
         self.withheld_batches = 0
         self.refused_parts = 0
         self.crashes_in_a_row = 0
@@ -45,6 +47,7 @@ class Tally:
     def begin_pass(self) -> None:
         """Forgets what only says how the last pass went."""
         self.troubles.clear()
+        self.ended.clear()
         self._writers.clear()
         self.withheld_batches = self.refused_parts = 0
 
@@ -76,6 +79,7 @@ class Tally:
             self.committed += event.images
             self.refused_parts = 0
             self.filled.update(event.filled)
+            self.ended.update([event.shard] if event.last else ())
         for worker, lap in event.laps.items():
             self.laps[worker] = self.laps[worker] + lap if worker in self.laps else NOTHING
         if event.images and event.kind == "progress":
