@@ -33,12 +33,17 @@ class Holder:
 
 def this_process() -> Holder:
     """The process that asks."""
-    status = _status(os.getpid())
+    return process(os.getpid())
+
+
+def process(pid: int) -> Holder:
+    """The process of this number on this machine."""
+    status = _status(pid)
     return Holder(
         host=socket.gethostname(),
         boot=_boot(),
         pid_namespace=_pid_namespace(),
-        pid=os.getpid(),
+        pid=pid,
         ticks=0 if status is None else status[1],
     )
 

@@ -1,0 +1,145 @@
+"""What lies in the folder of a job of this machine, and in which order it gets there.
+
+    job.json        what was submitted; there from the first moment on that the folder is
+    package/        the spec and its plug-ins: the folder that the job runs in
+    log             all that it wrote
+    process.json    who began it, once and for all; its modification time says that this process was alive then
+    driver.json     the process of `vision-batch run`
+    exit.json       how that ended
+
+Whoever creates process.json has the job: so it is begun once, however many try, and whoever dies meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from vision_batch.ledger.holder import Holder, is_alive
+
+BEAT_S = 5.0
+SILENT_S = 60.0
+"""A process that cannot be seen from here, as in another container, counts as dead after this time without a beat."""
+
+
+class JobFolder:
+    """One job of this machine. Reading what is not there gives None; OSError where the file system refuses."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.package = path / "package"
+        self.log = path / "log"
+        self._job = path / "job.json"
+        self._process = path / "process.json"
+        self._driver = path / "driver.json"
+        self._exit = path / "exit.json"
+
+    def create(self, facts: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
+        """Makes the folder whole or not at all; one that is there already stays as it is."""
+        new = JobFolder(self.path.parent / f".new-{uuid.uuid4().hex}")
+        new.package.mkdir(parents=True, mode=0o700)
+        new.path.chmod(0o700)  # a spec's variables are expanded in it, and logs name what only their owner may see
+        for name, content in files.items():
+            (new.package / name).parent.mkdir(parents=True, exist_ok=True)
+            _write(new.package / name, content)
+        _write(new.log, b"")
+        _write(new._job, json.dumps(facts).encode())
+        _sync(new.path)
+        try:
+            new.path.rename(self.path)
+        except OSError:
+            shutil.rmtree(new.path, ignore_errors=True)
+            if not self._job.is_file():
+                raise
+
+    def claim(self, holder: Holder | None) -> bool:
+        """Whether the job is this process's from now on, to begin it; with None it is nobody's, and never begins."""
+        return self._put(self._process, None if holder is None else asdict(holder), if_absent=True)
+
+    @property
+    def is_claimed(self) -> bool:
+        return self._process.exists()
+
+    def beat(self) -> None:
+        """The process that has the job is alive."""
+        os.utime(self._process)
+
+    def begin(self, driver: Holder) -> None:
+        self._put(self._driver, asdict(driver))
+
+    def end(self, code: int) -> None:
+        """`code` is the exit code, or minus the signal that ended the process."""
+        self._put(self._exit, {"code": code, "ended": time.time()})
+
+    def facts(self) -> dict[str, Any] | None:
+        """What was submitted."""
+        return _read(self._job)
+
+    def exit(self) -> dict[str, Any] | None:
+        """`code` and `ended`, in seconds since 1970."""
+        return _read(self._exit)
+
+    def process_to_stop(self) -> Holder | None:
+        """Who is to be told that the job is to end: who began it, or else the driver, which outlived that; None where
+        neither lives here."""
+        return next((holder for holder in self._holders() if is_alive(holder)), None)
+
+    def is_alive(self) -> bool:
+        """Whether some process of the job that has begun still runs."""
+        states = [is_alive(holder) for holder in self._holders()]
+        if None not in states:
+            return True in states
+        return True in states or time.time() - self._process.stat().st_mtime < SILENT_S
+
+    def _holders(self) -> Sequence[Holder]:
+        found = [_read(path) for path in (self._process, self._driver)]
+        return [Holder(**facts) for facts in found if facts is not None]
+
+    def _put(self, path: Path, value: object, *, if_absent: bool = False) -> bool:
+        """Writes a file whole or not at all; False where it is there already and was to be absent."""
+        new = self.path / f".new-{uuid.uuid4().hex}"
+        _write(new, json.dumps(value).encode())
+        try:
+            if if_absent:
+                os.link(new, path)
+            else:
+                new.replace(path)
+        except FileExistsError:
+            return False
+        finally:
+            with suppress(FileNotFoundError):
+                new.unlink()
+        _sync(self.path)
+        return True
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        facts: dict[str, Any] | None = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    return facts
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    """A crash of the machine leaves what the folder lists by now."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

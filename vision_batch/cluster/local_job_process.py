@@ -1,0 +1,81 @@
+"""The process that a job of this machine belongs to: `python -m vision_batch.cluster.local_job_process FOLDER`.
+
+It leaves the process that started it behind, begins the job unless somebody has, passes on the wish to stop, and
+writes down how the job ended. Nothing heavy is imported: it stays as long as the job runs.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+from vision_batch.cluster.job_folder import BEAT_S, JobFolder
+from vision_batch.ledger.holder import process, this_process
+
+POLL_S = 0.1
+INTERRUPTED = 130
+"""The exit code of a run that was stopped."""
+
+
+def main(path: str) -> None:
+    """Returns when the job has ended."""
+    wish = StopWish()
+    signal.signal(signal.SIGTERM, wish.hear)
+    told = _leave()
+    folder = JobFolder(Path(path))
+    is_ours = folder.claim(this_process())
+    os.close(told)
+    if is_ours:
+        folder.end(_run(folder, wish))
+
+
+class StopWish:
+    """Whether somebody has asked for the job's end."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def hear(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+
+
+def _leave() -> int:
+    """Goes on in a process of its own session that is nobody's child; the caller's one ends when the returned file
+    descriptor is closed."""
+    ready, told = os.pipe()
+    if os.fork():
+        os.close(told)
+        os.read(ready, 1)
+        os._exit(0)
+    os.close(ready)
+    os.setsid()
+    return told
+
+
+def _run(folder: JobFolder, wish: StopWish) -> int:
+    """Runs the job's command and returns its exit code. A run is told to stop once only: twice would end it at once."""
+    if wish.asked:
+        return INTERRUPTED
+    facts = folder.facts()
+    assert facts is not None
+    driver = subprocess.Popen(facts["command"])
+    folder.begin(process(driver.pid))
+    is_told, next_beat = False, time.monotonic()
+    while (code := driver.poll()) is None:
+        if wish.asked and not is_told:
+            driver.send_signal(signal.SIGTERM)
+            is_told = True
+        if time.monotonic() >= next_beat:
+            folder.beat()
+            next_beat = time.monotonic() + BEAT_S
+        time.sleep(POLL_S)
+    return INTERRUPTED if is_told and code == -signal.SIGTERM else code  # it had not begun to listen
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
