@@ -23,6 +23,10 @@ def test_own_children_are_not_foreign_and_others_are(child: int) -> None:
     assert 1 in found, "the first process is nobody's child"
 
 
+def test_the_threads_of_the_kernel_are_nobodys_work() -> None:
+    assert foreign.foreign_ticks().keys().isdisjoint({2, 3})
+
+
 def test_foreign_work_is_a_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = iter([{7: 100}, {7: 150, 8: 50}, {8: 60}])
     monkeypatch.setattr(foreign, "foreign_ticks", lambda: next(seen, {}))

@@ -21,7 +21,6 @@ from vision_batch.inference.stage import Run
 from vision_batch.inference.stopwatch import Stopwatch
 from vision_batch.inference.worker import (
     TOLD,
-    calm_openmp,
     committed,
     describe_worker,
     encoded_chunks,
@@ -29,6 +28,7 @@ from vision_batch.inference.worker import (
     told,
     whole_stage,
 )
+from vision_batch.inference.worker_process import tune_process
 from vision_batch.ledger.holder import this_process
 from vision_batch.ledger.part import error_counts
 from vision_batch.ledger.replace import Replacer
@@ -60,7 +60,7 @@ class JoinedActor:
         self._withheld: list[WholeCell] = []
         self._lock = threading.Lock()
         self._trial = ModelTrial(proven=job.proven)
-        calm_openmp()
+        tune_process()
         make = partial(whole_stage, job, layout.decode_threads)
         self._stage = ActorStage(make, reborn=is_reborn(), proven=job.proven)
         self._watch = Stopwatch()

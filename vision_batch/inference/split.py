@@ -28,7 +28,6 @@ from vision_batch.inference.stage import Run
 from vision_batch.inference.stopwatch import Stopwatch
 from vision_batch.inference.worker import (
     TOLD,
-    calm_openmp,
     committed,
     decode_stage,
     describe_worker,
@@ -37,6 +36,7 @@ from vision_batch.inference.worker import (
     model_stage,
     told,
 )
+from vision_batch.inference.worker_process import tune_process
 from vision_batch.ledger.holder import this_process
 from vision_batch.ledger.part import error_counts
 from vision_batch.ledger.replace import Replacer
@@ -56,7 +56,7 @@ class PreprocessActor:
 
     def __init__(self, job: PredictJob, layout: Layout) -> None:
         self._job = job
-        calm_openmp()
+        tune_process()
         make = partial(decode_stage, job, layout.decode_threads)
         self._stage = ActorStage(make, reborn=is_reborn(), proven=job.proven)
         self._watch = Stopwatch()
@@ -83,7 +83,7 @@ class PredictActor:
     """Decoded chunks in, predicted chunks out."""
 
     def __init__(self, job: PredictJob, layout: Layout) -> None:
-        calm_openmp()
+        tune_process()
         self._trial = ModelTrial(proven=job.proven)
         make = partial(model_stage, job, layout.cpus_per_predictor)
         self._stage = ActorStage(make, reborn=is_reborn(), proven=job.proven)
