@@ -101,11 +101,11 @@ def missing_rgw_packages() -> list[str]:
 
 
 @contextmanager
-def rgw_server() -> Iterator[S3Server]:
-    """Ceph's RADOS Gateway with its data in memory; the packages must be installed."""
-    folder, port = _start_gateway()
+def rgw_server(address: str = "127.0.0.1") -> Iterator[S3Server]:
+    """Ceph's RADOS Gateway with its data in memory, at an address of this machine; the packages must be installed."""
+    folder, port = _start_gateway(address)
     try:
-        endpoint = f"http://127.0.0.1:{port}"
+        endpoint = f"http://{address}:{port}"
         server = S3Server(name="rgw", endpoint=endpoint, access_key="TESTKEY", secret_key="TESTSECRET")
         yield server
         _arranger(server).close()
@@ -113,13 +113,14 @@ def rgw_server() -> Iterator[S3Server]:
         subprocess.run([RGW_SCRIPT, "down", folder], check=True, timeout=60)
 
 
-def _start_gateway() -> tuple[str, int]:
+def _start_gateway(address: str) -> tuple[str, int]:
     """Its folder and port. A busy machine's monitor was seen to refuse its first command (EPERM): three attempts."""
     for attempts_left in (2, 1, 0):
         folder = tempfile.mkdtemp(prefix="rgw-", dir="/tmp")  # short: names of sockets are limited
         port = _free_block(RGW_PORTS)
         try:
-            subprocess.run([RGW_SCRIPT, "up", folder, str(port)], check=True, stdout=subprocess.DEVNULL, timeout=60)
+            command = [RGW_SCRIPT, "up", folder, str(port), address]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=60)
         except subprocess.SubprocessError:
             subprocess.run([RGW_SCRIPT, "down", folder], check=True, timeout=60)
             if not attempts_left:
