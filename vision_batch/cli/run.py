@@ -28,6 +28,17 @@ SUMMARY = "run a job until it is done; run it again to resume"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_spec_arguments(parser)
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N images, to try a spec; needs --output")
+    parser.add_argument(
+        "--progress", action="store_true", help="progress as lines of JSON on standard error, for programs"
+    )
+    parser.add_argument("--address", help="a running Ray cluster (host:port, or auto) instead of a fresh local one")
+    parser.add_argument("--json", action="store_true", help="one JSON object as the last line of standard output")
+
+
+def add_spec_arguments(parser: argparse.ArgumentParser) -> None:
+    """SPEC and the options that mean the same wherever it runs."""
     parser.add_argument("spec", help="the job's YAML file")
     parser.add_argument(
         "-o",
@@ -38,7 +49,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="override, as compute.batch_size=32",
     )
     parser.add_argument("--output", metavar="URI", help="write here instead of the spec's output.uri")
-    parser.add_argument("--limit", type=int, metavar="N", help="only the first N images, to try a spec; needs --output")
     parser.add_argument(
         "--retry-errors",
         nargs="+",
@@ -52,11 +62,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="what {date} and {scheduled_time} stand for, as 2026-11-21T03:30:00Z; now by default",
     )
-    parser.add_argument(
-        "--progress", action="store_true", help="progress as lines of JSON on standard error, for programs"
-    )
-    parser.add_argument("--address", help="a running Ray cluster (host:port, or auto) instead of a fresh local one")
-    parser.add_argument("--json", action="store_true", help="one JSON object as the last line of standard output")
 
 
 def execute(arguments: argparse.Namespace) -> int:

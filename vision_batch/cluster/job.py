@@ -17,7 +17,7 @@ EXIT_MEANINGS = {
     0: "done",
     1: "failed; what was committed stays, run again to resume",
     2: "the spec, an option or the environment is wrong; nothing was started",
-    3: "done, but more images failed than limits.max_error_fraction allows",
+    3: "every image has its row, but more failed than limits.max_error_fraction allows",
     4: "incomplete: some shards could not be read or written; run again to resume",
     5: "another run holds the output",
     130: "stopped; what was whole is committed, run again to resume",

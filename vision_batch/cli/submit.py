@@ -1,0 +1,83 @@
+"""`vision-batch submit`: has a job run on a cluster."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from vision_batch.cli.cluster_job import add_cluster_arguments, job_line, job_object
+from vision_batch.cli.exit_code import ExitCode
+from vision_batch.cli.output import emit_json, warn
+from vision_batch.cli.run import add_spec_arguments, error_codes, parse_moment
+from vision_batch.cluster.job import JobInfo, JobService, new_job_id
+from vision_batch.cluster.profile import load_profile
+from vision_batch.cluster.progress import describe, last_progress
+from vision_batch.cluster.services import job_service
+from vision_batch.errors import ClusterError
+from vision_batch.jobs.package import job_package
+from vision_batch.jobs.spec import load_spec
+
+SUMMARY = "have a job run on a cluster; submit it again to resume"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """SPEC --cluster PROFILE, and what a run takes that does not depend on where it is."""
+    add_spec_arguments(parser)
+    add_cluster_arguments(parser)
+    parser.add_argument(
+        "--wait",
+        action="store_true",
+        help="show the job's log until it has ended, and end with its exit code; Ctrl-C leaves the job running",
+    )
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Prints the job's id. With `--scheduled-time` it comes from that alone: the same command again is the same job."""
+    moment = None if arguments.scheduled_time is None else parse_moment(arguments.scheduled_time)
+    spec = load_spec(arguments.spec, arguments.overrides, output=arguments.output, scheduled_time=moment)
+    profile = load_profile(arguments.cluster)
+    package = job_package(spec, profile, scheduled_time=moment, options=list(_run_options(arguments)))
+    service = job_service(profile)
+    job_id = new_job_id(package.name, moment or datetime.now(UTC))
+    if moment is None:
+        job_id += f"-{secrets.token_hex(2)}"
+    print(f"submitting to {profile.path}; the rows go to {package.output}", file=sys.stderr)
+    service.submit(package, job_id)
+    print(job_id, flush=True)
+    info = waited(service, job_id, arguments.cluster) if arguments.wait else service.info(job_id)
+    if arguments.json:
+        emit_json(job_object(info))
+    return exit_code(info) if arguments.wait else ExitCode.DONE
+
+
+def waited(service: JobService, job_id: str, cluster: str) -> JobInfo:
+    """The job when it has ended; its log goes to standard error. Whatever ends the wait leaves the job running."""
+    try:
+        for line in service.logs(job_id, follow=True):
+            progress = last_progress([line])
+            print(line if progress is None else describe(progress), file=sys.stderr, flush=True)
+        info = service.info(job_id)
+    except (KeyboardInterrupt, ClusterError):
+        warn(f"{job_id} goes on without us: `vision-batch status {job_id} --cluster {cluster}`, or `stop`")
+        raise
+    print(f"{job_id} {job_line(info)}", file=sys.stderr)
+    return info
+
+
+def exit_code(info: JobInfo) -> int:
+    """The job's own; where that is not known, what its state means."""
+    if info.exit_code is not None:
+        return info.exit_code if info.exit_code >= 0 else ExitCode.FAILED
+    return ExitCode.INTERRUPTED if info.state == "stopped" else ExitCode.FAILED
+
+
+def _run_options(arguments: argparse.Namespace) -> Iterator[str]:
+    """What the run itself is to be told, checked here where somebody reads it."""
+    if arguments.prune:
+        yield "--prune"
+    codes = error_codes(arguments.retry_errors)
+    if codes:
+        yield from ("--retry-errors", *codes)
