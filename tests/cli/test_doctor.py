@@ -69,6 +69,28 @@ def test_a_spec_is_checked_too(machine: Machine, tmp_path: Path, capsys: pytest.
     assert "did you mean 'top_k'?" in capsys.readouterr().out
 
 
+def test_a_cluster_is_checked_instead_of_this_machine(
+    machine: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine(fail("ray", "does not start", "read its logs"))
+    assert main(["doctor", "--cluster", str(tmp_path / "none.yaml")]) == 2
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("ok    python                  Python 3.")
+    assert any(line.startswith("fail  profile                 ") and "none.yaml" in line for line in lines)
+    assert not any("does not start" in line for line in lines)
+
+
+def test_a_ray_that_is_not_there_is_one_finding(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    machine()
+    assert main(["doctor", "--address", "127.0.0.1:1"]) == 2
+    assert "nothing that answers at 127.0.0.1:1" in capsys.readouterr().out
+
+
+def test_a_cluster_is_named_in_one_way(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--cluster", "ray", "--address", "auto"]) == 2
+    assert "--cluster: found --address too; expected one of them" in capsys.readouterr().err
+
+
 def test_credentials_are_looked_at_where_the_environment_speaks_of_s3(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,6 +12,7 @@ import pytest
 from vision_batch.cluster import checkup
 from vision_batch.cluster.checkup import (
     ProbeError,
+    base_requirements,
     check_accelerators,
     check_free_disk,
     check_open_files,
@@ -61,8 +62,18 @@ def test_a_package_that_is_too_old_or_missing_fails(monkeypatch: pytest.MonkeyPa
     assert "nobody" not in finding.found
 
 
+def test_packages_can_be_demanded_from_elsewhere() -> None:
+    """On a cluster's nodes vision-batch is not installed: it comes with the job."""
+    assert check_packages(base_requirements()).level == "ok"
+    finding = check_packages(["ray>=2", "pyarrow>=999", "none>=1"], distribution="no-such-package-at-all")
+    assert finding.level == "fail"
+    assert "ray" not in finding.found
+    assert "pyarrow" in finding.found
+    assert "none missing" in finding.found
+
+
 def test_code_that_is_not_installed_is_a_warning() -> None:
-    assert check_packages("no-such-package-at-all").level == "warn"
+    assert check_packages(distribution="no-such-package-at-all").level == "warn"
 
 
 @pytest.mark.parametrize(("soft", "level"), [(256, "warn"), (4096, "ok"), (-1, "ok")])

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
@@ -47,19 +47,29 @@ def check_python(found: tuple[int, ...] = sys.version_info[:3]) -> Finding:
     return ok("python", text)
 
 
-def check_packages(distribution: str = "vision-batch") -> Finding:
-    """Every package that the base install demands is there in a version that it allows."""
+def check_packages(requirements: Sequence[str] | None = None, distribution: str = "vision-batch") -> Finding:
+    """Every package that is demanded is there in a version that will do.
+
+    `requirements` are as in `base_requirements`: by default those of this installation.
+    """
     try:
-        wanted = [Requirement(text) for text in requires(distribution) or ()]
+        wanted = [Requirement(text) for text in requirements or base_requirements(distribution)]
     except PackageNotFoundError:
         return warn("packages", f"{distribution} is not installed, only imported", "pip install -e .")
-    base = [each for each in wanted if each.marker is None or each.marker.evaluate({"extra": ""})]
     wrong = [
-        f"{each.name} {_installed(each.name) or 'missing'}, needs {each.specifier}" for each in base if _is_wrong(each)
+        f"{each.name} {_installed(each.name) or 'missing'}, needs {each.specifier}"
+        for each in wanted
+        if _is_wrong(each)
     ]
     if wrong:
         return fail("packages", "; ".join(wrong), f"pip install --upgrade {distribution}")
     return ok("packages", ", ".join(f"{name} {_installed(name)}" for name in ("ray", "torch", "pyarrow", "s3fs")))
+
+
+def base_requirements(distribution: str = "vision-batch") -> list[str]:
+    """What the base install demands, as `ray[data]>=2.60`. PackageNotFoundError where it is not installed."""
+    wanted = [Requirement(text) for text in requires(distribution) or ()]
+    return [str(each) for each in wanted if each.marker is None or each.marker.evaluate({"extra": ""})]
 
 
 def check_open_files(limits: tuple[int, int] | None = None) -> Finding:
@@ -94,12 +104,11 @@ def check_ray() -> Iterator[Finding]:
         yield check_shared_memory(shutil.disk_usage(SHARED_MEMORY).free, int(report["object_store_bytes"]))
 
 
-def check_shared_memory(free_bytes: int, object_store_bytes: int) -> Finding:
+def check_shared_memory(room_bytes: int, object_store_bytes: int) -> Finding:
     """What crosses processes lies in shared memory; where that is small Ray uses files, which is slow."""
-    text = (
-        f"{_gigabytes(free_bytes)} free in {SHARED_MEMORY}, Ray's object store takes {_gigabytes(object_store_bytes)}"
-    )
-    if free_bytes < object_store_bytes:
+    room, store = _gigabytes(room_bytes), _gigabytes(object_store_bytes)
+    text = f"{room} of room in {SHARED_MEMORY}, Ray's object store takes {store}"
+    if room_bytes < object_store_bytes:
         return warn("shared memory", text, "enlarge it: docker run --shm-size=…, or an emptyDir in memory at /dev/shm")
     return ok("shared memory", text)
 

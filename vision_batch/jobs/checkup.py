@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -27,19 +28,27 @@ OTHER_ETAG = "0" * 32
 """Of no object that doctor writes."""
 
 
-def check_spec(path: str, overrides: list[str]) -> Iterator[Finding]:
-    """The spec at `path`, then all that it names."""
+def check_spec(path: str, overrides: Sequence[str], address: str | None = None) -> Iterator[Finding]:
+    """The spec at `path`, then all that it names; its storage as a worker of the Ray at `address` sees it, or here."""
     try:
         spec = load_spec(path, overrides)
     except SpecError as error:
         yield from (fail("spec", str(problem), "correct the spec") for problem in error.problems)
         return
     yield ok("spec", f"{spec.path} is a {spec.settings.job} job called {spec.settings.name}")
-    if any(scheme(uri) == "s3" for uri in _uris(spec)):
-        yield check_credentials()
-    yield from check_input(spec)
-    yield from check_output(spec.settings.output.uri)
+    if address is None:
+        yield from check_storage(spec)
+    else:
+        from vision_batch.cluster.node_checkup import check_on_a_worker
+
+        yield from check_on_a_worker(address, partial(check_storage, spec))
     yield check_model(spec)
+
+
+def check_storage(spec: LoadedSpec) -> list[Finding]:
+    """Input and output, with the credentials for them, as the process sees them that calls this."""
+    credentials = [check_credentials()] if any(scheme(uri) == "s3" for uri in _uris(spec)) else []
+    return [*credentials, *check_input(spec), *check_output(spec.settings.output.uri)]
 
 
 def check_credentials() -> Finding:
