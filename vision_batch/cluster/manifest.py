@@ -127,15 +127,16 @@ def ray_job_spec(
 
 
 def entrypoint(arguments: tuple[str, ...]) -> str:
-    """The line that runs `vision-batch` in the job's folder. SpecError for an argument that a shell would change.
+    """The line that runs `vision-batch` in the job's folder. SpecError for an argument that cannot be passed on.
 
-    Two shells read it, the submitter's and the driver's, so nothing may be in it that has to be quoted.
+    Two shells read it, the submitter's and the driver's, and `ray job submit` in between, which quotes as Windows does
+    whatever has spaces or quotes in it, and leaves all else alone.
     """
     for argument in arguments:
-        if shlex.quote(argument) != argument:
-            raise SpecError(Problem("command line", repr(argument), "no spaces and nothing that means more to a shell"))
-    folder = f"--chdir={JOB_FOLDER}"
-    return " ".join(["env", folder, "python", "-P", "-m", "vision_batch", *arguments, "--address", "auto"])
+        if not re.fullmatch(r"[^\s\"']+", argument):
+            raise SpecError(Problem("command line", repr(argument), "an argument without spaces and quotes"))
+    command = ["env", f"--chdir={JOB_FOLDER}", "python", "-P", "-m", "vision_batch", *arguments, "--address", "auto"]
+    return " ".join(shlex.quote(shlex.quote(word)) for word in command)
 
 
 def ray_cluster_spec(profile: KubeRayProfile, files: Mapping[str, str], config_map_name: str) -> dict[str, Any]:

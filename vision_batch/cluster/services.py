@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from vision_batch.cluster.job import JobService
+from vision_batch.cluster.kuberay_profile import KubeRayProfile
 from vision_batch.cluster.profile import LoadedProfile, LocalProfile, RayProfile
-from vision_batch.errors import Problem, SpecError
 
 
 def job_service(profile: LoadedProfile) -> JobService:
@@ -18,6 +18,8 @@ def job_service(profile: LoadedProfile) -> JobService:
             from vision_batch.cluster.ray_jobs import RayJobs
 
             return RayJobs(profile.settings)
-        case _:
-            found = f"{profile.settings.kind}, to which no jobs can be submitted"
-            raise SpecError(Problem(f"{profile.path}: kind", found, "another kind of profile"))
+        case KubeRayProfile():
+            from vision_batch.cluster.kuberay_jobs import KubeRayJobs
+            from vision_batch.cluster.kubernetes_api import connect
+
+            return KubeRayJobs(profile.settings, connect(profile.settings))

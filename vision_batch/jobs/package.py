@@ -95,7 +95,8 @@ def _moment(scheduled_time: datetime | None) -> tuple[str, ...]:
 
 
 def _expected(profile: LoadedProfile) -> str:
-    return f"s3://… or a path below one of shared_paths in {profile.path}, which every node of the cluster sees"
+    kind = "volumes" if profile.settings.kind == "kuberay" else "shared_paths"
+    return f"s3://… or a path below one of {kind} in {profile.path}, which every node of the cluster sees"
 
 
 def _escaped(value: Any) -> Any:
