@@ -19,6 +19,7 @@ VisionBatchError
 ├── DeviceError            the accelerator failed (not an image's fault): the actor starts anew
 ├── EngineError            Ray gave up on a pass; what was committed stays, the run loop looks and tries again
 ├── ClusterError           a cluster cannot be reached, refuses, or knows no such job: nothing changed there, exit 1
+├── ScheduleError          the state of the schedules cannot be read or written: nothing changed there, exit 1
 └── HeldError              another run holds the output, exit 5
 """
 
@@ -161,6 +162,10 @@ class EngineError(VisionBatchError):
 
 class ClusterError(VisionBatchError):
     """The service that looks after a cluster's jobs did not do what was asked."""
+
+
+class ScheduleError(VisionBatchError):
+    """The state of the schedules cannot be read or written."""
 
 
 class HeldError(VisionBatchError):

@@ -75,6 +75,12 @@ def test_it_means_the_same_elsewhere_and_later(folder: Path, monkeypatch: pytest
     assert package.name == "nightly"
 
 
+def test_when_it_runs_by_itself_is_none_of_its_business(folder: Path) -> None:
+    spec = load(folder, schedule={"cron": "30 3 * * *"})
+    assert spec.settings.schedule is not None
+    assert unpacked(job_package(spec, profile(folder)), folder / "there").settings.schedule is None
+
+
 def test_only_plug_ins_and_what_they_import_travel_along(folder: Path) -> None:
     package = job_package(load(folder), profile(folder))
     assert set(package.files) == {"spec.yaml", "network.py", "parts/layers.py", "steps.py"}

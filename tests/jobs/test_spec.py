@@ -202,6 +202,11 @@ class TestTime:
         found = load(GOOD.replace("labels/", '"out-{date}"')).settings.output.uri.rpartition("out-")[2]
         assert before <= found <= f"{datetime.now(UTC):%Y-%m-%d}"
 
+    def test_it_may_stay_open(self, load: Load, tmp_path: Path) -> None:
+        (tmp_path / "open.yaml").write_text(GOOD.replace("labels/", '"out/{date}"'))
+        spec = load_spec(tmp_path / "open.yaml", for_any_time=True)
+        assert spec.settings.output.uri == f"{tmp_path}/out/{{date}}"
+
     def test_other_values_stay(self, load: Load) -> None:
         options = load(GOOD, 'model.options.x="{date}"').settings.model.options
         assert options == {"x": "{date}"}

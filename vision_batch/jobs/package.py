@@ -72,8 +72,11 @@ def local_paths(settings: PredictSettings) -> Iterator[tuple[str, str]]:
 
 
 def spec_text(settings: PredictSettings) -> str:
-    """YAML that loads as `settings` again, wherever it lies: nothing in it is left to be expanded."""
-    document = _escaped(settings.model_dump(exclude_unset=True))
+    """YAML that loads as `settings` again, wherever it lies: no variable in it is left to be expanded.
+
+    Without `schedule`: when a job runs is none of its own business.
+    """
+    document = _escaped(settings.model_dump(exclude_unset=True, exclude={"schedule"}))
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000)
 
 

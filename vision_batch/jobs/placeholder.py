@@ -1,10 +1,9 @@
-"""What a spec's text values may leave open: `${ENV_VAR}` anywhere, `{date}` and `{scheduled_time}` in URIs."""
+"""What the environment fills in in a spec's text values: `${ENV_VAR}`."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from vision_batch.errors import Problem
@@ -32,12 +31,6 @@ def expand_environment(value: Any, environment: Mapping[str, str], problems: lis
             ]
         case _:
             return value
-
-
-def expand_time(uri: str, scheduled_time: datetime) -> str:
-    """`{date}` becomes YYYY-MM-DD and `{scheduled_time}` YYYYMMDDTHHMMSSZ, both in UTC."""
-    moment = scheduled_time.astimezone(UTC)
-    return uri.replace("{date}", f"{moment:%Y-%m-%d}").replace("{scheduled_time}", f"{moment:%Y%m%dT%H%M%SZ}")
 
 
 def _variable(found: re.Match[str], environment: Mapping[str, str], problems: list[Problem], where: str) -> str:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from vision_batch.cluster.schedule.settings import ScheduleSettings
 from vision_batch.datasets.pattern import is_pattern
 from vision_batch.datasets.settings import InputSettings
 from vision_batch.images.settings import PreprocessSettings
@@ -29,7 +30,10 @@ class OutputSettings(Settings):
 
 
 class PredictSettings(Settings):
-    """A predict job. `preprocess` is None where the model brings its own (`transformers:`)."""
+    """A predict job. `preprocess` is None where the model brings its own (`transformers:`).
+
+    `schedule` is for `vision-batch schedule`; `run` passes it over.
+    """
 
     job: Literal["predict"]
     name: str = Field(default="predict", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")
@@ -40,3 +44,4 @@ class PredictSettings(Settings):
     output: OutputSettings
     compute: ComputeSettings = Field(default_factory=ComputeSettings)
     limits: LimitsSettings = Field(default_factory=LimitsSettings)
+    schedule: ScheduleSettings | None = None

@@ -18,10 +18,11 @@ from typing import Any, TypeVar
 
 from vision_batch.datasets.settings import InputSettings, NamedUri
 from vision_batch.documents.document import read_document
+from vision_batch.documents.scheduled_time import expand_time
 from vision_batch.errors import Problem, SpecError
 from vision_batch.jobs.consistency import inconsistencies
 from vision_batch.jobs.override import Location, Override, apply_override, parse_override
-from vision_batch.jobs.placeholder import expand_environment, expand_time
+from vision_batch.jobs.placeholder import expand_environment
 from vision_batch.jobs.settings import PredictSettings
 from vision_batch.jobs.validation import validate
 from vision_batch.models.settings import ModelSettings
@@ -54,10 +55,12 @@ def load_spec(
     *,
     output: str | None = None,
     scheduled_time: datetime | None = None,
+    for_any_time: bool = False,
 ) -> LoadedSpec:
     """The spec at `path` with `overrides` (`a.b.c=value`) and, if given, another `output.uri`.
 
-    `scheduled_time` has a time zone; the default is now. SpecError with every problem that is found.
+    `scheduled_time` has a time zone; the default is now. With `for_any_time` its places in URIs stay open. SpecError
+    with every problem that is found.
     """
     path = Path(path)
     problems: list[Problem] = []
@@ -67,7 +70,8 @@ def load_spec(
     if settings is None:
         raise SpecError(_one_a_place(problems))
     folder = path.absolute().parent
-    places = _Places(folder=folder, overridden=overridden, time=scheduled_time or datetime.now(UTC), problems=problems)
+    moment = None if for_any_time else scheduled_time or datetime.now(UTC)
+    places = _Places(folder=folder, overridden=overridden, time=moment, problems=problems)
     settings = places.in_settings(settings)
     problems += [] if problems else inconsistencies(settings)
     if problems:
@@ -111,7 +115,7 @@ class _Places:
 
     folder: Path
     overridden: set[Location]
-    time: datetime
+    time: datetime | None
     problems: list[Problem]
 
     def in_settings(self, settings: PredictSettings) -> PredictSettings:
@@ -151,7 +155,7 @@ class _Places:
             return uri
         base = Path.cwd() if self._is_overridden(location) else self.folder
         try:
-            return normalise(expand_time(uri, self.time), base)
+            return normalise(expand_time(uri, self.time) if self.time else uri, base)
         except SpecError as error:
             self.problems.extend(Problem(where, f"{uri!r}: {p.found}", p.expected) for p in error.problems)
             return uri

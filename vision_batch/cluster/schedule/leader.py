@@ -1,0 +1,79 @@
+"""Which of the servers on one state acts: the others stand by and follow it.
+
+No two clocks are compared, so none may be wrong. The acting server adds to `beat` as it works; one that stands by
+watches, and follows when it has seen no change for LEASE_S seconds of its own, or at once when the process is known to
+be dead. Who follows takes a new token. One that was suspended and wakes up still holds the old token, and every change
+that it tries is refused: see `Store.transaction`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from vision_batch.cluster.schedule.store import Leader, NotLeadingError, Store
+from vision_batch.ledger.holder import Holder, is_alive
+
+LEASE_S = 15.0
+"""Longer than a server's work between two beats takes, but for calls to a cluster that does not answer."""
+
+
+class Leadership:
+    """The part that this server has in it. `clock` gives seconds that never go back."""
+
+    def __init__(
+        self,
+        store: Store,
+        holder: Holder,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        alive: Callable[[Holder], bool | None] = is_alive,
+    ) -> None:
+        self._store = store
+        self._holder = holder
+        self._clock = clock
+        self._alive = alive
+        self._seen: Leader | None = None
+        self._seen_at = 0.0
+        self._token: int | None = None
+
+    @property
+    def token(self) -> int:
+        """What proves that this server acts. NotLeadingError when it does not."""
+        if self._token is None:
+            raise NotLeadingError
+        return self._token
+
+    def acquire(self) -> bool:
+        """Whether this server acts from now on, or still does."""
+        with self._store.transaction():
+            leader = self._store.leader()
+            if leader.token != self._token:
+                self._token = None
+                if not self._is_free(leader):
+                    return False
+                leader = Leader(holder=self._holder, token=leader.token + 1, beat=0)
+            self._store.put_leader(replace(leader, beat=leader.beat + 1))
+        self._token = leader.token
+        return True
+
+    def confirm(self) -> None:
+        """Another sign of life, just before something is done that no transaction can undo. NotLeadingError."""
+        with self._store.transaction(self.token):
+            leader = self._store.leader()
+            self._store.put_leader(replace(leader, beat=leader.beat + 1))
+
+    def release(self) -> None:
+        """Lets another server follow at once."""
+        if self._token is not None:
+            with self._store.transaction(self._token):
+                self._store.put_leader(replace(self._store.leader(), holder=None))
+            self._token = None
+
+    def _is_free(self, leader: Leader) -> bool:
+        if leader.holder is None or self._alive(leader.holder) is False:
+            return True
+        if leader != self._seen:
+            self._seen, self._seen_at = leader, self._clock()
+        return self._clock() - self._seen_at >= LEASE_S

@@ -1,0 +1,209 @@
+"""The service that runs jobs at their times: one server acts, any number stand by.
+
+A tick reads the specs, looks at the jobs, adds the runs whose time has come, and starts and stops jobs. What it is
+about to do is in the store before it is done, jobs have ids that follow from schedule, time and attempt, and to submit
+one twice is to submit it once. So a server may be killed between any two steps: the next tick, of whichever server,
+goes on from the store.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Protocol
+
+from vision_batch.cluster.job import JobService
+from vision_batch.cluster.schedule.admission import admit
+from vision_batch.cluster.schedule.adoption import adopt
+from vision_batch.cluster.schedule.folder import SpecFolder
+from vision_batch.cluster.schedule.leader import Leadership
+from vision_batch.cluster.schedule.policy import (
+    end,
+    judged,
+    overdue,
+    startable,
+    stop_is_due,
+    waited_too_long,
+    with_next_attempt,
+)
+from vision_batch.cluster.schedule.run import WITH_A_JOB, Notice, ScheduledRun, to_text
+from vision_batch.cluster.schedule.schedule import Schedule
+from vision_batch.cluster.schedule.store import NotLeadingError, Store
+from vision_batch.errors import ClusterError, ScheduleError, SpecError
+
+TICK_S = 2.0
+STANDBY_S = 1.0
+
+Notify = Callable[[ScheduledRun], Notice]
+"""Tells somebody of a run that failed; `owed` means: ask again at the next tick. It raises nothing."""
+
+_log = logging.getLogger(__name__)
+
+
+class Clock(Protocol):
+    """The time of day, which tests may run faster."""
+
+    def now(self) -> datetime:
+        """With a time zone."""
+
+    def sleep(self, seconds: float) -> None:
+        """Returns after `seconds`, or sooner."""
+
+
+class Server:
+    """Serves the specs of `folder` on the cluster of `service`, with the state in `store`."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        leadership: Leadership,
+        folder: SpecFolder,
+        service: JobService,
+        clock: Clock,
+        notify: Notify = lambda run: "none",
+    ) -> None:
+        self._store = store
+        self._leadership = leadership
+        self._folder = folder
+        self._service = service
+        self._clock = clock
+        self._notify = notify
+        self._acts: bool | None = None
+
+    def serve(self, stopping: Callable[[], bool]) -> None:
+        """Ticks until `stopping()`. Trouble with the store is said and waited out."""
+        while not stopping():
+            try:
+                acts = self.tick()
+            except ScheduleError as error:
+                _log.error("%s", error)
+                acts = False
+            self._clock.sleep(TICK_S if acts else STANDBY_S)
+        with suppress(NotLeadingError, ScheduleError):
+            self._leadership.release()
+
+    def tick(self) -> bool:
+        """Does what is to be done now, if this server acts; whether it does. Raises ScheduleError."""
+        acts = self._leadership.acquire()
+        if acts != self._acts:
+            _log.info("%s acts%s", self._store.leader().holder, "" if acts else "; this one stands by")
+            self._acts = acts
+        if not acts:
+            return False
+        try:
+            self._act(self._clock.now().astimezone(UTC).replace(microsecond=0))
+        except NotLeadingError:
+            return False  # the next tick says so
+        return True
+
+    def _act(self, now: datetime) -> None:
+        self._read_specs(now)
+        self._look_at_jobs(now)
+        for schedule in self._store.schedules():
+            self._admit(schedule, now)
+            self._begin(schedule, now)
+        self._stop_jobs(now)
+        for run in self._store.notices_owed():
+            self._tell(run)
+
+    def _read_specs(self, now: datetime) -> None:
+        reading = self._folder.look(now)
+        if reading is None:
+            return
+        with self._store.transaction(self._leadership.token):
+            said = adopt(self._store, str(self._folder.path), reading, now)
+        for line in said:
+            _log.info("%s", line)
+
+    def _look_at_jobs(self, now: datetime) -> None:
+        """Records what became of the jobs, and submits those that a server may have died before it submitted."""
+        runs = [(run, self._schedule(run)) for run in self._store.runs_in_work() if run.state in WITH_A_JOB]
+        looked_at = []
+        for run, schedule in runs:
+            if run.state == "submitted" and run.ending is None and not overdue(run, schedule.settings, now):
+                self._submit(schedule, run, now)
+            else:
+                looked_at.append((run, schedule))
+        try:
+            jobs = {job.job_id: job for job in self._service.list()} if looked_at else {}
+        except ClusterError as error:
+            for run, _ in looked_at:
+                self._save(run, replace(run, message=f"the cluster does not answer: {error}"))
+        else:
+            for run, schedule in looked_at:
+                self._save(run, judged(run, jobs.get(run.job_id or ""), schedule, now))
+
+    def _admit(self, schedule: Schedule, now: datetime) -> None:
+        with self._store.transaction(self._leadership.token):
+            current = self._store.schedule(schedule.name) or schedule  # it may have been paused or resumed meanwhile
+            added = admit(self._store, current, now)
+        for run in added:
+            _log.info("%s", _story(run))
+
+    def _begin(self, schedule: Schedule, now: datetime) -> None:
+        for run in self._store.runs_in_work(schedule.name):
+            if run.state == "due":
+                self._save(run, waited_too_long(run, schedule, now))
+        head = startable(schedule, self._store.runs_in_work(schedule.name), now)
+        if head is not None:
+            begun = with_next_attempt(head, now)
+            self._save(head, begun)
+            self._submit(schedule, begun, now)
+
+    def _submit(self, schedule: Schedule, run: ScheduledRun, now: datetime) -> None:
+        """Has the run's job begun; what the cluster does not take is submitted again at the next tick."""
+        assert run.job_id is not None
+        self._leadership.confirm()
+        try:
+            self._service.submit(schedule.package_at(run.scheduled_time), run.job_id)
+        except ClusterError as error:
+            self._save(run, replace(run, message=f"not submitted yet: {error}"))
+        except SpecError as error:
+            self._save(run, end(run, "failed", f"not submitted: {error}", now))
+        else:
+            self._save(run, replace(run, state="running", message=""))
+
+    def _stop_jobs(self, now: datetime) -> None:
+        for run in self._store.runs_in_work():
+            if not stop_is_due(run, now):
+                continue
+            assert run.job_id is not None
+            self._leadership.confirm()
+            try:
+                self._service.stop(run.job_id)
+            except ClusterError as error:
+                self._save(run, replace(run, message=f"cannot be stopped: {error}"))
+            else:
+                self._save(run, replace(run, stop_sent=now))
+
+    def _tell(self, run: ScheduledRun) -> None:
+        self._leadership.confirm()
+        notice = self._notify(run)
+        if notice != "owed":
+            with self._store.transaction(self._leadership.token):
+                self._store.put_notice(run, notice)
+
+    def _save(self, before: ScheduledRun, after: ScheduledRun) -> None:
+        if after == before:
+            return
+        with self._store.transaction(self._leadership.token):
+            self._store.update_run(after)
+        if (after.state, after.ending) != (before.state, before.ending):
+            _log.info("%s", _story(after))
+
+    def _schedule(self, run: ScheduledRun) -> Schedule:
+        found = self._store.schedule(run.schedule)
+        if found is None:
+            raise ScheduleError(f"{self._store.path}: there are runs of {run.schedule!r}, but no such schedule")
+        return found
+
+
+def _story(run: ScheduledRun) -> str:
+    """A line of the log."""
+    state = f"to be stopped: {run.ending}" if run.ending and not run.is_over else run.state
+    job = f", job {run.job_id}" if run.job_id else ""
+    return f"{run.schedule} at {to_text(run.scheduled_time)}: {state}{job}{f': {run.message}' if run.message else ''}"
