@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import linecache
 import pickle
@@ -14,9 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import yaml
 
+import vision_batch
 from vision_batch.errors import SpecError
-from vision_batch.plugin import Plugin, find_plugin
+from vision_batch.plugin import RESERVED, Plugin, find_plugin
 
 
 @pytest.fixture(autouse=True)
@@ -185,6 +188,70 @@ class TestWhatIsRefused:
         (tmp_path / "vb_a.py").write_bytes(b"x = 1\x00")
         with pytest.raises(SpecError, match="valid Python"):
             plugin(tmp_path, "vb_a:f")
+
+
+class TestCodeFromElsewhere:
+    """Only what lies in the spec's own folder becomes a plug-in."""
+
+    def test_a_link_out_of_the_folder(self, tmp_path: Path) -> None:
+        folder, elsewhere = tmp_path / "spec", write(tmp_path / "elsewhere", vb_a="def f(): ...")
+        folder.mkdir()
+        (folder / "vb_a.py").symlink_to(elsewhere / "vb_a.py")
+        with pytest.raises(
+            SpecError, match=rf"vb_a.py: found a link to {elsewhere}.*; expected code in the spec's own"
+        ):
+            plugin(folder, "vb_a:f")
+
+    def test_a_linked_folder_and_what_a_plugin_imports(self, tmp_path: Path) -> None:
+        write(tmp_path / "elsewhere", vb_b="")
+        folder = write(tmp_path / "spec", vb_a="import vb_pack.vb_b\ndef f(): ...")
+        (folder / "vb_pack").symlink_to("../elsewhere")
+        for name in ("vb_pack.vb_b:f", "vb_a:f"):
+            with pytest.raises(SpecError, match="found a link to"):
+                plugin(folder, name)
+
+    def test_links_within_the_folder_as_kubernetes_mounts_files(self, tmp_path: Path) -> None:
+        folder = tmp_path / "mount"
+        write(folder / "..2026_11_21", vb_a="def f(): return 1")
+        (folder / "..data").symlink_to("..2026_11_21")
+        (folder / "vb_a.py").symlink_to("..data/vb_a.py")
+        (tmp_path / "link").symlink_to(folder)
+        assert plugin(tmp_path / "link", "vb_a:f").load()() == 1
+
+    @pytest.mark.parametrize(
+        "name", ["..vb_a:f", ".vb_a:f", "vb_a.:f", "x/../../vb_a:f", "/vb_a:f", "vb_a\n:f", "-vb_a:f"]
+    )
+    def test_names_that_would_leave_it(self, tmp_path: Path, name: str) -> None:
+        write(tmp_path, vb_a="def f(): ...")
+        (tmp_path / "spec").mkdir()
+        with pytest.raises(SpecError, match="module:attribute"):
+            plugin(tmp_path / "spec", name)
+
+    @pytest.mark.parametrize("name", ["os:system", "os.path:join", "subprocess:run", "vision_batch.plugin:find_plugin"])
+    def test_installed_modules_are_no_plugins(self, tmp_path: Path, name: str) -> None:
+        with pytest.raises(SpecError, match="name of an installed module"):
+            plugin(tmp_path, name)
+
+    def test_an_installed_module_of_any_other_name(self, tmp_path: Path) -> None:
+        with pytest.raises(SpecError, match=r"no pytest\.py in"):
+            plugin(tmp_path, "pytest:main")
+
+    def test_the_import_path_stays_as_it_is(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        write(tmp_path / "spec", vb_a="import sys\ndef f(): return [*sys.path]")
+        write(tmp_path, vb_current="x = 1")
+        monkeypatch.chdir(tmp_path)
+        before = [*sys.path]
+        assert plugin(tmp_path / "spec", "vb_a:f").load()() == sys.path == before
+
+    def test_no_file_replaces_what_vision_batch_itself_imports(self, tmp_path: Path) -> None:
+        package = Path(vision_batch.__file__).parent
+        trees = [ast.parse(path.read_text(encoding="utf-8")) for path in package.rglob("*.py")]
+        nodes = [node for tree in trees for node in ast.walk(tree)]
+        imported = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+        imported |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+        assert {name.split(".")[0] for name in imported} <= RESERVED
+        write(tmp_path, vb_a="import yaml\ndef f(): return yaml", yaml="raise SystemExit")
+        assert plugin(tmp_path, "vb_a:f").load()() is yaml
 
 
 class TestErrorsWhileImporting:

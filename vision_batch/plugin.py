@@ -26,7 +26,12 @@ from typing import Any
 from vision_batch.errors import Problem, SpecError, VisionBatchError
 
 NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
-RESERVED = sys.stdlib_module_names | {"vision_batch"}
+DEPENDENCIES = {
+    *("aiohttp", "apscheduler", "botocore", "cv2", "grpc", "huggingface_hub", "kubernetes", "numpy", "packaging"),
+    *("prometheus_client", "pyarrow", "pydantic", "ray", "requests", "s3fs", "safetensors", "simplejpeg", "sklearn"),
+    *("torch", "tqdm", "transformers", "yaml"),
+}
+RESERVED = sys.stdlib_module_names | {"vision_batch"} | DEPENDENCIES
 """Modules that a file beside a spec never replaces, for the whole process uses them."""
 
 
@@ -79,10 +84,18 @@ def _collect(module: str, folder: Path, sources: dict[str, str]) -> None:
         path = next((path for path in (base / "__init__.py", base.with_suffix(".py")) if path.is_file()), None)
         if path is None or path.relative_to(folder).as_posix() in sources:
             continue
+        _demand_inside(path, folder)
         text = _read(path)
         sources[path.relative_to(folder).as_posix()] = text
         for imported in _imports(text, parts[:depth], path):
             _collect(imported, folder, sources)
+
+
+def _demand_inside(path: Path, folder: Path) -> None:
+    """SpecError for a link out of the spec's folder. Links within it stay: Kubernetes mounts files as such."""
+    target = path.resolve()
+    if not target.is_relative_to(folder.resolve()):
+        raise SpecError(Problem(str(path), f"a link to {target}", "code in the spec's own folder: copy it there"))
 
 
 def _read(path: Path) -> str:
