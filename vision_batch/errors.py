@@ -9,6 +9,7 @@ VisionBatchError
 │   ├── ForbiddenError     no permission (401, 403)
 │   ├── ChangedError       the object is not the version that was planned (412)
 │   ├── ExistsError        put if absent, and it is there already
+│   ├── TooLargeError      the object has more bytes than were asked for
 │   └── UnavailableError   5xx, resets, cut bodies, time-outs: after all retries
 ├── LedgerError            a file of the ledger cannot be understood, or says what cannot be: the run fails, exit 1
 │   ├── PartError          a Parquet file of the output is not a readable part
@@ -122,6 +123,10 @@ class ChangedError(StorageError):
 
 class ExistsError(StorageError):
     """A put that demanded absence found an object there."""
+
+
+class TooLargeError(StorageError):
+    """The object has more bytes than were asked for, and was not read."""
 
 
 class UnavailableError(StorageError):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import socket
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.datasets.reading import settings_of
-from vision_batch.datasets.references import Scope
+from vision_batch.datasets.references import Scope, fetched
+from vision_batch.datasets.sample import MAX_IMAGE_BYTES, Sample
 from vision_batch.datasets.shard import Shard
 from vision_batch.errors import ImageError
 from vision_batch.storage.object_info import ObjectInfo
@@ -59,6 +64,19 @@ S3 = scope("s3://bucket/set/parts/x.parquet", "s3://bucket/set")
         ("https://example.com/a.jpg?signature=secret", "forbidden"),
         ("gs://b/a.jpg", "forbidden"),
         ("", "missing"),
+        ("%2e%2e/%2e%2e/a.jpg", "/data/set/parts/%2e%2e/%2e%2e/a.jpg"),  # nothing in a name is an escape
+        ("..%2f..%2fa.jpg", "/data/set/parts/..%2f..%2fa.jpg"),
+        ("..\\..\\a.jpg", "/data/set/parts/..\\..\\a.jpg"),
+        ("FILE:///etc/passwd", "forbidden"),
+        ("file:/etc/passwd", "forbidden"),
+        ("file:etc/passwd", "/data/set/parts/file:etc/passwd"),
+        ("file://example.com/etc/passwd", "/data/set/parts/example.com/etc/passwd"),
+        ("file://LOCALHOST/etc/passwd", "/data/set/parts/LOCALHOST/etc/passwd"),
+        ("HTTP://169.254.169.254/latest/meta-data", "forbidden"),
+        ("http://[fd00:ec2::254]/latest/meta-data", "forbidden"),
+        ("s3://169.254.169.254/latest/meta-data", "forbidden"),
+        ("unix:///var/run/docker.sock", "forbidden"),
+        ("data:image/png;base64,AA==", "/data/set/parts/data:image/png;base64,AA=="),
         ("..", "/data/set"),  # a folder: the storage finds no file there
         ("a\0.jpg", "missing"),
     ],
@@ -79,6 +97,13 @@ def test_names_in_a_local_file(reference: str, expected: str) -> None:
         ("../../../../../set/a.jpg", "s3://bucket/set/a.jpg"),
         ("../../../other/a.jpg", "forbidden"),
         ("s3://bucket/settled/a.jpg", "forbidden"),
+        ("s3://bucket/set", "s3://bucket/set"),
+        ("s3://bucket/set/%2e%2e/a.jpg", "s3://bucket/set/%2e%2e/a.jpg"),
+        ("s3://bucket/set/a.jpg?versionId=1", "s3://bucket/set/a.jpg?versionId=1"),
+        ("s3://BUCKET/set/a.jpg", "forbidden"),
+        ("s3://bucket@elsewhere/set/a.jpg", "forbidden"),
+        ("s3:///set/a.jpg", "forbidden"),
+        ("s3://arn:aws:s3:us-east-1:1:accesspoint/set/a.jpg", "forbidden"),
         ("s3://buckets/set/a.jpg", "forbidden"),
         ("s3://bucket", "forbidden"),
         ("/etc/passwd", "forbidden"),
@@ -110,10 +135,29 @@ def test_what_is_permitted_but_not_read_here_is_unsupported() -> None:
     assert resolved(scope("/d/x.parquet", "/d", "https://example.com/"), "https://example.com/a.jpg") == "unsupported"
 
 
-def test_messages_hold_no_signatures() -> None:
+def test_messages_hold_neither_signatures_nor_passwords() -> None:
     with pytest.raises(ImageError) as caught:
-        LOCAL.resolve("https://example.com/a.jpg?X-Amz-Signature=abcdef")
-    assert "abcdef" not in caught.value.message
+        LOCAL.resolve("https://me:abcdef@example.com/a.jpg?X-Amz-Signature=abcdef")
+    assert caught.value.message == "https://example.com/a.jpg leads out of the input; input.allow permits more"
+
+
+def test_a_glob_over_the_whole_machine_opens_the_files_own_folder_only() -> None:
+    of = scope("/data/x.parquet", "/")  # /*/x.parquet
+    assert resolved(of, "a/b.jpg") == "/data/a/b.jpg"
+    assert resolved(of, "/etc/passwd") == "forbidden"
+
+
+def test_files_that_are_no_images_cost_a_row_each(tmp_path: Path) -> None:
+    """Neither the reader nor its memory waits for what a hostile list names in its own folder."""
+    (tmp_path / "a.jpg").write_bytes(b"image")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with socket.socket(socket.AF_UNIX) as listener, (tmp_path / "huge.jpg").open("wb") as huge:
+        listener.bind(str(tmp_path / "socket.jpg"))
+        huge.truncate(MAX_IMAGE_BYTES + 1)
+        names = ["pipe.jpg", "socket.jpg", "huge.jpg", ".", "a.jpg/b", "n" * 5000, "a.jpg"]
+        rows = [(Sample(row=row, image_id=name), str(tmp_path / name)) for row, name in enumerate(names)]
+        outcomes = [sample.error.code if sample.error else sample.data for sample in fetched(rows)]
+    assert outcomes == ["missing", "missing", "too_large", "missing", "missing", "missing", b"image"]
 
 
 @given(st.lists(st.sampled_from(["..", ".", "", "a", "set", "etc", "file:", "s3:", "/", "data", "~"]), max_size=10))

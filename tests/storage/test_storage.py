@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vision_batch.errors import ChangedError, ExistsError, NotFoundError, StorageError
+from vision_batch.errors import ChangedError, ExistsError, NotFoundError, StorageError, TooLargeError
 from vision_batch.storage.object_info import ObjectInfo
 from vision_batch.storage.storage import ReadRequest, Storage
 from vision_batch.storage.table import storage_for
@@ -209,6 +209,14 @@ def test_many_reads_keep_their_order_and_errors_their_place(place: Place) -> Non
     good = [body for body in bodies if not isinstance(body, StorageError)]
     assert good == [str(number).encode() * 50 for number in range(40) if number != 7]
     assert changed.uri == infos[7].uri
+
+
+def test_an_object_of_more_bytes_than_are_wanted_is_not_read(place: Place) -> None:
+    uris = [place.put(name, bytes(size)).uri for name, size in (("a", 10), ("b", 11), ("c", 9))]
+    bodies = list(place.storage.read_many(ReadRequest(uri=uri, most_bytes=10) for uri in uris))
+    assert (bodies[0], bodies[2]) == (bytes(10), bytes(9))
+    assert isinstance(bodies[1], TooLargeError)
+    assert bodies[1].message == "11 bytes, more than 10"
 
 
 def test_many_reads_may_be_left_early_and_run_beside_each_other(place: Place) -> None:

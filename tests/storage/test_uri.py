@@ -35,6 +35,25 @@ def test_what_cannot_be_reached_is_refused_with_what_could(given: str) -> None:
         uri.normalise(given, BASE)
 
 
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("https://me:password@host:80/a@b/c.jpg", "https://host:80/a@b/c.jpg"),
+        ("https://me:pass?wo#rd@host", "https://host"),
+        ("https://host/a.jpg?X-Amz-Signature=abc#d", "https://host/a.jpg"),
+        ("https://host/a.jpg#access_token=abc", "https://host/a.jpg"),
+        ("s3://bucket/a@b?c#d", "s3://bucket/a@b?c#d"),
+        ("/data/me:x@y?z", "/data/me:x@y?z"),
+    ],
+)
+def test_messages_show_no_credentials(given: str, shown: str) -> None:
+    assert uri.shown(given) == shown
+    if given != shown:
+        with pytest.raises(SpecError) as caught:
+            uri.normalise(given, BASE)
+        assert caught.value.problems[0].where == shown
+
+
 def test_home_is_expanded() -> None:
     assert uri.normalise("~/images", BASE) == str(Path.home() / "images")
 

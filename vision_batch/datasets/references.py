@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from vision_batch.datasets.naming import shortened
-from vision_batch.datasets.sample import Sample
+from vision_batch.datasets.sample import MAX_IMAGE_BYTES, Sample
 from vision_batch.datasets.settings import InputSettings
 from vision_batch.datasets.shard import Shard
-from vision_batch.errors import ImageError, NotFoundError, StorageError
+from vision_batch.errors import ImageError, NotFoundError, StorageError, TooLargeError
 from vision_batch.storage.storage import ReadRequest
 from vision_batch.storage.table import STORAGES, storage_for
-from vision_batch.storage.uri import is_inside, name, parent, scheme
+from vision_batch.storage.uri import is_inside, name, parent, scheme, shown
 
 RUN_ROWS = 4096
 """How many rows may wait for the images before them."""
@@ -25,7 +25,8 @@ RUN_ROWS = 4096
 class Scope:
     """Where the references of one Parquet file may lead: below `allowed`, relative ones counted from `folder`.
 
-    Names decide: a symbolic link inside an allowed folder is followed wherever it leads.
+    Names decide: a symbolic link inside an allowed folder is followed wherever it leads, for who lists a name in a file
+    can make no link.
     """
 
     folder: str
@@ -33,9 +34,12 @@ class Scope:
 
     @classmethod
     def of(cls, shard: Shard, settings: InputSettings) -> Scope:
-        """The input's own root, and what `input.allow` adds."""
+        """The input's own root, and what `input.allow` adds. Where a glob's root is the whole machine, the file's
+        folder is meant.
+        """
+        folder = parent(shard.files[0].uri)
         added = (_local(entry).rstrip("/") for entry in settings.allow)
-        return cls(folder=parent(shard.files[0].uri), allowed=(shard.root, *added))
+        return cls(folder=folder, allowed=(folder if shard.root == "/" else shard.root, *added))
 
     def resolve(self, reference: str) -> str:
         """The URI that `reference` means; ImageError `forbidden`, `unsupported` or `missing` if it cannot be read."""
@@ -91,7 +95,7 @@ def _fetched_run(kind: str, rows: Iterator[tuple[Sample, str | None]]) -> Iterat
         for sample, uri in rows:
             waiting.append((sample, uri))
             if uri is not None:
-                yield ReadRequest(uri=uri)
+                yield ReadRequest(uri=uri, most_bytes=MAX_IMAGE_BYTES)
 
     contents = storage_for(f"{kind}://" if kind else "/").read_many(requests())
     for content in contents:
@@ -104,6 +108,8 @@ def _fetched_run(kind: str, rows: Iterator[tuple[Sample, str | None]]) -> Iterat
 def _filled(sample: Sample, content: bytes | StorageError) -> Sample:
     if isinstance(content, NotFoundError):
         return replace(sample, error=ImageError("missing", shortened(str(content))))
+    if isinstance(content, TooLargeError):
+        return replace(sample, error=ImageError("too_large", content.message))
     if isinstance(content, StorageError):
         raise content
     return replace(sample, data=content)
@@ -132,5 +138,5 @@ def _without_dots(uri: str) -> str:
 
 
 def _shown(reference: str) -> str:
-    """As it fits into a message: what follows a `?` may be a signature."""
-    return shortened(reference.partition("?")[0]) if "://" in reference else shortened(reference)
+    """As it fits into a message."""
+    return shortened(shown(reference))

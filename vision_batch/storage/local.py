@@ -100,4 +100,9 @@ class LocalStorage:
         with self._lock:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="read")
-            return self._pool.submit(self.read, request.uri, version=request.version)
+            return self._pool.submit(self._read_whole, request)
+
+    def _read_whole(self, request: ReadRequest) -> bytes:
+        return self._retry.run_blocking(
+            request.uri, lambda: read_file(request.uri, 0, None, request.version, most_bytes=request.most_bytes)
+        )

@@ -13,7 +13,8 @@ from vision_batch.storage.retry import TransientError
 PASSING = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EREMOTEIO}
 """A network file system's hiccups. A full disk is not among them: it will not be less full in a second."""
 
-MISSING = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
+MISSING = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO}
+"""The last is a socket's answer."""
 ADVICE = {
     errno.ENOSPC: "; free some space, then run again to resume",
     errno.EDQUOT: "; free some of the quota, then run again to resume",

@@ -9,7 +9,7 @@ import secrets
 import stat
 from contextlib import suppress
 
-from vision_batch.errors import ChangedError, ExistsError, NotFoundError, UnavailableError
+from vision_batch.errors import ChangedError, ExistsError, NotFoundError, TooLargeError, UnavailableError
 from vision_batch.storage.local_errors import translated
 from vision_batch.storage.object_info import ObjectInfo
 from vision_batch.storage.retry import Retry, TransientError
@@ -35,17 +35,24 @@ def stat_file(path: str) -> ObjectInfo:
         return info_of(path, os.stat(path))
 
 
-def read_file(path: str, start: int, stop: int | None, version: str | None) -> bytes:
-    """Bytes [start, stop) of a file, to its end when `stop` is None.
+def read_file(path: str, start: int, stop: int | None, version: str | None, *, most_bytes: int | None = None) -> bytes:
+    """Bytes [start, stop) of a file, to its end when `stop` is None; TooLargeError for a file of over `most_bytes`.
 
     The version is compared before and after, so that a file that is rewritten meanwhile gives ChangedError, not a mix.
     """
-    with translated(path), open(path, "rb", buffering=0) as file:
+    with translated(path), open(path, "rb", buffering=0, opener=_opener) as file:
         before = info_of(path, os.fstat(file.fileno()))
         _demand(before, version)
+        if most_bytes is not None and before.size_bytes > most_bytes:
+            raise TooLargeError(path, f"{before.size_bytes} bytes, more than {most_bytes}")
         data = _read_fully(file, start, before.size_bytes if stop is None else min(stop, before.size_bytes))
         _demand(info_of(path, os.fstat(file.fileno())), version)
         return data
+
+
+def _opener(path: str, flags: int) -> int:
+    """Opens a pipe too, which is refused then, without waiting for its writer."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def write_file(path: str, data: bytes, scratch: str, *, if_absent: bool, if_version: str | None) -> ObjectInfo:
@@ -114,7 +121,7 @@ class VersionedFile(io.RawIOBase):
         self._retry = retry
         self._position = 0
         with translated(info.uri):
-            self._file = open(info.uri, "rb", buffering=0)  # noqa: SIM115 (closed by close)
+            self._file = open(info.uri, "rb", buffering=0, opener=_opener)  # noqa: SIM115 (closed by close)
         try:
             self._demand_version()
         except BaseException:

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from s3fs import S3FileSystem
 
-from vision_batch.errors import ChangedError, ExistsError, NotFoundError, StorageError
+from vision_batch.errors import ChangedError, ExistsError, NotFoundError, StorageError, TooLargeError
 from vision_batch.storage.object_info import ObjectInfo
 from vision_batch.storage.reader import open_reader
 from vision_batch.storage.retry import Retry, TransientError
@@ -81,7 +81,7 @@ class S3Storage:
         """Whole objects, up to `in_flight` at once, in the order of `requests`."""
         return read_in_order(
             requests,
-            lambda request: self._start_get(request.uri, request.version),
+            lambda request: self._start_get(request.uri, request.version, most_bytes=request.most_bytes),
             most_requests=4 * self._in_flight,
             most_bytes=self._window_bytes,
         )
@@ -154,8 +154,10 @@ class S3Storage:
             uri, lambda client: client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=PAGE_KEYS, **paging)
         )
 
-    def _start_get(self, uri: str, version: str | None, start: int = 0, stop: int | None = None) -> Future[bytes]:
-        return self._start(uri, partial(_get, uri, version, start, stop))
+    def _start_get(
+        self, uri: str, version: str | None, start: int = 0, stop: int | None = None, most_bytes: int | None = None
+    ) -> Future[bytes]:
+        return self._start(uri, partial(_get, uri, version, start, stop, most_bytes))
 
     def _put(self, uri: str, data: bytes, condition: dict[str, str]) -> ObjectInfo:
         answer = self._run(uri, partial(_put, uri, data, condition))
@@ -208,8 +210,13 @@ class S3Storage:
         return "" if credentials is None else str(credentials.method)
 
 
-async def _get(uri: str, version: str | None, start: int, stop: int | None, client: Any) -> bytes:
-    """Bytes [start, stop) of an object. A range that begins at or after the end, which S3 refuses, is empty."""
+async def _get(
+    uri: str, version: str | None, start: int, stop: int | None, most_bytes: int | None, client: Any
+) -> bytes:
+    """Bytes [start, stop) of an object. A range that begins at or after the end, which S3 refuses, is empty.
+
+    TooLargeError, without its body, for one of more than `most_bytes`.
+    """
     if stop is not None and stop <= start:
         return b""
     bucket, key = bucket_and_key(uri)
@@ -223,6 +230,8 @@ async def _get(uri: str, version: str | None, start: int, stop: int | None, clie
             return b""
         raise
     async with answer["Body"] as body:
+        if most_bytes is not None and answer["ContentLength"] > most_bytes:
+            raise TooLargeError(uri, f"{answer['ContentLength']} bytes, more than {most_bytes}")
         data: bytes = await body.read()
     if len(data) != answer["ContentLength"]:
         raise TransientError("body cut short")

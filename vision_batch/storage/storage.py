@@ -14,12 +14,14 @@ from vision_batch.storage.object_info import ObjectInfo
 class ReadRequest:
     """One whole object to read; with `version`, only that version of it.
 
-    `size_bytes`, where it is known, lets many reads share a budget of bytes exactly rather than by a guess.
+    `size_bytes`, where it is known, lets many reads share a budget of bytes exactly rather than by a guess. An object
+    of more than `most_bytes` is not read: TooLargeError.
     """
 
     uri: str
     version: str | None = None
     size_bytes: int | None = None
+    most_bytes: int | None = None
 
 
 class Storage(Protocol):

@@ -31,9 +31,18 @@ def normalise(uri: str, base_folder: Path) -> str:
             raise SpecError(Problem(uri, "no bucket", "s3://bucket/prefix"))
         return f"s3://{bucket}/{key}".rstrip("/")
     if kind not in ("", "file"):
-        raise SpecError(Problem(uri, f"the scheme {kind}://", "a local path, file:// or s3://"))
+        raise SpecError(Problem(shown(uri), f"the scheme {kind}://", "a local path, file:// or s3://"))
     path = os.path.expanduser(uri[len("file://") :] if kind else uri)
     return os.path.abspath(os.path.join(base_folder.absolute(), path))
+
+
+def shown(uri: str) -> str:
+    """`uri` as a message may show it: of foreign schemes without user, password, query and fragment."""
+    kind, separator, rest = uri.partition("://")
+    if scheme(uri) in ("", "s3"):
+        return uri
+    authority, slash, path = rest.partition("/")
+    return re.split("[?#]", f"{kind}{separator}{authority.rpartition('@')[2]}{slash}{path}")[0]
 
 
 def join(uri: str, *parts: str) -> str:
