@@ -16,6 +16,8 @@ from tests.jobs.finished import complete
 from tests.privileges import without_privileges
 from vision_batch.cli.main import main
 from vision_batch.inference.layout import Node, Resources
+from vision_batch.ledger.paths import LedgerPaths
+from vision_batch.ledger.run_record import RunRecord, write_run
 from vision_batch.ledger.state import IMAGE_BYTES
 
 Capture = pytest.CaptureFixture[str]
@@ -188,6 +190,44 @@ def test_what_the_input_has_become_is_counted_by_file(job: Job, capsys: Capture)
     assert counts == {"files_new": 1, "files_changed": 1, "files_removed": 2, "rows_prunable": 2}
     assert "files       1 new, 1 changed, 2 removed\n" in said
     assert "prunable    2 rows of what left the input; run --prune removes them\n" in said
+
+
+def test_what_is_left_costs_by_the_rate_card_and_by_the_newest_run(job: Job, capsys: Capture, tmp_path: Path) -> None:
+    write_folder(job.data, digits(100))
+    complete(job, shards=1)
+    write_run(
+        LedgerPaths(str(job.output)),
+        RunRecord(
+            run_id="20260102T030405.678Z-1a2b3c4d",
+            status="done",
+            started="",
+            definition="",
+            output="",
+            version="",
+            spec={},
+            counts={"images_per_second": 50.0, "cpus": 2, "gpus": 0},
+        ),
+    )
+    rates = tmp_path / "rates.yaml"
+    rates.write_text(
+        "nodes: {big: {cpus: 10, price_per_hour: 3600, images_per_second: {per_core: 1}}, small: {cpus: 1, "
+        "price_per_hour: 7200}}"
+    )
+    forecast, said = plan(job, capsys, "--rate-card", str(rates))
+    left = 100 - forecast["images_done"]
+    assert forecast["cost"]["images"] == left > 0
+    assert [node["name"] for node in forecast["cost"]["nodes"]] == ["small", "big"]
+    assert [node["images_per_second"] for node in forecast["cost"]["nodes"]] == [25, 10]
+    assert [node["cost"] for node in forecast["cost"]["nodes"]] == pytest.approx([left / 25 * 2, left / 10])
+    assert (
+        f"cost        of {left} images without a row, on\n            1 small: 0.00 h, {left / 12.5:.2f} USD; " in said
+    )
+    assert "25 images/s each, bound by cpus (run 20260102T030405.678Z-1a2b3c4d)" in said
+
+
+def test_a_wrong_rate_card_is_refused(job: Job, capsys: Capture, tmp_path: Path) -> None:
+    write_folder(job.data, digits(3))
+    assert "no such file" in refusal(job, capsys, "--rate-card", str(tmp_path / "rates.yaml"))
 
 
 def test_rows_of_removed_files_of_many_images_are_prunable(job: Job, capsys: Capture) -> None:

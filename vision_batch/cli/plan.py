@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from vision_batch.cli.exit_code import ExitCode
 from vision_batch.cli.output import emit_json
+from vision_batch.jobs.cost import Cost
 from vision_batch.jobs.forecast import Forecast, forecast_predict
+from vision_batch.jobs.rate_card import load_rate_card
 from vision_batch.jobs.spec import load_spec
 
 SUMMARY = "say what a run would do; writes nothing"
@@ -19,12 +22,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", metavar="URI", help="look at this output instead of the spec's output.uri")
     parser.add_argument("--address", help="plan for the Ray cluster at this address instead of this machine")
+    parser.add_argument(
+        "--rate-card", metavar="FILE", help="also say the hours and the cost on the nodes of this YAML file"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line of standard output")
 
 
 def execute(arguments: argparse.Namespace) -> int:
     spec = load_spec(arguments.spec, arguments.overrides, output=arguments.output)
-    forecast = forecast_predict(spec, address=arguments.address)
+    card = None if arguments.rate_card is None else load_rate_card(Path(arguments.rate_card))
+    forecast = forecast_predict(spec, address=arguments.address, rate_card=card)
     print_forecast(forecast)
     if arguments.json:
         emit_json(forecast.as_dict())
@@ -56,6 +63,19 @@ def print_forecast(forecast: Forecast) -> None:
     print(f"            {layout.predictors} predictors with {layout.cpus_per_predictor} CPUs{gpus}{threads} each")
     up_to = "up to " if layout.batch_trial else ""
     print(f"            batches of {up_to}{layout.batch_rows} images, precision {forecast.precision}")
+    if forecast.cost is not None:
+        print_cost(forecast.cost)
     for warning in forecast.warnings:
         print(f"warning     {warning}")
     print(f"output      {forecast.output}")
+
+
+def print_cost(cost: Cost) -> None:
+    """One line a kind of node, the cheapest first."""
+    print(f"cost        of {cost.images:,} images without a row, on")
+    for node in cost.nodes:
+        if node.cost is None:
+            print(f"            {node.name}: {node.source}")
+            continue
+        pace = f"{node.images_per_second:,.0f} images/s each, bound by {node.limited_by} ({node.source})"
+        print(f"            {node.nodes:,} {node.name}: {node.hours:,.2f} h, {node.cost:,.2f} {cost.currency}; {pace}")

@@ -43,7 +43,8 @@ def _child(schema: Mapping[str, Any], part: str | int) -> dict[str, Any] | None:
     if isinstance(part, int):
         prefix = schema.get("prefixItems", [])
         return prefix[part] if part < len(prefix) else schema.get("items")
-    return schema.get("properties", {}).get(part)  # type: ignore[no-any-return]
+    named = schema.get("additionalProperties")  # a bool where it describes nothing
+    return schema.get("properties", {}).get(part) or (named if isinstance(named, dict) else None)
 
 
 def _describe(schema: Mapping[str, Any], root: Mapping[str, Any]) -> list[str]:
@@ -77,6 +78,8 @@ def _describe_list(schema: Mapping[str, Any], root: Mapping[str, Any]) -> str:
 
 def _range(schema: Mapping[str, Any]) -> str:
     low, high = (schema.get(key) for key in ("minimum", "maximum"))
+    if (bound := schema.get("exclusiveMinimum")) is not None:
+        return f" above {bound:g}"
     if low is not None and high is not None:
         return f" from {low} to {high}"
     return f" of at least {low}" if low is not None else f" of at most {high}" if high is not None else ""

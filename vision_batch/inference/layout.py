@@ -73,6 +73,15 @@ class Layout:
     batch_rows: int
     batch_trial: bool = False
 
+    @property
+    def cpus(self) -> int:
+        """What Ray reserves for all actors that read, decode or predict."""
+        return self.predictors * self.cpus_per_predictor + self.preprocessors * self.cpus_per_preprocessor
+
+    @property
+    def gpus(self) -> float:
+        return self.predictors * self.gpus_per_predictor
+
 
 def choose_layout(
     resources: Resources,

@@ -75,11 +75,10 @@ def loads_on(layout: Layout, demand: Demand) -> dict[str, Load]:
     is_joined = layout.name == "joined"
     feeders = layout.predictors if is_joined else layout.preprocessors
     callers = feeders * (CONCURRENT_CALLS if is_joined else 1)
-    reserved = layout.predictors * layout.cpus_per_predictor + layout.preprocessors * layout.cpus_per_preprocessor
     loads = {
         "callers": Load(used=demand.threads(callers_stages(layout)), of=callers),
         "predictors": Load(used=_predicting(layout, demand), of=layout.predictors),
-        "cpus": Load(used=demand.cpus, of=reserved),
+        "cpus": Load(used=demand.cpus, of=layout.cpus),
     }
     if not is_joined:
         loads["writers"] = Load(used=demand.threads(["write"]), of=1)

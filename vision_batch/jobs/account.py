@@ -24,6 +24,7 @@ from vision_batch.ledger.run_record import RunRecord, RunStatus, new_run_id, wri
 from vision_batch.ledger.state import OutputState, write_manifest
 
 if TYPE_CHECKING:
+    from vision_batch.inference.layout import Layout
     from vision_batch.inference.lever import Setting
 
 WARNINGS_SHOWN = 10
@@ -48,6 +49,7 @@ class Account:
         self._metrics = Metrics(started)
         self._warnings: list[str] = []
         self._is_recorded = False
+        self._cpus, self._gpus = 0, 0.0
         self.tally = Tally()
 
     @property
@@ -58,6 +60,10 @@ class Account:
         """Takes the definition that has been completed since."""
         self._prepared = prepared
         self._record = replace(self._record, definition=prepared.definition.digest)
+
+    def reserve(self, layout: Layout) -> None:
+        """Takes note of what a pass is about to have."""
+        self._cpus, self._gpus = max(self._cpus, layout.cpus), max(self._gpus, layout.gpus)
 
     def open(self) -> None:
         """Records that the run is at work. SpecError when the ledger cannot be written."""
@@ -132,6 +138,8 @@ class Account:
             images_per_second=None if rate is None else round(rate, 1),
             bottleneck=None if bottleneck is None else bottleneck.sentence(),
             output=self._prepared.paths.output,
+            cpus=self._cpus,
+            gpus=self._gpus,
             warnings=tuple(warnings),
             predictors=tuple(tally.predictors),
             batch_sizes=dict(tally.batch_sizes),

@@ -9,10 +9,14 @@ from vision_batch.cluster.machine import machine_resources
 from vision_batch.errors import StorageError
 from vision_batch.inference.layout import Layout, Resources, choose_layout
 from vision_batch.inference.settings import AUTO, EXACT
+from vision_batch.jobs.cost import Cost, estimate_cost
 from vision_batch.jobs.prepare import Prepared, prepare, reading_input, reading_output
+from vision_batch.jobs.rate_card import RateCard
 from vision_batch.jobs.spec import LoadedSpec
 from vision_batch.ledger.definition import CELL_ROWS, check_definition
+from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.ledger.plan import Plan, make_plan
+from vision_batch.ledger.run_record import newest_runs
 from vision_batch.ledger.state import OutputState, look, todo
 from vision_batch.storage.uri import is_inside
 
@@ -21,7 +25,8 @@ from vision_batch.storage.uri import is_inside
 class Forecast:
     """The figures of `plan --json`. `images_total` is None while a shard's count is not known (tars have no index);
     `images_estimate` then guesses from bytes. `files_new` to `files_removed` compare the input with what is planned;
-    `rows_prunable` are those that `run --prune` would remove. `precision` is auto where the first run will try one."""
+    `rows_prunable` are those that `run --prune` would remove. `precision` is auto where the first run will try one;
+    `cost` is None without a rate card."""
 
     format: str
     shards_total: int
@@ -41,12 +46,13 @@ class Forecast:
     layout: Layout
     warnings: tuple[str, ...]
     output: str
+    cost: Cost | None = None
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def forecast_predict(spec: LoadedSpec, *, address: str | None = None) -> Forecast:
+def forecast_predict(spec: LoadedSpec, *, address: str | None = None, rate_card: RateCard | None = None) -> Forecast:
     """Looks at input and output and writes nothing; connects to Ray only for the resources of `address`."""
     prepared = prepare(spec)
     if prepared.claimed is not None:
@@ -81,6 +87,7 @@ def forecast_predict(spec: LoadedSpec, *, address: str | None = None) -> Forecas
         layout=layout,
         warnings=plan.warnings,
         output=prepared.paths.output,
+        cost=None if rate_card is None else _cost(rate_card, state, prepared.paths),
     )
 
 
@@ -91,6 +98,12 @@ def plan_input(prepared: Prepared, *, cell_rows: int, write: bool = False, prune
     except StorageError as error:
         with reading_output() if is_inside(error.uri, prepared.paths.output) else reading_input():
             raise
+
+
+def _cost(card: RateCard, state: OutputState, paths: LedgerPaths) -> Cost:
+    """Of the images that have no row yet; SpecError when the output's runs cannot be read."""
+    with reading_output():
+        return estimate_cost(card, max(0, state.images_estimate - state.images), newest_runs(paths))
 
 
 def _rows_prunable(plan: Plan, state: OutputState) -> int:

@@ -234,6 +234,7 @@ class PredictRun:
         from vision_batch.inference.model_trial import FATAL_BATCHES, broken_model
 
         assert self._layout is not None
+        self._account.reserve(self._layout)
         tally = self._account.tally
         tally.begin_pass()
         job = self._job(works, self._layout, is_proven)

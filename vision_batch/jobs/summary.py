@@ -18,8 +18,8 @@ class RunSummary:
     `images_retried` error rows that it processed again, as asked. `files_pruned` counts files whose rows went.
     `images_per_second` counts this run's images from its first batch on; `stages` are busy seconds of that time, summed
     over all workers. `bottleneck` says which stage limited the run and what would help; None where it was too short to
-    tell. `batch_sizes` says, by predictor, how many images its model was given at once in the end; one that
-    was still finding that out is absent.
+    tell. `cpus` and `gpus` are the most that its actors had at once. `batch_sizes` says, by predictor, how many images
+    its model was given at once in the end; one that was still finding that out is absent.
     """
 
     run_id: str
@@ -39,6 +39,8 @@ class RunSummary:
     images_per_second: float | None
     bottleneck: str | None
     output: str
+    cpus: int = 0
+    gpus: float = 0.0
     warnings: tuple[str, ...] = ()
     predictors: tuple[str, ...] = ()
     stages: dict[str, float] = field(default_factory=dict)

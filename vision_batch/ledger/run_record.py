@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -54,11 +54,18 @@ def write_run(paths: LedgerPaths, record: RunRecord) -> None:
 
 def read_runs(paths: LedgerPaths) -> list[RunRecord]:
     """Every run of an output, the oldest first."""
+    return [*newest_runs(paths)][::-1]
+
+
+def newest_runs(paths: LedgerPaths) -> Iterator[RunRecord]:
+    """Every run of an output, the newest first, each read when it is asked for."""
     storage = storage_for(paths.runs)
     try:
-        return [_decode(info.uri, storage.read(info.uri)) for info in storage.list(paths.runs)]
+        infos = list(storage.list(paths.runs))
     except NotFoundError:
-        return []
+        return
+    for info in reversed(infos):
+        yield _decode(info.uri, storage.read(info.uri))
 
 
 def _decode(uri: str, data: bytes) -> RunRecord:
