@@ -49,22 +49,23 @@ def rgw() -> Iterator[S3Server]:
 @pytest.fixture
 def moto_s3(moto: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Bucket]:
     """A bucket on moto."""
-    yield from _bucket(moto, monkeypatch)
+    yield from bucket_on(moto, monkeypatch)
 
 
 @pytest.fixture
 def rgw_s3(rgw: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Bucket]:
     """A bucket on Ceph's gateway; the test is skipped where that is not installed, and fails there under CI."""
-    yield from _bucket(rgw, monkeypatch)
+    yield from bucket_on(rgw, monkeypatch)
 
 
 @pytest.fixture(params=["moto", "rgw"])
 def s3(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Bucket]:
     """A bucket, once on each kind of server."""
-    yield from _bucket(request.getfixturevalue(request.param), monkeypatch)
+    yield from bucket_on(request.getfixturevalue(request.param), monkeypatch)
 
 
-def _bucket(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Bucket]:
+def bucket_on(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Bucket]:
+    """A bucket on any server; for fixtures."""
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"):
         monkeypatch.delenv(name, raising=False)
     for name, value in server.environment().items():

@@ -78,10 +78,10 @@ class S3Server:
 
 
 @contextmanager
-def moto_server() -> Iterator[S3Server]:
-    """moto, which checks signatures after the three requests that make a user with all rights."""
+def moto_server(*, unchecked: int = 3) -> Iterator[S3Server]:
+    """moto, which checks signatures after the three requests that make a user with all rights, or after more."""
     port = free_port()
-    environment = os.environ | {"INITIAL_NO_AUTH_ACTION_COUNT": "3"}
+    environment = os.environ | {"INITIAL_NO_AUTH_ACTION_COUNT": str(unchecked)}
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)

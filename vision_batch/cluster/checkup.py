@@ -154,7 +154,7 @@ def probe(module: str, limit_s: float = PROBE_LIMIT_S) -> dict[str, Any]:
     """Runs `python -m module` and returns the object on its last line of output. Raises ProbeError."""
     try:
         done = subprocess.run(
-            [sys.executable, "-m", module],
+            [sys.executable, "-P", "-m", module],  # -P: what lies in the current folder is not imported
             capture_output=True,
             text=True,
             errors="replace",

@@ -11,9 +11,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import ray
+from ray.job_config import JobConfig
 
+from vision_batch.cluster.auth import cluster_token, demand_token, fresh_token, wanted_auth
 from vision_batch.errors import Problem, SpecError
 from vision_batch.inference.layout import Node, Resources
 
@@ -29,28 +32,46 @@ def connected(address: str | None, *, verbose: bool = False) -> Iterator[Resourc
     """Connects this process and says what the cluster has; a local Ray ends with the block.
 
     `address` is what Ray takes: `host:port`, `ray://…`, or `auto` for the cluster of this node. SpecError when nothing
-    answers there.
+    answers there, or when it answers without a token, unless RAY_AUTH_MODE=disabled.
     """
     if address is None:
         _demand_space()
     else:
         _probe(address)
+    auth = wanted_auth()
     level = logging.INFO if verbose else logging.ERROR
     logging.getLogger("ray").setLevel(level)
-    try:
-        with _sigterm_as_before(), nullcontext() if verbose else _muted():
-            _connect(address, verbose, level)
-        yield cluster_resources()
-    finally:
-        ray.shutdown()
+    with fresh_token() if address is None else cluster_token(auth, "--address"):
+        if address not in (None, "auto") and auth == "token":
+            demand_token(address)
+        try:
+            with _sigterm_as_before(), nullcontext() if verbose else _muted():
+                _connect(address, verbose, level)
+            if address == "auto" and auth == "token":
+                demand_token(ray.get_runtime_context().gcs_address)
+            yield cluster_resources()
+        finally:
+            ray.shutdown()
+
+
+class _OwnFolders(JobConfig):
+    """Keeps the folders that the driver was started in and from out of the workers' import path.
+
+    Ray puts them first there: whatever lies in the folder where somebody types a command would be imported in the
+    place of installed modules. The name of the method is Ray's.
+    """
+
+    def _runtime_env_has_working_dir(self) -> bool:
+        return True
 
 
 def _connect(address: str | None, verbose: bool, level: int) -> None:
+    options: dict[str, Any] = {"log_to_driver": verbose, "logging_level": level, "job_config": _OwnFolders()}
     try:
         if address is None:
-            ray.init(address="local", include_dashboard=False, log_to_driver=verbose, logging_level=level)
+            ray.init(address="local", include_dashboard=False, **options)
         else:
-            ray.init(address=address, log_to_driver=verbose, logging_level=level)
+            ray.init(address=address, **options)
     except Exception as error:  # Ray raises Exception itself when a node of its own does not come up in time
         where = "a local Ray" if address is None else f"Ray at {address}"
         reason = " ".join(str(error).split())[:300]

@@ -11,9 +11,17 @@ import time
 
 import ray
 
+from vision_batch.cluster.auth import fresh_token
+
 
 def main() -> None:
     """Reports what the local Ray has."""
+    with fresh_token():
+        report = _probed()
+    print(json.dumps(report), flush=True)
+
+
+def _probed() -> dict[str, float]:
     started = time.monotonic()
     ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
@@ -22,13 +30,12 @@ def main() -> None:
         resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
     finally:
         ray.shutdown()
-    report = {
+    return {
         "cpus": resources.get("CPU", 0),
         "gpus": resources.get("GPU", 0),
         "object_store_bytes": resources.get("object_store_memory", 0),
         "seconds": time.monotonic() - started,
     }
-    print(json.dumps(report), flush=True)
 
 
 if __name__ == "__main__":
