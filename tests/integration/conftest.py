@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from tests.integration.job import Job
+from tests.integration.node_metrics import NodeMetrics
 
 
 @pytest.fixture(scope="session")
-def ray_address() -> Iterator[str]:
-    """A cluster of one node with two CPUs and two logical GPUs, in a folder of its own."""
+def ray_cluster() -> Iterator[Any]:
+    """A cluster of one node with four CPUs and two logical GPUs, in a folder of its own."""
     import ray
     from ray.cluster_utils import Cluster
 
@@ -23,9 +24,23 @@ def ray_address() -> Iterator[str]:
             initialize_head=True,
             head_node_args={"num_cpus": 4, "num_gpus": 2, "temp_dir": folder, "include_dashboard": False},
         )
-        yield cluster.address
+        yield cluster
         ray.shutdown()
         cluster.shutdown()
+
+
+@pytest.fixture(scope="session")
+def ray_address(ray_cluster: Any) -> str:
+    """Where that cluster is."""
+    return str(ray_cluster.address)
+
+
+@pytest.fixture(scope="session")
+def ray_metrics(ray_cluster: Any) -> NodeMetrics:
+    """What monitoring would fetch from its node, which answers from now on."""
+    metrics = NodeMetrics(f"http://127.0.0.1:{ray_cluster.head_node.metrics_export_port}/metrics")
+    metrics.wait()
+    return metrics
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable
 
 import pyarrow as pa
@@ -11,7 +12,9 @@ import pyarrow.compute as pc
 import pytest
 
 from tests.integration.job import MODEL, Job, digits, write_folder, write_parquet, write_tar
+from tests.integration.node_metrics import NodeMetrics
 from vision_batch.errors import DefinitionError, EngineError, ModelError
+from vision_batch.inference.live_tally import COUNTERS, GAUGES
 from vision_batch.ledger.verify import verify
 
 pytestmark = pytest.mark.ray
@@ -33,10 +36,13 @@ def write_mixed_folder(job: Job) -> int:
 
 
 @pytest.mark.parametrize("layout", ["joined", "split"])
-def test_every_file_of_a_folder_has_one_row(job: MakeJob, ray_address: str, layout: str) -> None:
-    it = job()
+def test_every_file_of_a_folder_has_one_row(
+    job: MakeJob, ray_address: str, ray_metrics: NodeMetrics, layout: str
+) -> None:
+    it = job(name=f"folder-{layout}")
     count = write_mixed_folder(it)
     summary = it.run(ray_address, f"compute.layout={layout}")
+    check_metrics(ray_metrics, f"folder-{layout}", it)
     table = it.table()
     assert (summary.status, summary.images_total, summary.images_ok, summary.images_failed) == ("done", count, 152, 3)
     assert summary.failures == {"empty": 1, "truncated": 1, "unreadable": 1}
@@ -45,6 +51,21 @@ def test_every_file_of_a_folder_has_one_row(job: MakeJob, ray_address: str, layo
     bad = table.filter(pc.is_valid(table["error_code"]))
     assert all(bad[name].null_count == 3 for name in ("label", "label_index", "score", "top_labels", "top_scores"))
     assert verify(str(it.output), deep=True).ok
+
+
+def check_metrics(metrics: NodeMetrics, spec: str, job: Job) -> None:
+    """Monitoring was told the same as the table says, and all that there is to tell."""
+    told = metrics.of_spec(spec)
+    errors = Counter(code for code in job.table()["error_code"].to_pylist() if code)
+    assert told["ray_vision_batch_images_total"] == {(): job.table().num_rows}
+    assert told["ray_vision_batch_failed_images_total"] == {(("code", code),): n for code, n in errors.items()}
+    size_bytes = sum(path.stat().st_size for path in job.data.iterdir() if path.name != "notes.txt")
+    assert told["ray_vision_batch_input_bytes_total"] == {(): size_bytes}
+    assert told["ray_vision_batch_images_left"] == {(): 0}
+    assert {"read", "decode", "model", "write"} <= {
+        value for ((_, value),) in told["ray_vision_batch_stage_seconds_total"]
+    }
+    assert told.keys() == {f"ray_{it.name}_total" for it in COUNTERS} | {f"ray_{it.name}" for it in GAUGES}
 
 
 def test_every_layout_gives_the_same_rows(job: MakeJob, ray_address: str) -> None:

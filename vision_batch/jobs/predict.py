@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from vision_batch.inference.job import PredictJob
     from vision_batch.inference.layout import Layout, Resources
     from vision_batch.inference.lever import Setting
+    from vision_batch.inference.live_metrics import LiveMetrics
 
 STILL_PASSES = 3
 """A run ends when Ray has given up on this many passes in a row that committed nothing."""
@@ -68,6 +69,7 @@ class PredictRun:
 
     _backlog: Backlog
     _lease: Lease
+    _live: LiveMetrics
 
     def __init__(
         self,
@@ -169,7 +171,8 @@ class PredictRun:
             with self._ray:
                 resources = self._connect(address, verbose)
                 try:
-                    return self._passes(works, resources)
+                    with self._live_metrics() as self._live:
+                        return self._passes(works, resources)
                 finally:
                     self._reporter.finish()
         except KeyboardInterrupt:
@@ -177,6 +180,11 @@ class PredictRun:
         except Exception as error:
             self._account.close("failed", self._backlog, self._setting, error=str(error))
             raise
+
+    def _live_metrics(self) -> LiveMetrics:
+        from vision_batch.inference.live_metrics import LiveMetrics
+
+        return LiveMetrics(self._prepared.settings.name)
 
     def _passes(self, works: list[Work], resources: Resources) -> Status:
         backlog, tally = self._backlog, self._account.tally
@@ -238,6 +246,7 @@ class PredictRun:
         tally = self._account.tally
         tally.begin_pass()
         job = self._job(works, self._layout, is_proven)
+        self._live.begin_pass(self._layout, works, self._images_left)
         with (
             ending_in_order(self._stop, tally.writing),
             closing(execute(job, self._layout, works)) as events,
@@ -245,6 +254,7 @@ class PredictRun:
             for event in events:
                 self._lease.demand()
                 self._account.add(event)
+                self._live.add(event)
                 if event.kind == "fatal" or (event.kind == "crashed" and self._is_hopeless(is_proven)):
                     raise ModelError(event.message)
                 if tally.withheld_batches >= FATAL_BATCHES and not tally.images_ok:
@@ -255,8 +265,13 @@ class PredictRun:
                     self._reporter.complete(self._backlog.shards_total - len(works) + len(tally.ended))
                 if self._expectation.add(event):
                     self._reporter.expect(self._expectation.images)
+                    self._live.expect(self._images_left)
                 if tally.output_is_closed:
                     return
+
+    @property
+    def _images_left(self) -> int:
+        return self._expectation.images - self._backlog.resumed - self._account.tally.images
 
     def _stop(self) -> None:
         """Has no more shards begun."""
