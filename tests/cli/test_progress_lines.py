@@ -57,6 +57,14 @@ def test_a_run_that_fails_has_a_last_line(capsys: Capture) -> None:
     assert said(capsys).images_done == 40
 
 
+def test_a_total_that_the_end_does_not_tell_is_the_last_that_was_expected(capsys: Capture) -> None:
+    with ProgressLines() as progress:
+        progress.start(Standing(images_total=100, images_done=40))
+        progress.expect(90)
+        progress.end(replace(SUMMARY, images_total=None))
+    assert said(capsys).images_total == 90
+
+
 @pytest.mark.parametrize(("status", "seconds_left"), [("done", 0), ("interrupted", None)])
 def test_the_last_line_is_of_the_summary(status: str, seconds_left: int | None, capsys: Capture) -> None:
     with ProgressLines() as progress:

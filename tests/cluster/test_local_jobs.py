@@ -122,7 +122,7 @@ def listening(jobs: LocalJobs) -> None:
     ("end", "state", "code", "said"),
     [
         ("sys.exit(0)", "done", 0, "done (exit code 0)"),
-        ("sys.exit(3)", "failed", 3, "more images failed"),
+        ("sys.exit(3)", "failed", 3, "max_error_fraction"),
         ("sys.exit(130)", "stopped", 130, "run again to resume"),
         ("os.kill(os.getpid(), 9)", "failed", -9, "killed by signal 9"),
     ],

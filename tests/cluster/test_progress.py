@@ -78,8 +78,13 @@ def test_a_log_without_a_line_says_nothing() -> None:
         (HALF, "5,000 of about 10,000 images, 200/s, 25 s left, 7 failed"),
         (replace(HALF, images_per_second=None, seconds_left=None), "5,000 of about 10,000 images, 7 failed"),
         (replace(HALF, images_per_second=0.0, seconds_left=None), "5,000 of about 10,000 images, 0/s, 7 failed"),
-        (replace(HALF, images_total=None), "planning"),
-        (replace(HALF, images_total=None, waiting="for Ray"), "planning, waiting for Ray"),
+        (replace(HALF, images_total=None), "5,000 images, 200/s, 25 s left, 7 failed"),
+        (
+            replace(HALF, waiting="for 1 GPU"),
+            "5,000 of about 10,000 images, 200/s, 25 s left, 7 failed, waiting for 1 GPU",
+        ),
+        (replace(HALF, shards_total=None), "planning"),
+        (replace(HALF, shards_total=None, waiting="for Ray"), "planning, waiting for Ray"),
     ],
 )
 def test_people_are_told_in_a_line(progress: JobProgress, said: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -15,6 +14,8 @@ import pytest
 
 from tests.faults.chaos_processes import RunProcess
 from tests.integration.job import MODEL, Job, digits, write_folder, write_tar
+from vision_batch.cli.main import main
+from vision_batch.cluster.local_jobs import LocalJobs
 from vision_batch.cluster.progress import last_progress
 from vision_batch.ledger.lease import Lease
 from vision_batch.ledger.paths import LedgerPaths
@@ -75,24 +76,35 @@ def test_a_finished_job_starts_no_ray_and_loads_no_torch(job: MakeJob, ray_addre
 
 
 @pytest.mark.ray
-def test_a_terminated_run_keeps_what_is_whole_and_resumes(job: MakeJob, ray_address: str) -> None:
+def test_a_terminated_run_keeps_what_is_whole_and_resumes(
+    job: MakeJob, ray_address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a job of this machine, which `stop` terminates."""
     slow = MODEL.replace(
         "return self.layers(images)", "import time; time.sleep(0.3)\n        return self.layers(images)"
     )
     it = job(code=slow)
     for shard in range(8):
         write_tar(it.data / f"{shard}.tar", digits(40))
-    process = command(it, "-o", "compute.batch_size=20")
+    monkeypatch.setenv("XDG_STATE_HOME", str(it.folder / "state"))
+    (it.folder / "here.yaml").write_text("kind: local")
+    cluster = ["--cluster", str(it.folder / "here.yaml"), "--json"]
+    assert main(["submit", str(it.spec), "-o", "compute.batch_size=20", *cluster]) == 0
+    job_id = json.loads(capsys.readouterr().out)["job_id"]
+    jobs = LocalJobs()
     deadline = time.monotonic() + 90
     while not list(it.output.glob("*.parquet")):
         assert time.monotonic() < deadline, "no part appeared"
-        assert process.poll() is None, process.communicate()
+        assert jobs.info(job_id).state == "running", list(jobs.logs(job_id, follow=False))
         time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)
     start = time.monotonic()
-    code, summary, _ = finish(process)
+    assert main(["stop", job_id, *cluster]) == 0
+    stopped = json.loads(capsys.readouterr().out)
     assert time.monotonic() - start < 20
-    assert (code, summary["status"]) == (130, "interrupted")
+    assert (stopped["state"], stopped["exit_code"]) == ("stopped", 130)
+    progress = last_progress(jobs.logs(job_id, follow=False))
+    assert progress is not None
+    assert 0 < progress.images_done < 320
     resumed = it.run(ray_address)
     assert (resumed.status, resumed.images_ok) == ("done", 320)
     assert resumed.images_resumed > 0

@@ -54,8 +54,9 @@ class ProgressLines:
 
     def end(self, summary: RunSummary) -> None:
         """How the run ended: what was counted on the way gives way to what was found in the output."""
+        total = summary.images_total
         self._ended = JobProgress(
-            images_total=summary.images_total,
+            images_total=self._pace.progress().images_total if total is None else total,
             images_done=summary.images_ok + summary.images_failed,
             images_failed=summary.images_failed,
             images_per_second=summary.images_per_second,

@@ -15,10 +15,10 @@ class JobProgress:
     """One look at a job that runs.
 
     `images_total` and `shards_total` are None before the input is planned; the former is an estimate while there are
-    tars that nobody has read. Images count as done when their row is computed, those of earlier runs included, and
-    `images_failed` are the error rows among them. `images_per_second` is this run's pace since its first batch, None
-    before that. `seconds` have passed since the run began and about `seconds_left` are to come. `waiting` says for what
-    the job waits, as `for 1 GPU`.
+    tars that nobody has read, or None where nobody needed one. Images count as done when their row is computed, those
+    of earlier runs included, and `images_failed` are the error rows among them. `images_per_second` is this run's pace
+    since its first batch, None before that. `seconds` have passed since the run began and about `seconds_left` are to
+    come. `waiting` says for what the job waits, as `for 1 GPU`.
     """
 
     images_total: int | None
@@ -48,11 +48,12 @@ def last_progress(lines: Iterable[str]) -> JobProgress | None:
 def describe(progress: JobProgress) -> str:
     """In one line, for people: images done, rate, time left, failures."""
     waits = [] if progress.waiting is None else [f"waiting {progress.waiting}"]
-    if progress.images_total is None:
+    if progress.shards_total is None:
         return ", ".join(["planning", *waits])
     rate, left = progress.images_per_second, progress.seconds_left
+    total = "" if progress.images_total is None else f" of about {progress.images_total:,}"
     facts = [
-        f"{progress.images_done:,} of about {progress.images_total:,} images",
+        f"{progress.images_done:,}{total} images",
         *([] if rate is None else [f"{rate:,.0f}/s"]),
         *([] if left is None else [f"{left:,.0f} s left"]),
         f"{progress.images_failed:,} failed",
