@@ -52,14 +52,16 @@ class KubeRayJobs:
         self._api.patch(CONFIG_MAPS, name, {"metadata": {"ownerReferences": [owner]}})
 
     def list(self) -> list[JobInfo]:
-        jobs = [job for job in self._api.list(RAY_JOBS, MANAGED_BY) if JOB_ID in job["metadata"].get("annotations", {})]
+        jobs = [
+            job for job in self._api.select(RAY_JOBS, MANAGED_BY) if JOB_ID in job["metadata"].get("annotations", {})
+        ]
         return [job_info(job) for job in sorted(jobs, key=lambda job: str(job["metadata"]["creationTimestamp"]))]
 
     def info(self, job_id: str) -> JobInfo:
         job = self._job(job_id)
         cluster = job.get("status", {}).get("rayClusterName")
         info = job_info(job)
-        pods = self._api.list(PODS, {"ray.io/cluster": cluster}) if info.state == "pending" and cluster else []
+        pods = self._api.select(PODS, {"ray.io/cluster": cluster}) if info.state == "pending" and cluster else []
         return job_info(job, waiting_pods(pods))
 
     def logs(self, job_id: str, *, follow: bool) -> Iterator[str]:
@@ -83,7 +85,7 @@ class KubeRayJobs:
         # Kueue would begin again what others suspend: it is asked to do it, by what it keeps of the job.
         self._api.patch(RAY_JOBS, name, mark if queued else mark | {"spec": {"suspend": True}})
         if queued:
-            for workload in self._api.list(WORKLOADS, {"kueue.x-k8s.io/job-uid": job["metadata"]["uid"]}):
+            for workload in self._api.select(WORKLOADS, {"kueue.x-k8s.io/job-uid": job["metadata"]["uid"]}):
                 self._api.patch(WORKLOADS, workload["metadata"]["name"], {"spec": {"active": False}})
 
     def _job(self, job_id: str) -> Object:
@@ -97,7 +99,7 @@ class KubeRayJobs:
 
     def _submitter(self, job_id: str) -> str | None:
         """The newest pod that writes the driver's log; none before there is a cluster and when it was stopped."""
-        pods = self._api.list(PODS, {"job-name": object_name(job_id)})
+        pods = self._api.select(PODS, {"job-name": object_name(job_id)})
         newest = max(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), default=None)
         return None if newest is None else str(newest["metadata"]["name"])
 

@@ -86,7 +86,7 @@ class KubernetesApi:
     def find(self, kind: Kind, name: str) -> Object | None:
         return self._ask("GET", kind, name, accepted=404)
 
-    def list(self, kind: Kind, labels: Mapping[str, str]) -> list[Object]:
+    def select(self, kind: Kind, labels: Mapping[str, str]) -> list[Object]:
         """Those that have all `labels`."""
         selector = ",".join(f"{key}={value}" for key, value in labels.items())
         found = self._ask("GET", kind, query=[("labelSelector", selector)])
