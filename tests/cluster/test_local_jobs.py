@@ -21,7 +21,7 @@ import pytest
 from tests.integration.job import Job, digits, write_folder
 from tests.jobs.finished import complete
 from vision_batch.cluster.job import ENDED, JobInfo
-from vision_batch.cluster.job_folder import SILENT_S, JobFolder
+from vision_batch.cluster.job_folder import LEFT_S, NEW, SILENT_S, JobFolder
 from vision_batch.cluster.local_jobs import LocalJobs, jobs_folder
 from vision_batch.cluster.package import JobPackage
 from vision_batch.cluster.progress import last_progress
@@ -196,6 +196,16 @@ def test_a_submitter_that_is_killed_leaves_one_job(jobs: LocalJobs, tmp_path: Pa
     jobs.submit(package(script.read_text()), "nightly-1")
     assert ended(jobs).state == "done"
     assert (tmp_path / "jobs" / "nightly-1" / "package" / "begun").read_text() == "x"
+
+
+def test_what_killed_submitters_left_is_swept_away_in_the_end(jobs: LocalJobs, tmp_path: Path) -> None:
+    old, young = (tmp_path / "jobs" / f"{NEW}{age}" for age in ("old", "young"))
+    for folder in (old, young):
+        (folder / "package").mkdir(parents=True)
+    os.utime(old, (time.time() - LEFT_S - 60,) * 2)
+    jobs.submit(package(""), "nightly-1")
+    assert (old.exists(), young.exists()) == (False, True)
+    ended(jobs)
 
 
 def test_a_job_that_was_told_to_stop_ends_in_order_and_is_told_once(jobs: LocalJobs) -> None:

@@ -75,7 +75,7 @@ def test_what_the_job_found_is_told_as_there() -> None:
 
 @pytest.mark.parametrize("lines", [[], ["Traceback", "ImportError: cv2"], ["null"], ["{}"], ['{"checks": [3]}']])
 def test_a_job_without_an_answer_is_told_with_its_last_words(lines: list[str]) -> None:
-    (finding,) = check_by_job(Cluster(lines, "failed"), PACKAGE)
+    _, finding = check_by_job(Cluster(lines, "failed"), PACKAGE)
     assert finding.level == "fail"
     assert "is failed without an answer" in finding.found
     assert finding.found.endswith(lines[-1] if lines else "nothing")
@@ -83,7 +83,7 @@ def test_a_job_without_an_answer_is_told_with_its_last_words(lines: list[str]) -
 
 def test_a_job_that_does_not_end_is_stopped_and_told_with_what_it_waits_for() -> None:
     cluster = Cluster([], "pending")
-    (finding,) = check_by_job(cluster, PACKAGE, limit_s=0.05)
+    _, finding = check_by_job(cluster, PACKAGE, limit_s=0.05)
     assert cluster.stopped
     assert "is pending (for 1 CPU) after 0.05 s" in finding.found
 

@@ -25,6 +25,11 @@ from typing import Any
 
 from vision_batch.ledger.holder import Holder, is_alive
 
+NEW = ".new-"
+"""Begins the names of what is being made."""
+LEFT_S = 3600.0
+"""A folder that is being made for longer than this was left by somebody who died."""
+
 BEAT_S = 5.0
 SILENT_S = 60.0
 """A process that cannot be seen from here, as in another container, counts as dead after this time without a beat."""
@@ -44,21 +49,26 @@ class JobFolder:
 
     def create(self, facts: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
         """Makes the folder whole or not at all; one that is there already stays as it is."""
-        new = JobFolder(self.path.parent / f".new-{uuid.uuid4().hex}")
-        new.package.mkdir(parents=True, mode=0o700)
-        new.path.chmod(0o700)  # a spec's variables are expanded in it, and logs name what only their owner may see
-        for name, content in files.items():
-            (new.package / name).parent.mkdir(parents=True, exist_ok=True)
-            _write(new.package / name, content)
-        _write(new.log, b"")
-        _write(new._job, json.dumps(facts).encode())
-        _sync(new.path)
+        _sweep(self.path.parent)
+        new = JobFolder(self.path.parent / f"{NEW}{uuid.uuid4().hex}")
         try:
+            new._fill(facts, files)
             new.path.rename(self.path)
         except OSError:
             shutil.rmtree(new.path, ignore_errors=True)
             if not self._job.is_file():
                 raise
+        _sync(self.path.parent)
+
+    def _fill(self, facts: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
+        self.package.mkdir(parents=True)
+        self.path.chmod(0o700)  # a spec's variables are expanded in it, and logs name what only their owner may see
+        for name, content in files.items():
+            (self.package / name).parent.mkdir(parents=True, exist_ok=True)
+            _write(self.package / name, content)
+        _write(self.log, b"")
+        _write(self._job, json.dumps(facts).encode())
+        _sync(self.path)
 
     def claim(self, holder: Holder | None) -> bool:
         """Whether the job is this process's from now on, to begin it; with None it is nobody's, and never begins."""
@@ -105,7 +115,7 @@ class JobFolder:
 
     def _put(self, path: Path, value: object, *, if_absent: bool = False) -> bool:
         """Writes a file whole or not at all; False where it is there already and was to be absent."""
-        new = self.path / f".new-{uuid.uuid4().hex}"
+        new = self.path / f"{NEW}{uuid.uuid4().hex}"
         _write(new, json.dumps(value).encode())
         try:
             if if_absent:
@@ -134,6 +144,14 @@ def _write(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _sweep(folder: Path) -> None:
+    """Removes what submitters left that were killed while they made a job's folder."""
+    for left in folder.glob(f"{NEW}*"):
+        with suppress(FileNotFoundError):  # another one sweeps too
+            if time.time() - left.stat().st_mtime > LEFT_S:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _sync(folder: Path) -> None:

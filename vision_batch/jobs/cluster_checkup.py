@@ -53,6 +53,7 @@ def check_by_job(service: JobService, package: JobPackage, *, limit_s: float = L
     """
     job_id = f"{new_job_id(package.name, datetime.now(UTC))}-{secrets.token_hex(2)}"
     service.submit(package, job_id)
+    yield ok("job", f"{job_id} is submitted, to look around there")
     deadline = time.monotonic() + limit_s
     while (info := service.info(job_id)).state not in ENDED:
         if time.monotonic() >= deadline:
@@ -66,7 +67,6 @@ def check_by_job(service: JobService, package: JobPackage, *, limit_s: float = L
         said = " | ".join(lines[-LINES_SHOWN:]) or "nothing"
         yield fail("job", f"{job_id} is {_state(info)} without an answer; it said: {said}", "see its whole log")
         return
-    yield ok("job", f"{job_id} ran there")
     yield from (replace(finding, check=f"there: {finding.check}") for finding in findings)
 
 
