@@ -4,13 +4,35 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.faults.fault_proxy import FaultProxy
 from tests.integration.job import Job
 from tests.integration.node_metrics import NodeMetrics
+from tests.integration.ray_head import RayHead, running_head
+from tests.object_store.servers import S3Server
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitCluster:
+    """A cluster to which jobs are submitted; it reaches the moto server through `storage`."""
+
+    head: RayHead
+    storage: FaultProxy
+
+
+@pytest.fixture(scope="session")
+def submit_cluster(moto: S3Server) -> Iterator[SubmitCluster]:
+    """Started once; a test that gives the storage rules takes them away again."""
+    with (
+        FaultProxy(moto.address) as storage,
+        running_head(moto.environment() | {"AWS_ENDPOINT_URL": storage.endpoint}) as head,
+    ):
+        yield SubmitCluster(head=head, storage=storage)
 
 
 @pytest.fixture(scope="session")
