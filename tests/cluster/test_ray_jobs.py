@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import ray
@@ -38,15 +39,19 @@ WORKER = {"node_id": "b" * 56, "state": "ALIVE", "is_head_node": False}
 class Cluster:
     """Answers as Ray does; the answer to the first `lost` submissions never arrives."""
 
-    def __init__(self, *nodes: dict[str, Any], version: str = ray.__version__, lost: int = 0) -> None:
+    def __init__(
+        self, *nodes: dict[str, Any], version: str = ray.__version__, auth: str = "token", lost: int = 0
+    ) -> None:
         self.jobs: dict[str, Any] = {}
-        self.nodes, self.version, self.lost = nodes or (HEAD,), version, lost
+        self.nodes, self.version, self.auth, self.lost = nodes or (HEAD,), version, auth, lost
 
     def __call__(self, request: Request) -> Answer:
         *_, job_id = request.path.split("/")
         match request.method, request.path:
             case "GET", "/api/version":
                 return 200, {"ray_version": self.version}
+            case "GET", "/api/authentication_mode":
+                return 200, {"authentication_mode": self.auth}
             case "GET", "/api/v0/nodes":
                 return 200, {"data": {"result": {"result": self.nodes}}}
             case "PUT", _:
@@ -193,6 +198,26 @@ def test_a_log_is_followed_line_by_line_to_its_end(monkeypatch: pytest.MonkeyPat
 def test_a_log_is_shown_as_far_as_it_is() -> None:
     with jobs_api(Log("one\ntw", "")) as api:
         assert list(service(api).logs("nightly-1", follow=False)) == ["one", "tw"]
+
+
+@pytest.mark.parametrize(("auth", "mode"), [("token", "token"), ("none", "token"), ("none", "disabled")])
+def test_a_cluster_that_has_what_the_profile_says(auth: Literal["token", "none"], mode: str) -> None:
+    with jobs_api(Cluster(auth=mode)) as api:
+        RayJobs(RayProfile(kind="ray", address=api.address, auth=auth)).submit(PACKAGE, "nightly-1")
+        driver = posted(api)["runtime_env"]["env_vars"].get("RAY_AUTH_MODE")
+        assert driver == (None if auth == "token" else "disabled")
+        authorizations = {request.headers.get("authorization") for request in api.requests}
+        assert authorizations == {f"Bearer {os.environ['RAY_AUTH_TOKEN']}" if auth == "token" else None}
+
+
+def test_a_cluster_that_lets_anybody_in_is_refused_before_anything_is_sent() -> None:
+    with jobs_api(Cluster(auth="disabled")) as api:
+        jobs = RayJobs(RayProfile(kind="ray", address=api.address))
+        with pytest.raises(
+            ClusterError, match="the cluster lets anybody in, without a token; start it with RAY_AUTH_MODE"
+        ):
+            jobs.submit(PACKAGE, "nightly-1")
+        assert not api.asked("PUT")
 
 
 def test_a_token_is_demanded_unless_the_profile_says_none(monkeypatch: pytest.MonkeyPatch) -> None:

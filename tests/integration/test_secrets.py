@@ -28,10 +28,10 @@ PLANTED = {
     "AWS_SESSION_TOKEN": "planted+session/token==",
     "RAY_AUTH_TOKEN": "planted-token-of-a-cluster",
     "HF_TOKEN": "hf_plantedtokenofahub",
-    "HTTPS_PROXY": "http://me:planted-proxy-password@127.0.0.1:9",
-    "DATABASE_PASSWORD": "planted-password",
+    "HTTPS_PROXY": "http://me:planted-in-a-proxy@127.0.0.1:9",
+    "DATABASE_PASSWORD": "planted-in-a-variable",
 }
-IN_THE_INPUT = "planted-password-in-a-url"
+IN_THE_INPUT = "planted-in-a-url"
 IN_A_SIGNATURE = "planted-signature"
 
 INTRUDER = "raise SystemExit('imported: ' + __file__)"

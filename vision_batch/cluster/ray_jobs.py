@@ -47,10 +47,12 @@ class RayJobs:
     """The JobService of a `ray` profile. SpecError where a token is wanted and there is none."""
 
     def __init__(self, profile: RayProfile) -> None:
+        self._auth = profile.auth
         token = read_token() if profile.auth == "token" else None
         self._dashboard = Dashboard(profile.address, token)
 
     def submit(self, package: JobPackage, job_id: str) -> None:
+        self._demand_token()
         self._demand_version()
         if self._find(job_id) is not None:
             return
@@ -118,10 +120,13 @@ class RayJobs:
 
     def _request(self, package: JobPackage, job_id: str, uri: str) -> dict[str, Any]:
         """What is posted to begin the job; no secrets are in it: everybody who may list jobs can read it."""
+        variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)}
+        if self._auth == "none":
+            variables["RAY_AUTH_MODE"] = "disabled"  # says it aloud to the driver, which joins the cluster too
         return {
             "submission_id": job_id,
             "entrypoint": entrypoint(package),
-            "runtime_env": {"working_dir": uri, "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)}},
+            "runtime_env": {"working_dir": uri, "env_vars": variables},
             "metadata": {MARK: __version__, "name": package.name, "output": package.output},
             "entrypoint_label_selector": self._driver_place(),
         }
@@ -132,6 +137,16 @@ class RayJobs:
         nodes = [node for node in table["data"]["result"]["result"] if node["state"] == "ALIVE"]
         heads = [node["node_id"] for node in nodes if node["is_head_node"]]
         return {"ray.io/node-id": f"!{heads[0]}"} if len(heads) == 1 and len(nodes) > 1 else {}
+
+    def _demand_token(self) -> None:
+        """ClusterError where a token is wanted and the cluster needs none: anybody may run what they like there."""
+        if self._auth == "none":
+            return
+        if self._dashboard.ask("GET", "/api/authentication_mode")["authentication_mode"] == "disabled":
+            raise ClusterError(
+                f"{self._dashboard.address}: the cluster lets anybody in, without a token; start it with "
+                "RAY_AUTH_MODE=token, or say `auth: none` in the profile if that is meant"
+            )
 
     def _demand_version(self) -> None:
         """ClusterError where the cluster's Ray is none that this version of vision-batch works with."""
