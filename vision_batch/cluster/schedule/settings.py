@@ -43,7 +43,8 @@ class ScheduleSettings(Settings):
 
     `cron` is read on the clock of `timezone`. `overlap`: what a time does that comes while the run before is still
     going. `catch_up`: which of the times run that passed while no server was there. `deadline`: how long a run may
-    take from its first attempt's start, retries included; then it is stopped and has failed.
+    take from its first attempt's start, retries included; then it is stopped and has failed. `on_failure` names who is
+    told: a contact of the server's own configuration.
     """
 
     cron: str
@@ -52,6 +53,7 @@ class ScheduleSettings(Settings):
     catch_up: CatchUp = "latest"
     deadline: str | None = None
     retries: RetrySettings = Field(default_factory=RetrySettings)
+    on_failure: str | None = None
 
     @field_validator("cron")
     @classmethod
