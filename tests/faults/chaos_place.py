@@ -60,9 +60,10 @@ class LocalPlace:
 
 
 class S3Place:
-    """A bucket, asked past any proxy."""
+    """A bucket, asked past any proxy; `output` is where in it the parts are looked for."""
 
     def __init__(self, server: S3Server) -> None:
+        self.output = "out"
         self._client = server.client()
         self._bucket = server.new_bucket()
 
@@ -76,7 +77,9 @@ class S3Place:
         self._client.delete_object(Bucket=self._bucket, Key=name)
 
     def parts(self) -> dict[str, str]:
-        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix="out/part")
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self._bucket, Prefix=f"{self.output}/part"
+        )
         return {
             entry["Key"]: f"{entry['ETag']} {entry['LastModified']}"
             for page in pages

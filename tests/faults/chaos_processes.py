@@ -55,8 +55,8 @@ class Session:
 
     def processes(self, *roles: Role) -> list[Process]:
         """Those that live and have one of the roles; all without roles. The leader's end does not end the others."""
-        session = _session(self._leader.pid)
-        return [process for process in session if not roles or process.role in roles]
+        found = session(self._leader.pid)
+        return [process for process in found if not roles or process.role in roles]
 
     def kill_all(self, but: Collection[Process] = ()) -> int:
         """Kills until nobody of the session is left but those; how many there were."""
@@ -108,7 +108,8 @@ class RunProcess(Session):
         return self.log.read_bytes()[-4000:].decode(errors="replace")
 
 
-def _session(leader: int) -> list[Process]:
+def session(leader: int) -> list[Process]:
+    """The processes that live in the session of a process."""
     found: list[Process] = []
     workers: set[int] = set()
     for pid in sorted(int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()):

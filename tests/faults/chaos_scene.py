@@ -186,7 +186,7 @@ class Scene:
         """Reads the table when a run is done and demands exactly the rows of the input."""
         self.look()
         seen = look(self.place)
-        self.violate(*wrong_ending(seen, self.dataset, self._reference))
+        self.violate(*wrong_ending(seen, self.dataset.current, self._reference))
         return seen
 
     def fault(self, kind: str, what: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -69,16 +69,16 @@ def wrong_rows(seen: Look, dataset: Dataset, reference: list[dict[str, object]])
             yield f"a row that no undisturbed run would write: {row}, expected one of {expected}"
 
 
-def wrong_ending(seen: Look, dataset: Dataset, reference: list[dict[str, object]]) -> Iterator[str]:
-    """When a run has come to its end: exactly the images of the input, each with its current prediction."""
+def wrong_ending(seen: Look, current: Mapping[str, int], reference: list[dict[str, object]]) -> Iterator[str]:
+    """When a run has come to its end: exactly the images of the input, each with the prediction of its content."""
     rows = {row["image_id"]: row for row in seen.table.select(COLUMNS).to_pylist()}
-    if seen.table.num_rows != len(dataset.current):
-        yield f"{seen.table.num_rows} rows for {len(dataset.current)} images"
-    for what, ids in (("missing", dataset.current.keys() - rows), ("not of the input", rows.keys() - dataset.current)):
+    if seen.table.num_rows != len(current):
+        yield f"{seen.table.num_rows} rows for {len(current)} images"
+    for what, ids in (("missing", current.keys() - rows), ("not of the input", rows.keys() - current)):
         if ids:
             yield f"{len(ids)} images {what}: {', '.join(sorted(ids)[:5])}"
-    for image_id in dataset.current.keys() & rows:
-        row, expected = rows[image_id], reference[dataset.current[image_id]]
+    for image_id in current.keys() & rows:
+        row, expected = rows[image_id], reference[current[image_id]]
         if not _is_same(row, expected):
             yield f"a wrong prediction: {row}, expected {expected}"
 

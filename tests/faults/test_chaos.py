@@ -55,7 +55,7 @@ def write_table(folder: Path, dataset: Dataset, *changes: dict[str, Any]) -> Non
 def findings(folder: Path, dataset: Dataset) -> tuple[list[str], list[str]]:
     """What is wrong with the table in mid-run and at the end."""
     seen = look(LocalPlace(folder))
-    return list(wrong_rows(seen, dataset, REFERENCE)), list(wrong_ending(seen, dataset, REFERENCE))
+    return list(wrong_rows(seen, dataset, REFERENCE)), list(wrong_ending(seen, dataset.current, REFERENCE))
 
 
 @pytest.mark.parametrize("kind", DATASETS)
