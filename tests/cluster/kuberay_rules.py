@@ -46,7 +46,7 @@ def _job_rules(job: dict[str, Any], *, queued: bool) -> Iterator[str]:
         yield "a submitter beside the head has no pod"
     if job["submitterPodTemplate"]["spec"]["restartPolicy"] not in ("Never", "OnFailure"):
         yield "a job's pod that is restarted for ever"
-    yield from _cluster_rules(job["rayClusterSpec"])
+    yield from cluster_rules(job["rayClusterSpec"])
     if queued and job["rayClusterSpec"].get("enableInTreeAutoscaling"):
         yield "Kueue admits no cluster that scales itself"
     if queued and len(job["rayClusterSpec"]["workerGroupSpecs"]) > 7:
@@ -55,7 +55,7 @@ def _job_rules(job: dict[str, Any], *, queued: bool) -> Iterator[str]:
         yield "a queued job that begins by itself"
 
 
-def _cluster_rules(cluster: dict[str, Any]) -> Iterator[str]:
+def cluster_rules(cluster: dict[str, Any]) -> Iterator[str]:
     groups = cluster["workerGroupSpecs"]
     head = cluster["headGroupSpec"]
     if len({group["groupName"] for group in groups}) < len(groups):

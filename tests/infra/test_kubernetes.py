@@ -13,9 +13,11 @@ import jsonschema
 import pytest
 import yaml
 
+from tests.cluster.kuberay_rules import cluster_rules
 from tests.infra.kustomize import CLUSTER_SCOPED, Object, identity, render
 from tests.infra.validation import validate
 from vision_batch import __version__
+from vision_batch.cluster.kuberay_pods import pod_labels
 
 ROOT = Path(__file__).parent.parent.parent
 OVERLAYS = ROOT / "infra" / "kubernetes" / "overlays"
@@ -64,6 +66,11 @@ def test_a_field_that_kuberay_does_not_know_is_noticed(overlay: str) -> None:
     (cluster,) = of_kind(overlay, "RayCluster")
     with pytest.raises(jsonschema.ValidationError, match="autoscaling"):
         validate({**cluster, "spec": {**cluster["spec"], "autoscaling": True}})
+
+
+@pytest.mark.parametrize("overlay", STANDING)
+def test_the_operator_takes_the_cluster(overlay: str) -> None:
+    assert list(cluster_rules(ray_cluster(overlay))) == []
 
 
 @pytest.mark.parametrize("name", RENDERED)
@@ -264,7 +271,7 @@ def test_who_may_reach_what(overlay: str) -> None:
     assert allowed_from(overlay, worker, "metrics") == [nodes, monitoring]
     submitters = [peer for peer in allowed_from(overlay, head, 8265) if peer != nodes]
     assert [peer["podSelector"]["matchLabels"] for peer in submitters] == [
-        {"app.kubernetes.io/name": "vision-batch"},
+        pod_labels(),
         {"app.kubernetes.io/name": "kuberay-operator"},
     ]
 
@@ -282,6 +289,16 @@ def test_prometheus_finds_ports_that_pods_have(overlay: str) -> None:
     assert all("metrics" in ports[name] for name in ports if name != "valkey")
     (policy,) = (found for found in of_kind(overlay, "NetworkPolicy") if found["metadata"]["name"] == "to-metrics")
     assert {port["port"] for port in policy["spec"]["ingress"][0]["ports"]} == asked
+
+
+@pytest.mark.parametrize("overlay", RENDERED)
+def test_pods_that_submit_reach_heads_and_kubernetes_and_nothing_else(overlay: str) -> None:
+    """Those of `vision-batch manifest`: its submitters, and what makes a RayJob every night."""
+    (policy,) = (found for found in of_kind(overlay, "NetworkPolicy") if found["metadata"]["name"] == "from-submitters")
+    assert policy["spec"]["podSelector"]["matchLabels"] == pod_labels()
+    to_heads, to_kubernetes = policy["spec"]["egress"]
+    assert to_heads["to"] == [{"podSelector": {"matchLabels": {"ray.io/node-type": "head"}}}]
+    assert [port["port"] for port in to_kubernetes["ports"]] == [443, 6443]
 
 
 def test_queues_lead_to_quota() -> None:
