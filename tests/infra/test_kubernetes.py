@@ -18,6 +18,8 @@ from tests.infra.kustomize import CLUSTER_SCOPED, Object, identity, render
 from tests.infra.validation import validate
 from vision_batch import __version__
 from vision_batch.cluster.kuberay_pods import pod_labels
+from vision_batch.cluster.kuberay_profile import KubeRayProfile
+from vision_batch.cluster.profile import load_profile
 
 ROOT = Path(__file__).parent.parent.parent
 OVERLAYS = ROOT / "infra" / "kubernetes" / "overlays"
@@ -299,6 +301,19 @@ def test_pods_that_submit_reach_heads_and_kubernetes_and_nothing_else(overlay: s
     to_heads, to_kubernetes = policy["spec"]["egress"]
     assert to_heads["to"] == [{"podSelector": {"matchLabels": {"ray.io/node-type": "head"}}}]
     assert [port["port"] for port in to_kubernetes["ports"]] == [443, 6443]
+
+
+def test_the_example_of_a_profile_leads_there() -> None:
+    """What cluster/kuberay.yaml names is what the overlays make and the README tells to make."""
+    profile = load_profile(str(ROOT / "cluster" / "kuberay.yaml")).settings
+    assert isinstance(profile, KubeRayProfile)
+    images = {container["image"] for _, spec in pods("gpu") for container in spec["containers"]}
+    assert profile.image in images
+    assert profile.ray_version == ray_cluster("gpu")["rayVersion"]
+    (namespace,) = of_kind("kueue", "Namespace")
+    assert profile.namespace == namespace["metadata"]["name"]
+    readme = (ROOT / "infra" / "README.md").read_text()
+    assert all(f"secret generic {name} " in readme for name in profile.secrets)
 
 
 def test_queues_lead_to_quota() -> None:
