@@ -143,6 +143,8 @@ def test_only_a_head_that_scales_speaks_to_kubernetes() -> None:
 def test_a_token_is_asked_for_unless_told_otherwise() -> None:
     assert cluster_of()["authOptions"] == {"mode": "token"}
     assert cluster_of(auth="none")["authOptions"] == {"mode": "disabled"}
+    drivers = [made_of(**change)["spec"]["entrypoint"] for change in ({}, {"auth": "none"})]
+    assert ["RAY_AUTH_MODE=disabled" in driver for driver in drivers] == [False, True]
 
 
 def test_secrets_are_references_and_only_nodes_of_ray_have_them() -> None:

@@ -113,7 +113,7 @@ def ray_job_spec(
     """What runs the package on a cluster of its own. `retries` and `deadline` are the profile's where they are None."""
     deadline_s = profile.deadline_s if deadline is None else int(deadline.total_seconds())
     return {
-        "entrypoint": entrypoint(package.arguments),
+        "entrypoint": entrypoint(package.arguments, auth=profile.auth),
         "submissionMode": "K8sJobMode",
         "backoffLimit": profile.retries if retries is None else retries,
         **({"activeDeadlineSeconds": deadline_s} if deadline_s else {}),
@@ -126,7 +126,7 @@ def ray_job_spec(
     }
 
 
-def entrypoint(arguments: tuple[str, ...]) -> str:
+def entrypoint(arguments: tuple[str, ...], *, auth: str = "token") -> str:
     """The line that runs `vision-batch` in the job's folder. SpecError for an argument that cannot be passed on.
 
     Two shells read it, the submitter's and the driver's, and `ray job submit` in between, which quotes as Windows does
@@ -135,7 +135,19 @@ def entrypoint(arguments: tuple[str, ...]) -> str:
     for argument in arguments:
         if not re.fullmatch(r"[^\s\"']+", argument):
             raise SpecError(Problem("command line", repr(argument), "an argument without spaces and quotes"))
-    command = ["env", f"--chdir={JOB_FOLDER}", "python", "-P", "-m", "vision_batch", *arguments, "--address", "auto"]
+    aloud = [] if auth == "token" else ["RAY_AUTH_MODE=disabled"]  # else the driver asks for the cluster's token
+    command = [
+        "env",
+        f"--chdir={JOB_FOLDER}",
+        *aloud,
+        "python",
+        "-P",
+        "-m",
+        "vision_batch",
+        *arguments,
+        "--address",
+        "auto",
+    ]
     return " ".join(shlex.quote(shlex.quote(word)) for word in command)
 
 
