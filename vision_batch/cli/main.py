@@ -33,6 +33,7 @@ COMMANDS = {
     "status": "say how far a submitted job is: images done, rate, failures, time left",
     "logs": "show what a submitted job has written",
     "stop": "end a submitted job in order: what is whole is committed; submit it again to resume",
+    "schedule": "run jobs at the times that their specs give",
     "init": "print a commented starter spec",
     "schema": "print the JSON Schema of a spec",
     "doctor": "check this machine and a spec, and say how to mend what is wrong",

@@ -18,6 +18,7 @@ from vision_batch.cluster.job import ENDED, JobInfo, JobState, meaning_of_exit, 
 from vision_batch.cluster.job_folder import JobFolder
 from vision_batch.cluster.local_job_process import INTERRUPTED
 from vision_batch.cluster.package import JobPackage
+from vision_batch.cluster.state_folder import state_folder
 from vision_batch.errors import ClusterError
 
 PROGRAM = (sys.executable, "-P", "-m", "vision_batch")
@@ -33,10 +34,8 @@ VANISHED = (
 
 
 def jobs_folder() -> Path:
-    """Where the jobs of this user lie: below XDG_STATE_HOME, or what stands for it."""
-    state = os.environ.get("XDG_STATE_HOME", "")
-    base = Path(state) if os.path.isabs(state) else Path.home() / ".local" / "state"
-    return base / "vision-batch" / "jobs"
+    """Where the jobs of this user lie."""
+    return state_folder() / "jobs"
 
 
 class LocalJobs:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 RunState = Literal["due", "submitted", "running", "done", "failed", "stopped", "skipped", "replaced"]
 """Due, submitted (its job may be at the cluster or not yet), running (it is there), and then one of ENDED.
 
 From submitted and running a run may become due again, for another attempt.
 """
+STATES: tuple[RunState, ...] = get_args(RunState)
 RunKind = Literal["scheduled", "caught_up", "manual"]
 Ending = Literal["deadline", "replaced"]
 Notice = Literal["none", "owed", "given", "failed"]

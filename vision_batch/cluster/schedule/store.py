@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from vision_batch.cluster.schedule.run import Notice, ScheduledRun, from_text, to_text
+from vision_batch.cluster.schedule.run import Notice, RunState, ScheduledRun, from_text, to_text
 from vision_batch.cluster.schedule.schedule import Refusal, Schedule, package_from_text, package_to_text
 from vision_batch.cluster.schedule.settings import ScheduleSettings
 from vision_batch.errors import Problem, ScheduleError, SpecError
@@ -178,6 +178,21 @@ class Store:
         wanted, values = ("WHERE schedule = ?", [schedule]) if schedule else ("", [])
         statement = f"SELECT * FROM runs {wanted} ORDER BY scheduled_time DESC, schedule LIMIT ?"
         return [_run(row) for row in self._rows(statement, *values, -1 if limit is None else limit)]
+
+    def last_done(self, schedule: str) -> ScheduledRun | None:
+        """The latest of the schedule's runs that is done."""
+        statement = "SELECT * FROM runs WHERE schedule = ? AND state = 'done' ORDER BY scheduled_time DESC LIMIT 1"
+        return next(map(_run, self._rows(statement, schedule)), None)
+
+    def first_after(self, schedule: str, moment: datetime | None) -> ScheduledRun | None:
+        """The earliest of the schedule's runs later than `moment`, or of all."""
+        statement = "SELECT * FROM runs WHERE schedule = ? AND scheduled_time > ? ORDER BY scheduled_time LIMIT 1"
+        return next(map(_run, self._rows(statement, schedule, "" if moment is None else to_text(moment))), None)
+
+    def counts(self, schedule: str) -> dict[RunState, int]:
+        """How many runs of the schedule are in each state that any is in."""
+        rows = self._rows("SELECT state, COUNT(*) FROM runs WHERE schedule = ? GROUP BY state", schedule)
+        return {row[0]: row[1] for row in rows}
 
     def notices_owed(self) -> list[ScheduledRun]:
         """The runs whose failure is still to be told, the earliest first."""
