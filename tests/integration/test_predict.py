@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from tests.infra.questions import FROM_RUNS, FROM_SCHEDULES, asked_for
 from tests.integration.job import MODEL, Job, digits, write_folder, write_parquet, write_tar
 from tests.integration.node_metrics import NodeMetrics
 from vision_batch.errors import DefinitionError, EngineError, ModelError
-from vision_batch.inference.live_tally import COUNTERS, GAUGES
 from vision_batch.ledger.verify import verify
 
 pytestmark = pytest.mark.ray
@@ -54,7 +54,7 @@ def test_every_file_of_a_folder_has_one_row(
 
 
 def check_metrics(metrics: NodeMetrics, spec: str, job: Job) -> None:
-    """Monitoring was told the same as the table says, and all that there is to tell."""
+    """Monitoring was told the same as the table says, and has what dashboard and alerts ask a node for."""
     told = metrics.of_spec(spec)
     errors = Counter(code for code in job.table()["error_code"].to_pylist() if code)
     assert told["ray_vision_batch_images_total"] == {(): job.table().num_rows}
@@ -65,7 +65,8 @@ def check_metrics(metrics: NodeMetrics, spec: str, job: Job) -> None:
     assert {"read", "decode", "model", "write"} <= {
         value for ((_, value),) in told["ray_vision_batch_stage_seconds_total"]
     }
-    assert told.keys() == {f"ray_{it.name}_total" for it in COUNTERS} | {f"ray_{it.name}" for it in GAUGES}
+    assert told.keys() == FROM_RUNS
+    assert asked_for() - FROM_SCHEDULES <= metrics.names()
 
 
 def test_every_layout_gives_the_same_rows(job: MakeJob, ray_address: str) -> None:
