@@ -9,8 +9,9 @@ from vision_batch.cluster.finding import Finding, fail, ok
 from vision_batch.cluster.node_checkup import check_node, grouped, versions
 
 
-def node_findings(expected: str, *requirements: str) -> dict[str, Finding]:
-    return {finding.check: finding for finding in check_node(expected, 0, requirements or None)}
+def node_findings(expected: str, *requirements: str, gpus: int = 0) -> dict[str, Finding]:
+    resources = {"CPU": 4.0, "GPU": float(gpus), "object_store_memory": 0.0}
+    return {finding.check: finding for finding in check_node(expected, resources, requirements or None)}
 
 
 def test_a_node_like_the_others_is_fit() -> None:
@@ -38,8 +39,14 @@ def test_room_on_a_disk_is_said_only_where_it_is_short(monkeypatch: pytest.Monke
 def test_gpus_that_the_driver_reports_are_tried_though_ray_hides_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setattr(module, "reported_gpus", lambda: ["NVIDIA L4"])
-    found = node_findings(versions())["torch"]
-    assert (found.level, "NVIDIA L4" in found.found) == ("fail", True)
+    found = node_findings(versions(), gpus=1)
+    assert (found["torch"].level, "NVIDIA L4" in found["torch"].found) == ("fail", True)
+    assert "gpus" not in found
+
+
+def test_gpus_that_ray_and_the_driver_count_differently_are_worth_a_warning() -> None:
+    found = node_findings(versions(), gpus=2)["gpus"]
+    assert (found.level, found.found) == ("warn", "Ray offers 2, the driver reports 0")
 
 
 def test_nodes_of_which_the_same_is_said_share_a_line() -> None:

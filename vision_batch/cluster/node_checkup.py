@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
@@ -28,7 +28,7 @@ from vision_batch.cluster.checkup import (
     reported_gpus,
 )
 from vision_batch.cluster.connect import connected
-from vision_batch.cluster.finding import Finding, fail, ok
+from vision_batch.cluster.finding import Finding, fail, ok, warn
 from vision_batch.errors import SpecError
 
 NODE_LIMIT_S = 120.0
@@ -58,8 +58,9 @@ def check_on_a_worker(address: str, check: Callable[[], Sequence[Finding]]) -> I
             yield from _answer(node, _ask(node, check))
 
 
-def check_node(expected: str, object_store_bytes: int, requirements: Sequence[str] | None) -> list[Finding]:
-    """Everything that a node has to say of itself; `expected` are the versions of the others."""
+def check_node(expected: str, resources: Mapping[str, float], requirements: Sequence[str] | None) -> list[Finding]:
+    """Everything that a node has to say of itself; `expected` are the versions of the others, and Ray offers
+    `resources`."""
     found = versions()
     findings = [check_packages(requirements), check_open_files()]
     if found == expected:
@@ -71,11 +72,16 @@ def check_node(expected: str, object_store_bytes: int, requirements: Sequence[st
     if disk.level != "ok":
         findings.append(disk)
     if SHARED_MEMORY.is_dir():
-        findings.append(check_shared_memory(shutil.disk_usage(SHARED_MEMORY).total, object_store_bytes))
+        store_bytes = int(resources.get("object_store_memory", 0))
+        findings.append(check_shared_memory(shutil.disk_usage(SHARED_MEMORY).total, store_bytes))
     gpus = reported_gpus()
     if gpus:
         os.environ.pop("CUDA_VISIBLE_DEVICES", None)  # Ray hides GPUs from tasks that ask for none
         findings.append(check_accelerators(gpus))
+    offered = int(resources.get("GPU", 0))
+    if offered != len(gpus):
+        text = f"Ray offers {offered}, the driver reports {len(gpus)}"
+        findings.append(warn("gpus", text, "let Ray count them: start the node without --num-gpus"))
     return findings
 
 
@@ -119,15 +125,14 @@ def _size(nodes: Sequence[Node]) -> Finding:
     cpus, gpus = (sum(node["Resources"].get(kind, 0) for node in nodes) for kind in ("CPU", "GPU"))
     text = f"{len(nodes)} nodes with {cpus:g} CPUs and {gpus:g} GPUs"
     if not cpus:
-        return fail("ray", text, "give the nodes CPUs, or wait until the autoscaler has added some")
+        return warn("ray", text, "give the nodes CPUs, unless an autoscaler adds some when there is work")
     return ok("ray", text)
 
 
 def _answers(nodes: Sequence[Node], requirements: Sequence[str] | None) -> Iterator[Finding]:
     """Of all nodes, which are asked at the same time."""
     expected = versions()
-    stores = [int(node["Resources"].get("object_store_memory", 0)) for node in nodes]
-    asked = [_ask(node, check_node, expected, store, requirements) for node, store in zip(nodes, stores, strict=True)]
+    asked = [_ask(node, check_node, expected, node["Resources"], requirements) for node in nodes]
     for node, answer in zip(nodes, asked, strict=True):
         yield from _answer(node, answer)
 
