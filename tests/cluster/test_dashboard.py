@@ -30,7 +30,10 @@ def test_the_token_is_sent_whatever_else_the_machine_knows(tmp_path: Path, monke
     assert [request.headers.get("authorization") for request in api.requests] == ["Bearer the-token", None]
 
 
-@pytest.mark.parametrize("lost", [(0, None), (503, b"upstream")])
+NO_AGENT = b"No available agent to submit job, please try again later."
+
+
+@pytest.mark.parametrize("lost", [(0, None), (503, b"upstream"), (500, NO_AGENT)])
 def test_what_was_lost_is_asked_again(lost: Answer) -> None:
     with jobs_api(answers(lost, (200, b""))) as api:
         assert Dashboard(api.address, None).ask("PUT", "/api/packages/gcs/x.zip", data=b"data") is None

@@ -23,6 +23,8 @@ TRY_FOR_S = 60.0
 LONGEST_PAUSE_S = 8.0
 TRY_LATER = frozenset((502, 503, 504))
 """What proxies say while the dashboard is away."""
+NOT_YET = (500, "No available agent")
+"""What the dashboard of a head that has just started says, until the process beside it is there that begins jobs."""
 
 
 class Dashboard:
@@ -47,7 +49,7 @@ class Dashboard:
             except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
                 trouble = _reason(error)
                 continue
-            if answer.status_code in TRY_LATER:
+            if answer.status_code in TRY_LATER or _is_not_yet(answer):
                 trouble = f"HTTP {answer.status_code}"
                 continue
             self._demand_access(answer)
@@ -95,6 +97,11 @@ class _Bearer(AuthBase):
         if self._token is not None:
             request.headers["Authorization"] = f"Bearer {self._token}"
         return request
+
+
+def _is_not_yet(answer: requests.Response) -> bool:
+    status, text = NOT_YET
+    return answer.status_code == status and answer.text.startswith(text)
 
 
 def _attempts(try_for_s: float) -> Iterator[None]:
