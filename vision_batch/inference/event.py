@@ -33,7 +33,7 @@ class Event:
     crashed       the work on `shard` kills its processes, and no image is to blame: `message`; it stays undone
     fatal         the run cannot go on, because of `message`
 
-    `worker` says where: host, pid, device, and the GPUs that Ray gave the actor. `laps` are what workers, by
+    `worker` says where: host, node, pid, device, and the GPUs that Ray gave the actor. `laps` are what workers, by
     name, have done since they last reported.
     """
 
@@ -75,6 +75,11 @@ class Event:
 def worker_name(worker: Mapping[str, str]) -> str:
     """An event's `worker` in one line."""
     return " ".join(f"{key}={value}" for key, value in worker.items())
+
+
+def worker_facts(name: str) -> dict[str, str]:
+    """The `worker` that has this name."""
+    return {key: value for key, _, value in (fact.partition("=") for fact in name.split())}
 
 
 def events_of(table: pa.Table) -> list[Event]:

@@ -9,7 +9,7 @@ from collections import Counter
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vision_batch.inference.event import Event
+from vision_batch.inference.event import Event, worker_facts
 from vision_batch.inference.stopwatch import NOTHING, Lap
 from vision_batch.storage.table import storage_for
 from vision_batch.storage.uri import join
@@ -22,7 +22,15 @@ SECONDS = pa.float64()
 STAGES = pa.schema(
     [("worker", pa.string()), ("stage", pa.string()), ("busy_seconds", SECONDS), ("cpu_seconds", SECONDS)]
 )
-WORKERS = pa.schema([("worker", pa.string()), ("seconds", SECONDS), ("cpu_seconds", SECONDS)])
+WORKERS = pa.schema(
+    [
+        ("worker", pa.string()),
+        ("node", pa.string()),
+        ("images", pa.int64()),
+        ("seconds", SECONDS),
+        ("cpu_seconds", SECONDS),
+    ]
+)
 FAILURES = pa.schema([("seconds", pa.float64()), ("error_code", pa.string()), ("images", pa.int64())])
 
 
@@ -31,7 +39,8 @@ class Metrics:
 
     throughput  images whose row was computed in the period that ends `seconds` after the start, `failed` among them
     stages      by worker and stage, `busy_seconds` of the clock and `cpu_seconds` of the CPUs, summed over its threads
-    workers     by worker, the `seconds` that it was there and the `cpu_seconds` that its process took of the CPUs
+    workers     by worker, its `node` of the cluster, the `images` that it predicted, the `seconds` that it was there
+                and the `cpu_seconds` that its process took of the CPUs
     failures    error rows by period and code
     """
 
@@ -39,6 +48,7 @@ class Metrics:
         """`started` is the run's start on the monotonic clock."""
         self._started = started
         self._images: Counter[int] = Counter()
+        self._predicted: Counter[str] = Counter()
         self._failures: Counter[tuple[int, str]] = Counter()
         self._laps: dict[str, Lap] = {}
 
@@ -46,6 +56,7 @@ class Metrics:
         period = int((time.monotonic() - self._started) / PERIOD_S) + 1
         if event.kind == "progress":
             self._images[period] += event.images
+            self._predicted[event.worker_name] += event.images
         for code, count in event.errors.items():
             self._failures[period, code] += count
         for worker, lap in event.laps.items():
@@ -68,7 +79,16 @@ class Metrics:
             for worker, lap in laps
             for stage, spent in sorted(lap.stages.items())
         ]
-        workers = [{"worker": worker, "seconds": lap.wall_s, "cpu_seconds": lap.cpu_s} for worker, lap in laps]
+        workers = [
+            {
+                "worker": worker,
+                "node": worker_facts(worker).get("node"),
+                "images": self._predicted[worker],
+                "seconds": lap.wall_s,
+                "cpu_seconds": lap.cpu_s,
+            }
+            for worker, lap in laps
+        ]
         failures = [
             {"seconds": period * PERIOD_S, "error_code": code, "images": count}
             for (period, code), count in sorted(self._failures.items())

@@ -61,6 +61,10 @@ TOLD = (*UNDONE, *BROKEN, CrashError)
 """What an actor tells the driver as an event; with all else Ray gives the pass up."""
 
 
+NODE_ID_CHARACTERS = 12
+"""Of the 56 that Ray's ids have: enough to tell a cluster's nodes apart, and to find one in its dashboard."""
+
+
 def decode_stage(job: PredictJob, threads: int) -> Stage:
     """EncodedChunk to DecodedChunk, in `threads` threads."""
     return Stage(device="cpu", run=_decoder(job, threads))
@@ -192,10 +196,16 @@ def is_reborn() -> bool:
 
 
 def describe_worker(device: str = "cpu") -> dict[str, str]:
-    """Host, pid, device, and the GPUs that Ray pinned this process to."""
+    """Host, Ray's node (the beginning of its id), pid, device, and the GPUs that Ray pinned this process to."""
     context = _ray_context()
     ids = [] if context is None else context.get_accelerator_ids().get("GPU", [])
-    return {"host": socket.gethostname(), "pid": str(os.getpid()), "device": device, "gpus": ",".join(ids)}
+    return {
+        "host": socket.gethostname(),
+        "node": "" if context is None else context.get_node_id()[:NODE_ID_CHARACTERS],
+        "pid": str(os.getpid()),
+        "device": device,
+        "gpus": ",".join(ids),
+    }
 
 
 def _ray_context() -> RuntimeContext | None:
