@@ -61,10 +61,10 @@ class Rule:
 
 
 class FaultProxy:
-    """Listens on `port` (0: any free one) between `start` and `stop`, in a thread of its own."""
+    """Listens on `port` (0: any free one) of `host` between `start` and `stop`, in a thread of its own."""
 
-    def __init__(self, upstream: tuple[str, int], port: int = 0, seed: int = 0) -> None:
-        self.upstream, self.port = upstream, port
+    def __init__(self, upstream: tuple[str, int], port: int = 0, seed: int = 0, host: str = "127.0.0.1") -> None:
+        self.upstream, self.port, self.host = upstream, port, host
         self.rules: list[Rule] = []
         self.log: list[tuple[Kind, str]] = []
         self.requests: list[str] = []
@@ -76,7 +76,7 @@ class FaultProxy:
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     def hits(self) -> Counter[Kind]:
         """How often each kind of fault was injected."""
@@ -110,7 +110,7 @@ class FaultProxy:
             connections.add(task)
             task.add_done_callback(connections.discard)
 
-        server = await asyncio.start_server(accept, "127.0.0.1", self.port, limit=1 << 20)
+        server = await asyncio.start_server(accept, self.host, self.port, limit=1 << 20)
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._stopping.wait()

@@ -5,7 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vision_batch.errors import SpecError
-from vision_batch.inference.layout import CHUNK_PIXEL_BYTES, Layout, Node, Resources, choose_layout
+from vision_batch.inference.layout import (
+    CHUNK_PIXEL_BYTES,
+    Layout,
+    Node,
+    Place,
+    Resources,
+    choose_layout,
+    missing_place,
+    room,
+)
 from vision_batch.inference.settings import ComputeSettings
 
 GIB = 1 << 30
@@ -16,9 +25,17 @@ def cluster(*nodes: tuple[int, int], memory_gib: int = 256) -> Resources:
     return Resources(nodes=tuple(Node(cpus=cpus, gpus=gpus, memory_bytes=memory_gib * GIB) for cpus, gpus in nodes))
 
 
-def choose(resources: Resources, shards: int = 1000, weights_bytes: int | None = None, **compute: object) -> Layout:
+def choose(
+    resources: Resources,
+    shards: int = 1000,
+    weights_bytes: int | None = None,
+    partly: bool = False,
+    **compute: object,
+) -> Layout:
     settings = ComputeSettings.model_validate(compute)
-    return choose_layout(resources, settings, shards=shards, output_px=(224, 224), weights_bytes=weights_bytes)
+    return choose_layout(
+        resources, settings, shards=shards, output_px=(224, 224), weights_bytes=weights_bytes, partly=partly
+    )
 
 
 def test_a_laptop_reads_decodes_and_predicts_in_one_process_for_each_cpu() -> None:
@@ -118,6 +135,37 @@ def test_the_pixels_of_a_chunk_stay_within_their_budget() -> None:
 def test_what_cannot_be_placed_is_refused(resources: Resources, compute: dict[str, object], expected: str) -> None:
     with pytest.raises(SpecError, match=expected):
         choose(resources, **compute)
+
+
+def test_on_a_cluster_fewer_actors_than_asked_for_will_do() -> None:
+    asked = {"predictors": 4, "gpus_per_predictor": 1}
+    layout = choose(cluster((8, 1), (8, 1)), partly=True, **asked)
+    assert (layout.predictors, layout.wanted, layout.place) == (2, 4, Place(cpus=8, gpus=1))
+    layout = choose(cluster((2, 2)), partly=True, layout="split", preprocessors=9, **asked)
+    assert (layout.predictors, layout.preprocessors) == (1, 1)
+    assert choose(cluster((8, 1)), predictors="auto").wanted is None
+
+
+def test_what_no_node_has_is_told_from_what_there_can_never_be() -> None:
+    wants = ComputeSettings.model_validate({"gpus_per_predictor": 2})
+    assert str(missing_place(cluster((8, 1), (0, 2)), wants)) == "2 GPUs"
+    assert missing_place(cluster((8, 1), (1, 2)), wants) is None
+    assert str(missing_place(cluster((0, 0)), ComputeSettings())) == "1 CPU"
+    assert missing_place(cluster((1, 0)), ComputeSettings()) is None
+    with pytest.raises(SpecError, match="a part of one, or a whole number"):
+        missing_place(cluster((0, 0)), ComputeSettings.model_validate({"gpus_per_predictor": 1.5}))
+
+
+@pytest.mark.parametrize(
+    ("place", "said"), [((1, 0), "1 CPU"), ((4, 0), "4 CPUs"), ((1, 0.5), "0.5 GPU"), ((16, 2), "2 GPUs and 16 CPUs")]
+)
+def test_a_place_is_said_as_people_say_it(place: tuple[int, float], said: str) -> None:
+    assert str(Place(cpus=place[0], gpus=place[1])) == said
+
+
+def test_a_node_that_comes_has_room_for_as_many_as_fit() -> None:
+    layout = choose(cluster((8, 2)))
+    assert room(cluster((8, 2), (8, 2), (3, 2), (64, 0)), layout.place) == 2 * layout.predictors
 
 
 @given(

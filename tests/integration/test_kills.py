@@ -3,44 +3,17 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
 from tests.integration.job import MODEL, Job, digits, write_tar
+from tests.integration.nodes import cluster, kill, named_node, running
 from vision_batch.ledger.verify import verify
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
 SHARDS = 24
-
-
-@contextmanager
-def cluster_of_three(*, cpus: int = 2) -> Iterator[tuple[Any, list[Any]]]:
-    """A head that does no work, as on Kubernetes, and two nodes that do."""
-    from ray.cluster_utils import Cluster
-
-    with tempfile.TemporaryDirectory(prefix="vb-") as folder:
-        head = {"num_cpus": 0, "temp_dir": folder, "include_dashboard": False}
-        cluster = Cluster(initialize_head=True, head_node_args=head)
-        try:
-            yield cluster, [cluster.add_node(num_cpus=cpus) for _ in range(2)]
-        finally:
-            cluster.shutdown()
-
-
-def kill(node: Any) -> None:
-    """kill -9 of all of a node's own processes: raylet and agents, and for the head the GCS."""
-    for processes in node.all_processes.values():
-        for process in processes:
-            process.process.send_signal(signal.SIGKILL)
 
 
 def slow_job(job: Callable[..., Job], call_s: float) -> Job:
@@ -51,46 +24,35 @@ def slow_job(job: Callable[..., Job], call_s: float) -> Job:
     return it
 
 
-@contextmanager
-def running(job: Job, address: str, *overrides: str) -> Iterator[subprocess.Popen[str]]:
-    """The run command on a cluster, from the moment that it has committed something."""
-    options = [part for override in ("compute.batch_size=5", *overrides) for part in ("-o", override)]
-    command = [sys.executable, "-m", "vision_batch", "run", str(job.spec), "--json", "--address", address, *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            while len(list(job.output.glob("*.parquet"))) < 3:
-                assert process.poll() is None, process.communicate()
-                time.sleep(0.1)
-            yield process
-        finally:
-            process.kill()
+def parts(job: Job) -> int:
+    return len(list(job.output.glob("*.parquet")))
 
 
-@pytest.mark.parametrize("layout", ["joined", pytest.param("split", marks=pytest.mark.slow)])
-def test_a_node_that_vanishes_costs_no_row(job: Callable[..., Job], layout: str) -> None:
+def test_preprocessors_and_predictors_of_a_node_that_vanishes_start_on_another_one(job: Callable[..., Job]) -> None:
     it = slow_job(job, 0.2)
-    actors = ("compute.predictors=2", f"compute.layout={layout}", *(["compute.preprocessors=2"] * (layout == "split")))
-    with (
-        cluster_of_three(cpus=2 if layout == "joined" else 4) as (cluster, nodes),  # the other node has room for all
-        running(it, cluster.address, *actors) as run,
-    ):
-        kill(nodes[0])
-        out, err = run.communicate(timeout=240)
-    assert run.returncode == 0, err
-    summary = json.loads(out.splitlines()[-1])
+    with cluster() as ray:
+        nodes = [named_node(ray, name, cpus=4) for name in ("one", "two")]  # either has room for all
+        layout = ("compute.layout=split", "compute.predictors=2", "compute.preprocessors=2")
+        with running(it, ray.address, *layout) as run:
+            run.until(lambda: parts(it) >= 3)
+            kill(nodes[0])
+            summary = run.summary(240)
     assert (summary["status"], summary["images_ok"]) == ("done", SHARDS * 20)
     assert it.table().num_rows == SHARDS * 20
     assert verify(str(it.output), deep=True).ok
 
 
-@pytest.mark.slow  # Ray gives a lost head a minute
 def test_a_head_that_vanishes_ends_the_run_with_an_error_and_what_is_committed_stays(job: Callable[..., Job]) -> None:
     it = slow_job(job, 5)
-    with cluster_of_three() as (cluster, _), running(it, cluster.address) as run:
-        kill(cluster.head_node)
-        out, err = run.communicate(timeout=240)
-    assert run.returncode == 1, err
-    assert "error: this run's process was ended without a word: by Ray" in err
+    with cluster() as ray:
+        for name in ("one", "two"):
+            named_node(ray, name, cpus=2)
+        with running(it, ray.address) as run:
+            run.until(lambda: parts(it) >= 3)
+            kill(ray.head_node)
+            code, out = run.ended(240)  # Ray gives a lost head a minute
+    assert code == 1, run.said
+    assert "error: this run's process was ended without a word: by Ray" in run.said
     assert json.loads(out.splitlines()[-1])["status"] == "failed"
     committed = it.table().num_rows
     assert 0 < committed < SHARDS * 20

@@ -18,7 +18,8 @@ from ray.job_config import JobConfig
 
 from vision_batch.cluster.auth import cluster_token, demand_token, fresh_token, wanted_auth
 from vision_batch.errors import Problem, SpecError
-from vision_batch.inference.layout import Node, Resources
+from vision_batch.inference.layout import Resources
+from vision_batch.inference.room import cluster_resources
 
 SPACE_BYTES = 10 << 20
 """Less than this in Ray's temporary folder does not last for a session's logs."""
@@ -107,17 +108,6 @@ def _muted() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(null)
-
-
-def cluster_resources() -> Resources:
-    """What the live nodes of the connected cluster have together."""
-    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    return Resources(
-        nodes=tuple(
-            Node(cpus=int(has.get("CPU", 0)), gpus=int(has.get("GPU", 0)), memory_bytes=int(has.get("memory", 0)))
-            for has in alive
-        )
-    )
 
 
 def _demand_space() -> None:

@@ -53,6 +53,19 @@ class Resources:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """What one predictor takes of a node."""
+
+    cpus: int
+    gpus: float
+
+    def __str__(self) -> str:
+        cpus = f"{self.cpus} CPU{'s' if self.cpus > 1 else ''}"
+        gpus = f"{self.gpus:g} GPU{'s' if self.gpus > 1 else ''}"
+        return cpus if not self.gpus else gpus if self.cpus == 1 else f"{gpus} and {cpus}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
     """Which actors there are and what Ray reserves for each.
 
@@ -60,6 +73,7 @@ class Layout:
     split: `preprocessors` read and decode, in `decode_threads` threads each; predictors only predict.
     `batch_rows` images make a chunk, and are the most that the model is given at once; with `batch_trial` each
     predictor finds out whether it is faster with fewer. A compiled model has one size: a trial would compile them all.
+    `wanted` is how many predictors the spec asks for, where there may be no room for all of them yet; None: any number.
     """
 
     name: str
@@ -72,6 +86,11 @@ class Layout:
     decode_threads: int
     batch_rows: int
     batch_trial: bool = False
+    wanted: int | None = None
+
+    @property
+    def place(self) -> Place:
+        return Place(cpus=self.cpus_per_predictor, gpus=self.gpus_per_predictor)
 
     @property
     def cpus(self) -> int:
@@ -90,8 +109,11 @@ def choose_layout(
     shards: int,
     output_px: tuple[int, int] | None,
     weights_bytes: int | None = None,
+    partly: bool = False,
 ) -> Layout:
     """The layout for `shards` shards to do on these resources; what the spec says outright wins.
+
+    With `partly` fewer actors than the spec asks for will do, as on a cluster whose nodes come and go.
 
     `output_px` is the height and width that every image gets, `weights_bytes` the size of the model, both None where
     nobody knows. No more actors read than there are shards. SpecError for what cannot be placed.
@@ -103,9 +125,10 @@ def choose_layout(
         expected = "at least one CPU beside the GPUs (ray start --num-cpus there), or 0 to predict on CPUs"
         raise SpecError(Problem("compute.gpus_per_predictor", found, expected))
     most = sum(_fits(node, 1, gpus_each) for node in nodes)
-    predictors = _predictors(compute, nodes, gpus_each, most, weights_bytes)
+    predictors = _predictors(compute, nodes, gpus_each, most, weights_bytes, partly)
     name, reason = _name(resources, compute, nodes, predictors, gpus_each)
     batch_rows = _batch_rows(compute, bool(gpus_each), output_px)
+    wanted = None if compute.predictors == "auto" else compute.predictors
     if name == "joined":
         predictors = min(predictors, max(1, shards))
         each = _cpus_each(nodes, predictors, gpus_each)
@@ -120,8 +143,11 @@ def choose_layout(
             decode_threads=0 if each == 1 and not gpus_each else each,
             batch_rows=batch_rows,
             batch_trial=compute.batch_size == "auto" and not compute.compile,
+            wanted=wanted,
         )
-    preprocessors, each = _preprocessors(resources, compute, nodes, predictors, gpus_each)
+    if partly:
+        predictors = max(1, min(predictors, resources.cpus - 1))
+    preprocessors, each = _preprocessors(resources, compute, nodes, predictors, gpus_each, partly)
     return Layout(
         name=name,
         reason=reason,
@@ -133,7 +159,19 @@ def choose_layout(
         decode_threads=each if gpus_each else each + 1,
         batch_rows=batch_rows,
         batch_trial=compute.batch_size == "auto" and not compute.compile,
+        wanted=wanted,
     )
+
+
+def missing_place(resources: Resources, compute: ComputeSettings) -> Place | None:
+    """The least that a predictor takes, where no node has it, now free or not; None where one has."""
+    least = Place(cpus=1, gpus=0.0 if compute.gpus_per_predictor == "auto" else _whole_or_part(compute))
+    return None if any(node.cpus and node.gpus >= least.gpus for node in resources.nodes) else least
+
+
+def room(resources: Resources, place: Place) -> int:
+    """How many predictors of this size the nodes hold."""
+    return sum(_fits(node, place.cpus, place.gpus) for node in resources.nodes)
 
 
 def _fits(node: Node, cpus_each: int, gpus_each: float) -> int:
@@ -160,14 +198,18 @@ def _gpus_each(resources: Resources, compute: ComputeSettings) -> float:
     if compute.gpus_per_predictor == "auto":
         nodes = [node for node in resources.nodes if node.gpus and node.cpus]
         return _share(nodes, 1 if compute.predictors == "auto" else compute.predictors) if nodes else 0.0
-    if compute.gpus_per_predictor > largest:
+    gpus = _whole_or_part(compute)
+    if gpus > largest:
         expected = f"at most {largest}, which is what one node has here"
-        raise SpecError(Problem("compute.gpus_per_predictor", f"{compute.gpus_per_predictor:g}", expected))
-    if compute.gpus_per_predictor > 1 and compute.gpus_per_predictor % 1:
-        raise SpecError(
-            Problem("compute.gpus_per_predictor", f"{compute.gpus_per_predictor:g}", "a part of one, or a whole number")
-        )
-    return float(compute.gpus_per_predictor)
+        raise SpecError(Problem("compute.gpus_per_predictor", f"{gpus:g}", expected))
+    return gpus
+
+
+def _whole_or_part(compute: ComputeSettings) -> float:
+    gpus = float(compute.gpus_per_predictor)
+    if gpus > 1 and gpus % 1:
+        raise SpecError(Problem("compute.gpus_per_predictor", f"{gpus:g}", "a part of one, or a whole number"))
+    return gpus
 
 
 def _share(nodes: Sequence[Node], predictors: int) -> float:
@@ -181,7 +223,12 @@ def _share(nodes: Sequence[Node], predictors: int) -> float:
 
 
 def _predictors(
-    compute: ComputeSettings, nodes: Sequence[Node], gpus_each: float, most: int, weights_bytes: int | None
+    compute: ComputeSettings,
+    nodes: Sequence[Node],
+    gpus_each: float,
+    most: int,
+    weights_bytes: int | None,
+    partly: bool,
 ) -> int:
     if compute.predictors == "auto":
         if gpus_each:
@@ -190,12 +237,12 @@ def _predictors(
             wanted = sum(max(1, node.cpus // CPUS_PER_PREPROCESSOR) for node in nodes)
             return max(1, min(wanted, most - 1))  # nodes of one CPU each leave one for preprocessing too
         return sum(_cpu_predictors(node, weights_bytes) for node in nodes)
-    if compute.predictors > most:
+    if compute.predictors > most and not partly:
         have = f"{sum(node.cpus for node in nodes)} CPUs"
         if gpus_each:
             have += f" and {sum(node.gpus for node in nodes)} GPUs, {gpus_each:g} each"
         raise SpecError(Problem("compute.predictors", str(compute.predictors), f"at most {most}: there are {have}"))
-    return compute.predictors
+    return min(compute.predictors, most)
 
 
 def _cpu_predictors(node: Node, weights_bytes: int | None) -> int:
@@ -238,7 +285,12 @@ def _batch_rows(compute: ComputeSettings, on_gpu: bool, output_px: tuple[int, in
 
 
 def _preprocessors(
-    resources: Resources, compute: ComputeSettings, nodes: Sequence[Node], predictors: int, gpus_each: float
+    resources: Resources,
+    compute: ComputeSettings,
+    nodes: Sequence[Node],
+    predictors: int,
+    gpus_each: float,
+    partly: bool,
 ) -> tuple[int, int]:
     """How many preprocessors, and how many CPUs each, beside predictors that take one CPU each."""
     free, left = [], predictors
@@ -253,8 +305,8 @@ def _preprocessors(
     if compute.preprocessors == "auto":
         each = min(CPUS_PER_PREPROCESSOR, max(free))
         return sum(cpus // each for cpus in free), each
-    if compute.preprocessors > sum(free):
+    if compute.preprocessors > sum(free) and not partly:
         expected = f"at most {sum(free)}: one CPU each beside the predictors"
         raise SpecError(Problem("compute.preprocessors", str(compute.preprocessors), expected))
-    wanted = compute.preprocessors
+    wanted = min(compute.preprocessors, sum(free))
     return wanted, next(cpus for cpus in range(max(free), 0, -1) if sum(c // cpus for c in free) >= wanted)

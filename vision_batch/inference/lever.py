@@ -36,6 +36,7 @@ class Setting:
     shards: int
     output_px: tuple[int, int] | None = None
     weights_bytes: int | None = None
+    partly: bool = False
 
     def layout(self) -> Layout:
         """SpecError for what cannot be placed."""
@@ -45,6 +46,7 @@ class Setting:
             shards=self.shards,
             output_px=self.output_px,
             weights_bytes=self.weights_bytes,
+            partly=self.partly,
         )
 
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from vision_batch.errors import EngineError, HeldError, ModelError, StorageError
-from vision_batch.inference.settings import AUTO, EXACT
+from vision_batch.inference.settings import AUTO, EXACT, ComputeSettings
 from vision_batch.jobs.account import Account
 from vision_batch.jobs.backlog import Backlog
 from vision_batch.jobs.columns import extra_fields
@@ -24,7 +24,7 @@ from vision_batch.ledger.state import Work
 
 if TYPE_CHECKING:
     from vision_batch.inference.job import PredictJob
-    from vision_batch.inference.layout import Layout, Resources
+    from vision_batch.inference.layout import Layout, Place, Resources
     from vision_batch.inference.lever import Setting
     from vision_batch.inference.live_metrics import LiveMetrics
 
@@ -85,6 +85,7 @@ class PredictRun:
         self._prune = prune
         self._account = Account(prepared, started)
         self._layout: Layout | None = None
+        self._awaited: Place | None = None
         self._setting: Setting | None = None
         self._ray = ExitStack()
         self._resources: Resources | None = None
@@ -120,7 +121,7 @@ class PredictRun:
         if self._prepared.precision != AUTO:
             return
         if address is not None:
-            self._choose_layout(self._connect(address, verbose), shards=1)
+            self._choose_layout(self._connect(address, verbose), shards=1, on_cluster=True)
         assert self._layout is not None
         precision = EXACT
         if self._layout.gpus_per_predictor:
@@ -172,7 +173,7 @@ class PredictRun:
                 resources = self._connect(address, verbose)
                 try:
                     with self._live_metrics() as self._live:
-                        return self._passes(works, resources)
+                        return self._passes(works, resources, on_cluster=address is not None)
                 finally:
                     self._reporter.finish()
         except KeyboardInterrupt:
@@ -186,7 +187,7 @@ class PredictRun:
 
         return LiveMetrics(self._prepared.settings.name)
 
-    def _passes(self, works: list[Work], resources: Resources) -> Status:
+    def _passes(self, works: list[Work], resources: Resources, *, on_cluster: bool) -> Status:
         backlog, tally = self._backlog, self._account.tally
         estimate = backlog.state.images_estimate
         self._expectation = Expectation(works, backlog.images_total, estimate, backlog.resumed, backlog.cell_rows)
@@ -201,7 +202,7 @@ class PredictRun:
         )
         still, is_proven = 0, backlog.state.images_ok > 0
         while works:
-            self._choose_layout(resources, shards=len(works))
+            self._choose_layout(resources, shards=len(works), on_cluster=on_cluster)
             cells, trouble = backlog.cells_done, None
             try:
                 self._pass(works, is_proven)
@@ -225,17 +226,41 @@ class PredictRun:
         backlog.collect()
         return self.settled
 
-    def _choose_layout(self, resources: Resources, *, shards: int) -> None:
+    def _choose_layout(self, resources: Resources, *, shards: int, on_cluster: bool = False) -> None:
+        """For `resources`, or for what the connected cluster has as soon as there is room for one predictor."""
         from vision_batch.inference.lever import Setting
 
         self._setting = Setting(
             resources=resources,
-            compute=self._prepared.settings.compute,
+            compute=self._compute if on_cluster else self._prepared.settings.compute,
             shards=shards,
             output_px=self._prepared.preprocess.output_px,
             weights_bytes=self._prepared.model.weights_bytes,
         )
-        self._layout = self._setting.layout()
+        if on_cluster:
+            from vision_batch.inference.room import setting_with_room
+
+            self._setting = setting_with_room(self._setting, self._wait)
+            self._reporter.wait(None)
+        self._layout = layout = self._setting.layout()
+        if layout.wanted is not None and layout.predictors < min(layout.wanted, shards):
+            self._reporter.note(f"room for {layout.predictors} of {layout.wanted} predictors for now")
+
+    @property
+    def _compute(self) -> ComputeSettings:
+        """The spec's; a run that has found GPUs goes on with such, also when all nodes that had them have gone."""
+        compute = self._prepared.settings.compute
+        if compute.gpus_per_predictor == AUTO and self._layout is not None and self._layout.gpus_per_predictor:
+            return compute.model_copy(update={"gpus_per_predictor": self._layout.gpus_per_predictor})
+        return compute
+
+    def _wait(self, place: Place, reason: str) -> None:
+        """Says, once, what the run waits for. HeldError if it has lost the output meanwhile."""
+        self._lease.demand()
+        if place != self._awaited:
+            self._awaited = place
+            self._reporter.note(f"waiting for {place}: {reason}")
+        self._reporter.wait(f"for {place}")
 
     def _pass(self, works: Sequence[Work], is_proven: bool) -> None:
         from vision_batch.inference.execute import execute
