@@ -151,8 +151,10 @@ def test_architecture_names_files_that_exist() -> None:
             assert (PACKAGE / span).is_file() or (ROOT / span).is_file(), span
 
 
-def test_failure_model_names_tests_that_exist() -> None:
-    rows = [line for line in text_of("docs/failure-model.md").splitlines() if re.match(r"\| (?!---|fault)", line)]
+@pytest.mark.parametrize("name", ["docs/failure-model.md", "docs/security.md"])
+def test_what_is_promised_is_shown_by_tests_that_exist(name: str) -> None:
+    tables = re.findall(r"^\| (?:fault|attack) .*\n\| ---.*\n((?:\|.*\n)+)", text_of(name), re.MULTILINE)
+    rows = [row for table in tables for row in table.splitlines()]
     assert rows
     for row in rows:
         shown_by = SPAN.findall(row.rstrip("| ").rpartition("|")[2])

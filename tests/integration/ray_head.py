@@ -26,10 +26,11 @@ CPUS = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RayHead:
-    """A running cluster. `port` is its dashboard's, on loopback."""
+    """A running cluster. `port` is its dashboard's, on loopback; `folder` holds its logs and what it unpacked."""
 
     port: int
     token: str
+    folder: Path
 
     def get(self, path: str) -> requests.Response:
         """What the dashboard says, asked without the code under test."""
@@ -41,14 +42,15 @@ class RayHead:
 def running_head(environment: Mapping[str, str]) -> Iterator[RayHead]:
     """Starts the cluster; its processes have `environment` besides their own."""
     gcs, dashboard, client, agent = _free_ports(4)
-    head = RayHead(port=dashboard, token=secrets.token_hex(16))
+    token = secrets.token_hex(16)
     own = {
         "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": head.token,
+        "RAY_AUTH_TOKEN": token,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     with tempfile.TemporaryDirectory(prefix="vb-", ignore_cleanup_errors=True) as folder:
+        head = RayHead(port=dashboard, token=token, folder=Path(folder))
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"]
         command += [f"--port={gcs}", f"--ray-client-server-port={client}", "--node-ip-address=127.0.0.1"]
         command += [f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}"]

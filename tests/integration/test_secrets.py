@@ -18,6 +18,7 @@ import pytest
 from tests.conftest import S3Bucket, bucket_on
 from tests.faults.chaos_processes import Session
 from tests.integration.job import Job, digits, write_parquet
+from tests.integration.leftovers import files
 from tests.object_store.servers import moto_server
 from vision_batch.cli.main import main
 from vision_batch.jobs.checkup import check_spec
@@ -85,12 +86,6 @@ def stored(bucket: S3Bucket) -> Iterator[tuple[str, bytes]]:
         if content.endswith(b"PAR1"):
             table = pq.read_table(io.BytesIO(content))
             yield f"rows of {info.uri}", repr((table.schema.metadata, table.to_pylist())).encode()
-
-
-def files(folder: Path) -> Iterator[tuple[str, bytes]]:
-    for path in folder.rglob("*"):
-        if path.is_file() and not path.is_symlink():
-            yield str(path), path.read_bytes()
 
 
 def forms(secret: str) -> list[bytes]:

@@ -18,6 +18,7 @@ from tests.conftest import S3Bucket
 from tests.faults.fault_proxy import FaultProxy, Rule
 from tests.integration.conftest import SubmitCluster
 from tests.integration.job import MODEL, Job, digits, write_tar
+from tests.integration.leftovers import files
 from vision_batch.cli.main import main
 
 pytestmark = [pytest.mark.ray, pytest.mark.s3]
@@ -138,8 +139,14 @@ def test_a_job_is_submitted_once_stopped_in_order_resumed_and_watched(
     details = submit_cluster.head.get(f"/api/jobs/{ended['job_id']}").json()
     archive = details["runtime_env"]["working_dir"].removeprefix("gcs://").removesuffix(".zip")
     assert witness.read_text().endswith(f"/{archive}/vision_batch/__init__.py")
-    secrets = (submit_cluster.head.token, moto_s3.server.secret_key)
-    assert not [secret for secret in secrets if secret in "\n".join(lines) + json.dumps(details)]
+    told = {
+        path: submit_cluster.head.get(path).content for path in ("/api/jobs/", "/api/v0/actors", "/api/v0/runtime_envs")
+    }
+    told |= {"the job's log": "\n".join(lines).encode(), **dict(files(submit_cluster.head.folder))}
+    assert ended["job_id"].encode() in told["/api/jobs/"]
+    assert any(name.endswith("raylet.out") for name in told)
+    secrets = [secret.encode() for secret in (submit_cluster.head.token, moto_s3.server.secret_key)]
+    assert not [name for name, content in told.items() if any(secret in content for secret in secrets)]
 
 
 @pytest.mark.parametrize(
