@@ -34,6 +34,8 @@ def render(folder: Path) -> list[Object]:
         for found in objects:
             if found["kind"] not in CLUSTER_SCOPED:
                 found["metadata"]["namespace"] = namespace
+            for subject in found.get("subjects", []):
+                subject["namespace"] = namespace
     return objects
 
 

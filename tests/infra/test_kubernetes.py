@@ -151,8 +151,16 @@ def test_only_the_head_may_ask_kubernetes(overlay: str) -> None:
         account = accounts.get(spec.get("serviceAccountName"), {})
         asks = spec.get("automountServiceAccountToken", account.get("automountServiceAccountToken"))
         assert asks is (name == "head"), name
-    assert not of_kind(overlay, "ClusterRole")
-    assert not of_kind(overlay, "ClusterRoleBinding")
+
+
+@pytest.mark.parametrize("overlay", RENDERED)
+def test_rights_end_at_the_namespace_and_are_for_accounts_of_it(overlay: str) -> None:
+    assert not [kind for kind, _ in map(identity, RENDERED[overlay]) if kind.startswith("ClusterRole")]
+    accounts = {found["metadata"]["name"] for found in of_kind(overlay, "ServiceAccount")}
+    roles = {found["metadata"]["name"] for found in of_kind(overlay, "Role")}
+    for binding in of_kind(overlay, "RoleBinding"):
+        assert {subject["name"] for subject in binding["subjects"]} <= accounts
+        assert binding["roleRef"]["name"] in roles
 
 
 @pytest.mark.parametrize("overlay", STANDING)
