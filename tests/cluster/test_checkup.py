@@ -72,6 +72,13 @@ def test_packages_can_be_demanded_from_elsewhere() -> None:
     assert "none missing" in finding.found
 
 
+def test_what_is_demanded_stands_in_a_word_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They travel on command lines."""
+    wanted = ["ray[data]>=2.60", "numpy>=1; python_version > '3'", "torch; sys_platform == 'none'", "x; extra == 'dev'"]
+    monkeypatch.setattr(checkup, "requires", lambda name: wanted)
+    assert base_requirements() == ["ray[data]>=2.60", "numpy>=1"]
+
+
 def test_code_that_is_not_installed_is_a_warning() -> None:
     assert check_packages(distribution="no-such-package-at-all").level == "warn"
 

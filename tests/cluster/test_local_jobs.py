@@ -42,7 +42,7 @@ signal.signal(signal.SIGTERM, hear)
 print("listening", flush=True)
 while not told:
     time.sleep(0.02)
-time.sleep(0.5)
+time.sleep(0.3)
 print("told", told, flush=True)
 sys.exit(130)
 """

@@ -69,7 +69,10 @@ def check_packages(requirements: Sequence[str] | None = None, distribution: str 
 def base_requirements(distribution: str = "vision-batch") -> list[str]:
     """What the base install demands, as `ray[data]>=2.60`. PackageNotFoundError where it is not installed."""
     wanted = [Requirement(text) for text in requires(distribution) or ()]
-    return [str(each) for each in wanted if each.marker is None or each.marker.evaluate({"extra": ""})]
+    base = [each for each in wanted if each.marker is None or each.marker.evaluate({"extra": ""})]
+    for each in base:
+        each.marker = None
+    return [str(each) for each in base]
 
 
 def check_open_files(limits: tuple[int, int] | None = None) -> Finding:
