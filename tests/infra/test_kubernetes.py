@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -248,12 +249,18 @@ def test_what_is_open_is_open_to_somebody_or_for_a_port(overlay: str, policy: Ob
 
 
 @pytest.mark.parametrize(("overlay", "policy"), POLICIES)
-def test_the_metadata_service_is_out_of_reach(overlay: str, policy: Object) -> None:
-    """169.254.169.254 hands out the node's own rights to whoever asks."""
+@pytest.mark.parametrize("service", ["169.254.169.254", "169.254.170.2", "169.254.170.23", "fd00:ec2::254"])
+def test_services_that_hand_out_rights_are_out_of_reach(overlay: str, policy: Object, service: str) -> None:
+    """Clouds give whoever asks there the rights of the node or the pod."""
     for rule in policy.get("egress", []):
-        for peer in rule.get("to", []):
-            if block := peer.get("ipBlock"):
-                assert {"169.254.0.0/16", "fe80::/10"} & set(block["except"])
+        for block in (peer["ipBlock"] for peer in rule.get("to", []) if "ipBlock" in peer):
+            assert not (
+                is_in(service, block["cidr"]) and not any(is_in(service, out) for out in block.get("except", []))
+            )
+
+
+def is_in(address: str, network: str) -> bool:
+    return ip_address(address) in ip_network(network)
 
 
 def allowed_from(overlay: str, selector: dict[str, str], port: int | str) -> list[Any]:
