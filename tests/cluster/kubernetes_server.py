@@ -11,7 +11,7 @@ import struct
 import threading
 import uuid
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -73,6 +73,15 @@ class KubernetesServer:
             body = body | {"metadata": given | {"namespace": namespace} | body["metadata"]}
             self.objects[plural, namespace, body["metadata"]["name"]] = body
             return body
+
+    def forget(self, plural: str) -> Callable[[], None]:
+        """What removes the one object of a kind, when it is called."""
+
+        def remove() -> None:
+            (key,) = (key for key in self.objects if key[0] == plural)
+            del self.objects[key]
+
+        return remove
 
     def make_follow(self, pod: str, lines: list[str]) -> None:
         """The log of a pod that goes on until `followed` is set; the connection ends at a line `cut`."""

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.cluster.kuberay_profiles import GROUP, SMALL, package
-from tests.cluster.kubernetes_server import TOKEN, KubernetesServer, kubernetes_server
+from tests.cluster.kubernetes_server import KubernetesServer
 from vision_batch.cluster.job import JobInfo
 from vision_batch.cluster.kuberay_jobs import KubeRayJobs, job_info, waiting_pods
 from vision_batch.cluster.kuberay_profile import KubeRayProfile
@@ -25,32 +23,6 @@ JOB = "nightly-20261121T033000Z"
 NAME = "nightly-20261121t033000z"
 
 
-@pytest.fixture
-def server() -> Iterator[KubernetesServer]:
-    with kubernetes_server() as held:
-        yield held
-
-
-@pytest.fixture
-def kubeconfig(server: KubernetesServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What kubectl would use, in a file that KUBECONFIG names."""
-    document = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "test", "cluster": {"server": server.url}}],
-        "users": [{"name": "me", "user": {"token": TOKEN}}, {"name": "nobody", "user": {"token": "wrong"}}],
-        "contexts": [
-            {"name": "ours", "context": {"cluster": "test", "user": "me"}},
-            {"name": "theirs", "context": {"cluster": "test", "user": "nobody"}},
-        ],
-        "current-context": "ours",
-    }
-    path = tmp_path / "kubeconfig"
-    path.write_text(yaml.safe_dump(document))
-    monkeypatch.setenv("KUBECONFIG", str(path))
-    return path
-
-
 def profile(**change: Any) -> KubeRayProfile:
     return KubeRayProfile.model_validate(SMALL | change)
 
@@ -58,7 +30,7 @@ def profile(**change: Any) -> KubeRayProfile:
 def jobs(**change: Any) -> KubeRayJobs:
     """The service, with little patience."""
     ours = profile(**change)
-    api = connect(ours)
+    api = connect(ours.namespace, ours.context)
     return KubeRayJobs(ours, KubernetesApi(api._client, ours.namespace, pauses_s=(0.01, 0.01, 0.01)), follow_s=0.02)
 
 
@@ -165,7 +137,7 @@ def test_a_cluster_without_the_operator_is_noticed(server: KubernetesServer, ser
 
 
 def test_what_the_schema_refuses_is_said(server: KubernetesServer, kubeconfig: Path) -> None:
-    api = connect(profile())
+    api = connect("default")
     body = ray_job(profile(), package(), name=NAME, job_id=JOB, files=NAME)
     body["spec"]["ttlSecondsAfterFinished"] = "soon"
     from vision_batch.cluster.kubernetes_api import RAY_JOBS
@@ -180,7 +152,7 @@ def test_no_kubeconfig_is_the_environments_fault(
 ) -> None:
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     with pytest.raises(SpecError, match="kubeconfig: found"):
-        connect(profile(context=context))
+        connect("default", context)
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,13 @@ def test_shared_memory_is_part_of_the_memory_that_ray_plans_with() -> None:
         assert {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": limit}} in volumes
 
 
+def test_a_cluster_without_a_token_says_so_to_whoever_joins_it() -> None:
+    disabled = {"name": "RAY_AUTH_MODE", "value": "disabled"}
+    for auth, expected in (("none", True), ("token", False)):
+        for spec in pod_specs(made_of(auth=auth)):
+            assert (disabled in spec["containers"][0]["env"]) == expected
+
+
 def test_nodes_with_gpus_are_asked_for_and_their_taint_is_tolerated() -> None:
     spec = pod_specs(made_of(groups=[GROUP | {"gpus": 2, "node_selector": {"accelerator": "l4"}}]))[2]
     resources = spec["containers"][0]["resources"]
@@ -143,8 +150,6 @@ def test_only_a_head_that_scales_speaks_to_kubernetes() -> None:
 def test_a_token_is_asked_for_unless_told_otherwise() -> None:
     assert cluster_of()["authOptions"] == {"mode": "token"}
     assert cluster_of(auth="none")["authOptions"] == {"mode": "disabled"}
-    drivers = [made_of(**change)["spec"]["entrypoint"] for change in ({}, {"auth": "none"})]
-    assert ["RAY_AUTH_MODE=disabled" in driver for driver in drivers] == [False, True]
 
 
 def test_secrets_are_references_and_only_nodes_of_ray_have_them() -> None:

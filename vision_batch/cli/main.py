@@ -34,6 +34,7 @@ COMMANDS = {
     "logs": "show what a submitted job has written",
     "stop": "end a submitted job in order: what is whole is committed; submit it again to resume",
     "schedule": "run jobs at the times that their specs give",
+    "manifest": "print what to apply so that Kubernetes runs a job, by its schedule if it has one",
     "init": "print a commented starter spec",
     "schema": "print the JSON Schema of a spec",
     "doctor": "check this machine and a spec, and say how to mend what is wrong",

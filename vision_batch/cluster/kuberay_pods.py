@@ -92,7 +92,7 @@ def small_container(
     return {
         "name": name,
         "image": profile.image,
-        "env": [HOME],
+        "env": _own_variables(profile),
         "resources": {"requests": dict(requests), "limits": dict(limits)},
         "securityContext": CONTAINER_SECURITY,
         "volumeMounts": [TEMPORARY],
@@ -147,7 +147,7 @@ def _container(profile: KubeRayProfile, name: str, resources: dict[str, Any]) ->
     return {
         "name": name,
         "image": profile.image,
-        "env": [HOME, *({"name": key, "value": value} for key, value in profile.environment.items())],
+        "env": [*_own_variables(profile), *({"name": k, "value": v} for k, v in profile.environment.items())],
         "envFrom": [{"secretRef": {"name": secret}} for secret in profile.secrets],
         "resources": resources,
         "securityContext": CONTAINER_SECURITY,
@@ -178,6 +178,11 @@ def _pod(profile: KubeRayProfile, containers: list[dict[str, Any]], *, shared_me
             *claims,
         ],
     }
+
+
+def _own_variables(profile: KubeRayProfile) -> list[dict[str, str]]:
+    """Where a token is asked for, KubeRay says so to every container of Ray; where none is, we do."""
+    return [HOME, *([{"name": "RAY_AUTH_MODE", "value": "disabled"}] if profile.auth == "none" else [])]
 
 
 def _pull_secrets(profile: KubeRayProfile) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from vision_batch.cluster.kuberay_profile import KubeRayProfile
 from vision_batch.errors import ClusterError, Problem, SpecError
 
 if TYPE_CHECKING:
@@ -41,8 +40,8 @@ BATCH_JOBS = Kind(api="apis/batch/v1", plural="jobs")
 WORKLOADS = Kind(api="apis/kueue.x-k8s.io/v1beta2", plural="workloads")
 
 
-def connect(profile: KubeRayProfile) -> KubernetesApi:
-    """The API that the kubeconfig names, or the pod's own account; nobody is contacted yet.
+def connect(namespace: str, context: str | None = None) -> KubernetesApi:
+    """The API that the kubeconfig names, its current context by default, or a pod's own account; nobody is asked yet.
 
     SpecError where the client is not installed, or there is neither.
     """
@@ -54,18 +53,16 @@ def connect(profile: KubeRayProfile) -> KubernetesApi:
         raise SpecError(Problem("this environment", found, expected)) from error
     configuration = Configuration()
     try:
-        config.load_kube_config(
-            os.environ.get("KUBECONFIG"), context=profile.context, client_configuration=configuration
-        )
+        config.load_kube_config(os.environ.get("KUBECONFIG"), context=context, client_configuration=configuration)
     except config.ConfigException as error:
         try:
-            if profile.context is not None:
+            if context is not None:
                 raise
             config.load_incluster_config(client_configuration=configuration)
         except config.ConfigException:
             found, expected = str(error), "a kubeconfig with the profile's context: what kubectl uses"
             raise SpecError(Problem("kubeconfig", found, expected)) from error
-    return KubernetesApi(ApiClient(configuration), profile.namespace)
+    return KubernetesApi(ApiClient(configuration), namespace)
 
 
 class KubernetesApi:
@@ -105,15 +102,17 @@ class KubernetesApi:
 
         query = [("follow", "true")] if follow else []
         response = self._send("GET", PODS, f"{pod}/log", query=query)
-        if response.status in (400, 404):  # it waits to start, or was removed
-            return
-        if response.status != 200:
-            raise self._refusal(response, PODS)
         try:
+            if response.status in (400, 404):  # it waits to start, or was removed
+                return
+            if response.status != 200:
+                raise self._refusal(response, PODS)
             for line in response.response:
                 yield line.decode(errors="replace").rstrip("\r\n")
         except HTTPError as error:
             raise self._lost(error) from error
+        finally:
+            response.response.close()
 
     def _ask(
         self,
@@ -161,6 +160,7 @@ class KubernetesApi:
             else:
                 if response.status not in PASSING or pause_s is None:
                     return response
+                response.response.close()
             time.sleep(pause_s)
         raise AssertionError("the last attempt returns or raises")
 

@@ -63,14 +63,26 @@ def object_name(text: str, *, longest: int = LONGEST_JOB_NAME) -> str:
     return f"j-{words}"[: longest - len(mark)].rstrip("-") + mark
 
 
-def config_map(profile: KubeRayProfile, package: JobPackage, name: str) -> Manifest:
-    """The job's files, never changed again. SpecError when they are more than Kubernetes takes."""
-    size = sum(map(len, package.files.values()))
+def job_manifests(profile: KubeRayProfile, package: JobPackage) -> list[Manifest]:
+    """All that is applied for one run of a job, which is called after it. SpecError as for `config_map`."""
+    name = object_name(package.name, longest=LONGEST_NAME)
+    files = f"{name}-{package.digest[:8]}"
+    return [
+        config_map(profile, package, files),
+        ray_job(profile, package, name=name, job_id=package.name, files=files),
+    ]
+
+
+def config_map(
+    profile: KubeRayProfile, package: JobPackage, name: str, more: Mapping[str, str] | None = None
+) -> Manifest:
+    """The job's files, never changed again, and `more` texts by key. SpecError when Kubernetes takes no such amount."""
+    size = sum(map(len, (*package.files.values(), *(more or {}).values())))
     if size > LARGEST_CONFIG_MAP_BYTES:
         found = f"{size:,} bytes of spec and plug-ins ({', '.join(package.files)})"
         expected = f"at most {LARGEST_CONFIG_MAP_BYTES:,}: what is larger belongs into the image"
         raise SpecError(Problem("ConfigMap", found, expected))
-    texts: dict[str, str] = {}
+    texts = dict(more or {})
     binaries: dict[str, str] = {}
     for path, key in file_keys(package.files).items():
         try:
@@ -113,7 +125,7 @@ def ray_job_spec(
     """What runs the package on a cluster of its own. `retries` and `deadline` are the profile's where they are None."""
     deadline_s = profile.deadline_s if deadline is None else int(deadline.total_seconds())
     return {
-        "entrypoint": entrypoint(package.arguments, auth=profile.auth),
+        "entrypoint": entrypoint(package.arguments),
         "submissionMode": "K8sJobMode",
         "backoffLimit": profile.retries if retries is None else retries,
         **({"activeDeadlineSeconds": deadline_s} if deadline_s else {}),
@@ -126,7 +138,7 @@ def ray_job_spec(
     }
 
 
-def entrypoint(arguments: tuple[str, ...], *, auth: str = "token") -> str:
+def entrypoint(arguments: tuple[str, ...]) -> str:
     """The line that runs `vision-batch` in the job's folder. SpecError for an argument that cannot be passed on.
 
     Two shells read it, the submitter's and the driver's, and `ray job submit` in between, which quotes as Windows does
@@ -135,19 +147,7 @@ def entrypoint(arguments: tuple[str, ...], *, auth: str = "token") -> str:
     for argument in arguments:
         if not re.fullmatch(r"[^\s\"']+", argument):
             raise SpecError(Problem("command line", repr(argument), "an argument without spaces and quotes"))
-    aloud = [] if auth == "token" else ["RAY_AUTH_MODE=disabled"]  # else the driver asks for the cluster's token
-    command = [
-        "env",
-        f"--chdir={JOB_FOLDER}",
-        *aloud,
-        "python",
-        "-P",
-        "-m",
-        "vision_batch",
-        *arguments,
-        "--address",
-        "auto",
-    ]
+    command = ["env", f"--chdir={JOB_FOLDER}", "python", "-P", "-m", "vision_batch", *arguments, "--address", "auto"]
     return " ".join(shlex.quote(shlex.quote(word)) for word in command)
 
 

@@ -22,4 +22,4 @@ def job_service(profile: LoadedProfile) -> JobService:
             from vision_batch.cluster.kuberay_jobs import KubeRayJobs
             from vision_batch.cluster.kubernetes_api import connect
 
-            return KubeRayJobs(profile.settings, connect(profile.settings))
+            return KubeRayJobs(profile.settings, connect(profile.settings.namespace, profile.settings.context))
