@@ -16,6 +16,8 @@ import yaml
 from vision_batch.errors import Problem, SpecError
 
 MAX_DEPTH = 50
+CREDENTIALS = re.compile(r"(?<=://)[^/\s]*@")
+"""User and password in a URL, which no message repeats."""
 MAX_VALUES = 1_000_000
 
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -88,6 +90,7 @@ def describe_value(value: Any) -> str:
         case int() | float():
             return f"the number {value}"
         case str():
+            value = CREDENTIALS.sub("", value)
             return repr(value if len(value) <= 80 else value[:77] + "...")
         case list():
             return f"a list of {len(value)}"
