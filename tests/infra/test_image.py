@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
@@ -45,10 +44,11 @@ def installs(stage: Stage) -> list[str]:
     return [command for command in stage.commands if command.startswith("pip install")]
 
 
-def test_base_images_are_pinned_to_the_python_of_the_tests() -> None:
+def test_base_images_are_pinned_to_the_python_that_the_code_is_checked_for() -> None:
     (image,) = base_images()
     assert re.fullmatch(r"python:\d+\.\d+\.\d+-slim-[a-z]+", image), image
-    assert image.startswith(f"python:{sys.version_info.major}.{sys.version_info.minor}.")
+    checked = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"]["python_version"]
+    assert image.startswith(f"python:{checked}.")
 
 
 @pytest.mark.parametrize("copy", FROM_CONTEXT, ids=lambda copy: copy.target)

@@ -200,6 +200,7 @@ class PredictRun:
                 shards_done=backlog.shards_total - len(works),
             )
         )
+        self._live.expect(self._images_left)
         still, is_proven = 0, backlog.state.images_ok > 0
         while works:
             self._choose_layout(resources, shards=len(works), on_cluster=on_cluster)
