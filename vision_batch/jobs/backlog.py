@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 
-from vision_batch.errors import LedgerError, NotFoundError, SpecError, StorageError
+from vision_batch.errors import LedgerError, NotFoundError, SpecError, StorageError, UnavailableError
 from vision_batch.jobs.forecast import plan_input
 from vision_batch.jobs.prepare import Prepared, reading_input, reading_output
 from vision_batch.jobs.trial import row_limits
@@ -74,7 +74,7 @@ class Backlog:
         self.trouble = None
         try:
             self.plan = plan_input(self._prepared, cell_rows=self.cell_rows, write=True)
-        except SpecError as error:
+        except (SpecError, UnavailableError) as error:
             self.trouble = f"the input could not be planned again: {error}"
         try:
             self.look()

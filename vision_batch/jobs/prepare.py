@@ -11,7 +11,7 @@ from vision_batch.datasets.detect import detect_format
 from vision_batch.datasets.format import Format
 from vision_batch.datasets.settings import InputSettings
 from vision_batch.datasets.table import format_named
-from vision_batch.errors import Problem, SpecError, StorageError
+from vision_batch.errors import Problem, SpecError, StorageError, UnavailableError
 from vision_batch.images.settings import PreprocessSettings
 from vision_batch.inference.settings import AUTO
 from vision_batch.jobs.settings import PredictSettings
@@ -123,9 +123,14 @@ def prepare(spec: LoadedSpec, *, limit: int | None = None) -> Prepared:
 
 @contextmanager
 def reading_input() -> Iterator[None]:
-    """Turns what the storage says of the input into a problem of input.uri: nothing has been started yet."""
+    """Turns what the storage says of the input into a problem of input.uri: nothing has been started yet.
+
+    A storage that does not answer is no problem of the spec's: UnavailableError says that the run may be tried again.
+    """
     try:
         yield
+    except UnavailableError:
+        raise
     except StorageError as error:
         raise SpecError(Problem("input.uri", str(error), "an input that can be listed and read")) from error
 
@@ -135,6 +140,8 @@ def reading_output() -> Iterator[None]:
     """The same for the output, whose ledger is read and written before anything is started."""
     try:
         yield
+    except UnavailableError:
+        raise
     except StorageError as error:
         raise SpecError(Problem("output.uri", str(error), "a folder that can be read and written")) from error
 
