@@ -60,7 +60,8 @@ def add_spec_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scheduled-time",
         metavar="TIME",
-        help="what {date} and {scheduled_time} stand for, as 2026-11-21T03:30:00Z; now by default",
+        help="what {date} and {scheduled_time} stand for, as 2026-11-21T03:30:00Z; latest: the last time of the spec's"
+        " schedule; now by default",
     )
 
 
@@ -72,7 +73,7 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.prune and arguments.limit is not None:
         raise SpecError(Problem("--prune", "--limit too", "one of them: a trial's output is made anew"))
     retry_errors = error_codes(arguments.retry_errors)
-    moment = None if arguments.scheduled_time is None else parse_moment(arguments.scheduled_time)
+    moment = scheduled_moment(arguments.scheduled_time, arguments.spec)
     spec = load_spec(arguments.spec, arguments.overrides, output=arguments.output, scheduled_time=moment)
     reporting = ProgressLines() if arguments.progress else nullcontext(Progress())
     with last_words(json=arguments.json), terminated_like_interrupted(), reporting as reporter:
@@ -94,6 +95,19 @@ def execute(arguments: argparse.Namespace) -> int:
     if code is ExitCode.TOO_MANY_ERRORS:
         warn(f"more images failed than limits.max_error_fraction = {spec.settings.limits.max_error_fraction} allows")
     return code
+
+
+def scheduled_moment(text: str | None, spec: str) -> datetime | None:
+    """What `--scheduled-time` says; with `latest` the last time that the schedule of `spec` had until now."""
+    if text != "latest":
+        return None if text is None else parse_moment(text)
+    from vision_batch.cluster.schedule.times import times
+
+    schedule = load_spec(spec, for_any_time=True).settings.schedule
+    if schedule is None:
+        expected = "a spec with a schedule, or a time as 2026-11-21T03:30:00Z"
+        raise SpecError(Problem("--scheduled-time", "latest, and no schedule in the spec", expected))
+    return times(schedule.cron, schedule.timezone).latest(datetime.now(UTC))
 
 
 def parse_moment(text: str) -> datetime:

@@ -22,6 +22,7 @@ COMMANDS = {
     "serve": "serve a folder of specs: run the job of each at its times; a second server stands by",
     "list": "list the schedules: when they run next, how they ran last, what is wrong with their specs",
     "history": "list the runs, the latest first",
+    "export": "print schedules for cron or systemd, on a single machine without a server",
 }
 
 Answer = tuple[str, dict[str, Any]]

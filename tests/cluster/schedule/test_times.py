@@ -138,6 +138,19 @@ def test_the_clock_watched_minute_by_minute_says_the_same(
     assert all(earlier < later for earlier, later in pairwise(found))
 
 
+@given(hour=FIELD, zone=st.sampled_from(ZONES), begin=AROUND)
+def test_the_latest_time_is_the_one_that_nothing_comes_after(hour: str, zone: str, begin: datetime) -> None:
+    found = Times(f"30 {hour} * * *", zone)
+    latest = found.latest(begin)
+    assert latest <= begin < found.after(latest)
+    assert found.latest(latest) == latest
+
+
+def test_the_latest_time_may_lie_years_back() -> None:
+    assert Times("0 0 29 2 *", "UTC").latest(utc("2027-11-21T12:00")) == utc("2024-02-29T00:00")
+    assert Times("0 0 29 2 *", "UTC").latest(utc("2103-11-21T12:00")) == utc("2096-02-29T00:00")
+
+
 def watched(cron: Cron, zone: ZoneInfo, begin: datetime, end: datetime) -> list[datetime]:
     """What somebody notes who looks at the clock every minute, and knows what it has shown."""
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from apscheduler.triggers.cron import CronTrigger
 
 _HOURS_OF_A_DAY = 24
+_LOOKS_BACK_DAYS = (1, 31, 366, 8 * 366)
+"""29 February comes every four years, and once in a while after eight."""
 
 
 class Times:
@@ -51,6 +53,13 @@ class Times:
         while moment <= until:
             yield moment
             moment = self.after(moment)
+
+    def latest(self, moment: datetime) -> datetime:
+        """The last one that is not later than `moment`."""
+        for days in _LOOKS_BACK_DAYS:
+            if found := list(self.between(moment - timedelta(days=days), moment)):
+                return found[-1]
+        raise AssertionError("parse_cron takes only what comes at least every eight years")
 
     def _first(self, moment: datetime, fold: int) -> datetime:
         """The first of the readings' first (`fold` 0) or second occurrences that is later than `moment`."""
