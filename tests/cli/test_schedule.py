@@ -97,3 +97,12 @@ def test_without_a_state_there_is_nothing_to_list(tmp_path: Path, capsys: Captur
     assert main(["schedule", "list", "--state", str(tmp_path / "none.sqlite")]) == 2
     assert "the file that `vision-batch schedule serve` makes" in capsys.readouterr().err
     assert not (tmp_path / "none.sqlite").exists()
+
+
+def test_serve_refuses_a_configuration_that_is_wrong(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "local.yaml").write_text("kind: local\n")
+    (tmp_path / "server.yaml").write_text("contacts: {mail: {command: [mail]}}\n")
+    options = ["--cluster", str(tmp_path / "local.yaml"), "--config", str(tmp_path / "server.yaml")]
+    assert main(["schedule", "serve", str(tmp_path), *options, "--state", str(tmp_path / "state")]) == 2
+    assert "server.yaml: contacts.mail.command: found a list of 1" in capsys.readouterr().err
+    assert not (tmp_path / "state").exists()

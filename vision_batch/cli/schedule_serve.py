@@ -16,9 +16,11 @@ from threading import Event
 from vision_batch.cli.cluster_job import PROFILE_HELP
 from vision_batch.cli.exit_code import ExitCode
 from vision_batch.cli.schedule_state import add_state_arguments
-from vision_batch.cluster.profile import load_profile
-from vision_batch.cluster.schedule.folder import SpecFolder
+from vision_batch.cluster.profile import LoadedProfile, load_profile
+from vision_batch.cluster.schedule.configuration import ServerSettings, load_configuration
+from vision_batch.cluster.schedule.folder import ScheduledSpec, SpecFolder
 from vision_batch.cluster.schedule.leader import Leadership
+from vision_batch.cluster.schedule.notify import Notifier
 from vision_batch.cluster.schedule.server import Server
 from vision_batch.cluster.schedule.status_page import status_page
 from vision_batch.cluster.schedule.store import Store
@@ -33,11 +35,14 @@ WELL_S = 300.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """DIR --cluster PROFILE [--state FILE] [--address HOST:PORT]."""
+    """DIR --cluster PROFILE [--config FILE] [--state FILE] [--address HOST:PORT] [--json]."""
     parser.add_argument(
         "folder", metavar="DIR", type=Path, help="the folder of the specs; those with `schedule:` count"
     )
     parser.add_argument("--cluster", metavar="PROFILE", required=True, help=PROFILE_HELP)
+    parser.add_argument(
+        "--config", metavar="FILE", type=Path, help="who may be told of failures: the contacts that specs may name"
+    )
     parser.add_argument("--address", metavar="HOST:PORT", help="answer /healthz and /metrics there")
     add_state_arguments(parser)
 
@@ -48,8 +53,9 @@ def execute(arguments: argparse.Namespace) -> int:
         raise SpecError(Problem("DIR", f"no folder {arguments.folder}", "the folder of the specs"))
     profile = load_profile(arguments.cluster)
     service = job_service(profile)
+    configuration = ServerSettings() if arguments.config is None else load_configuration(arguments.config)
     times("0 0 * * *", "UTC")  # says now, not at the first spec, that APScheduler is not there
-    clock = _WallClock()
+    clock = WallClock()
     with ExitStack() as stack:
         store = Store(arguments.state)
         stack.callback(store.close)
@@ -58,9 +64,10 @@ def execute(arguments: argparse.Namespace) -> int:
         server = Server(
             store=store,
             leadership=Leadership(store, this_process()),
-            folder=SpecFolder(arguments.folder, partial(read_scheduled, profile=profile)),
+            folder=SpecFolder(arguments.folder, partial(_read, profile=profile, configuration=configuration)),
             service=service,
             clock=clock,
+            notify=Notifier(store, configuration.contacts, clock.now),
         )
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, lambda *_: clock.stopped.set())
@@ -72,7 +79,14 @@ def execute(arguments: argparse.Namespace) -> int:
     return ExitCode.DONE
 
 
-class _WallClock:
+def _read(path: Path, profile: LoadedProfile, configuration: ServerSettings) -> ScheduledSpec | None:
+    spec = read_scheduled(path, profile)
+    if spec is not None:
+        configuration.demand_contact(spec.settings.on_failure)
+    return spec
+
+
+class WallClock:
     """The machine's clock; `stopped` ends a sleep. It is asked to sleep after each tick: so it knows when one hangs."""
 
     def __init__(self) -> None:
