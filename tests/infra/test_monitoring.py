@@ -11,6 +11,7 @@ import pytest
 from tests.infra.questions import (
     ALERTS,
     DASHBOARD,
+    FOLDER,
     FROM_RAY,
     FROM_RUNS,
     FROM_SCHEDULES,
@@ -65,6 +66,13 @@ def test_every_metric_of_runs_is_shown() -> None:
         for name in names(target["expr"].replace("$__rate_interval", "1m"))
     }
     assert shown >= FROM_RUNS
+
+
+def test_the_readme_names_every_metric() -> None:
+    readme = (FOLDER.parent / "README.md").read_text()
+    for name in FROM_RUNS | FROM_SCHEDULES:
+        short = name.removeprefix("ray_vision_batch").removeprefix("vision_batch_schedule")
+        assert f"`{name}`" in readme or f"`…{short}`" in readme, name
 
 
 def test_alerts_say_what_to_do() -> None:
