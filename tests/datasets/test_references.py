@@ -101,6 +101,8 @@ def test_names_in_a_local_file(reference: str, expected: str) -> None:
         ("s3://bucket/set/%2e%2e/a.jpg", "s3://bucket/set/%2e%2e/a.jpg"),
         ("s3://bucket/set/a.jpg?versionId=1", "s3://bucket/set/a.jpg?versionId=1"),
         ("s3://BUCKET/set/a.jpg", "forbidden"),
+        ("ü" * 507, f"s3://bucket/set/parts/{'ü' * 507}"),  # a key of 1,024 bytes
+        ("ü" * 508, "missing"),
         ("s3://bucket@elsewhere/set/a.jpg", "forbidden"),
         ("s3:///set/a.jpg", "forbidden"),
         ("s3://arn:aws:s3:us-east-1:1:accesspoint/set/a.jpg", "forbidden"),

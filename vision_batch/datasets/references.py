@@ -15,8 +15,10 @@ from vision_batch.datasets.shard import Shard
 from vision_batch.errors import ImageError, NotFoundError, StorageError, TooLargeError
 from vision_batch.storage.storage import ReadRequest
 from vision_batch.storage.table import STORAGES, storage_for
-from vision_batch.storage.uri import is_inside, name, parent, scheme, shown
+from vision_batch.storage.uri import bucket_and_key, is_inside, name, parent, scheme, shown
 
+MOST_KEY_BYTES = 1024
+"""https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html"""
 RUN_ROWS = 4096
 """How many rows may wait for the images before them."""
 
@@ -48,7 +50,7 @@ class Scope:
             raise ImageError("forbidden", f"{_shown(reference)} leads out of the input; input.allow permits more")
         if scheme(uri) not in STORAGES:
             raise ImageError("unsupported", f"{_shown(reference)}: nothing reads {scheme(uri)}:// here")
-        if not reference or not name(uri) or "\0" in uri:
+        if not reference or not name(uri) or "\0" in uri or _is_beyond_s3(uri):
             raise ImageError("missing", f"{_shown(reference)!r} names no file")
         return uri
 
@@ -113,6 +115,11 @@ def _filled(sample: Sample, content: bytes | StorageError) -> Sample:
     if isinstance(content, StorageError):
         raise content
     return replace(sample, data=content)
+
+
+def _is_beyond_s3(uri: str) -> bool:
+    """Whether no object can have this key; servers may refuse it as no request at all, which is no answer."""
+    return scheme(uri) == "s3" and len(bucket_and_key(uri)[1].encode(errors="replace")) > MOST_KEY_BYTES
 
 
 def _local(reference: str) -> str:
