@@ -59,12 +59,14 @@ def execute(arguments: argparse.Namespace) -> int:
     with ExitStack() as stack:
         store = Store(arguments.state)
         stack.callback(store.close)
+        folder = SpecFolder(arguments.folder, partial(_read, profile=profile, configuration=configuration))
+        serves = f"{folder.path} on {profile.path.absolute()}"
         if arguments.address:
             stack.enter_context(status_page(arguments.address, arguments.state, clock.is_well, clock.now))
         server = Server(
             store=store,
-            leadership=Leadership(store, this_process()),
-            folder=SpecFolder(arguments.folder, partial(_read, profile=profile, configuration=configuration)),
+            leadership=Leadership(store, this_process(), serves=serves),
+            folder=folder,
             service=service,
             clock=clock,
             notify=Notifier(store, configuration.contacts, clock.now),
@@ -72,9 +74,7 @@ def execute(arguments: argparse.Namespace) -> int:
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, lambda *_: clock.stopped.set())
         _say_what_happens()
-        print(
-            f"serving {arguments.folder} on {profile.path}; the state is {arguments.state}", file=sys.stderr, flush=True
-        )
+        print(f"serving {serves}; the state is {arguments.state}", file=sys.stderr, flush=True)
         server.serve(clock.stopped.is_set)
     return ExitCode.DONE
 

@@ -9,6 +9,7 @@ import pytest
 
 from vision_batch.cluster.schedule.leader import LEASE_S, Leadership
 from vision_batch.cluster.schedule.store import NotLeadingError, Store
+from vision_batch.errors import SpecError
 from vision_batch.ledger.holder import Holder
 
 
@@ -21,12 +22,13 @@ class Servers:
         self.stores: dict[int, Store] = {}
         self.clocks: dict[int, float] = {}
 
-    def start(self, pid: int) -> Leadership:
+    def start(self, pid: int, serves: str = "/jobs") -> Leadership:
         self.stores[pid] = Store(self.state)
         self.clocks[pid] = 1000.0 * pid
         return Leadership(
             self.stores[pid],
             Holder(host="here", boot="b", pid_namespace="n", pid=pid, ticks=1),
+            serves=serves,
             clock=lambda: self.clocks[pid],
             alive=lambda holder: False if holder.pid in self.dead else None,
         )
@@ -45,6 +47,15 @@ def test_the_first_acts_and_the_second_stands_by(servers: Servers) -> None:
     assert [first.acquire(), second.acquire(), first.acquire()] == [True, False, True]
     with pytest.raises(NotLeadingError):
         second.confirm()
+
+
+def test_one_that_serves_other_specs_needs_a_state_of_its_own(servers: Servers) -> None:
+    first, other = servers.start(1), servers.start(2, serves="/more-jobs")
+    first.acquire()
+    with pytest.raises(SpecError, match=r"--state: .* serves /jobs; expected a file of its own for /more-jobs"):
+        other.acquire()
+    first.release()
+    assert other.acquire()
 
 
 def test_one_that_is_known_to_be_dead_is_followed_at_once(servers: Servers) -> None:

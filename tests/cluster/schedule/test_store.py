@@ -116,6 +116,12 @@ def test_a_commit_is_on_the_disk(store: Store) -> None:
     assert store._rows("PRAGMA journal_mode")[0][0] == "wal"
 
 
+def test_nobody_else_can_read_it(store: Store, path: Path) -> None:
+    store.add_run(RUN)
+    assert {file.stat().st_mode & 0o777 for file in path.parent.iterdir()} == {0o600}
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
 def test_a_state_of_a_newer_version_is_refused_and_stays(store: Store, path: Path) -> None:
     with store.transaction():
         store._rows("PRAGMA user_version = 99")

@@ -175,7 +175,7 @@ class World:
         self.pid += 1
         self.store = FusedStore(self.state, self.fuse)
         holder = Holder(host="here", boot="b", pid_namespace="n", pid=self.pid, ticks=1)
-        leadership = Leadership(self.store, holder, alive=lambda other: other == holder)
+        leadership = Leadership(self.store, holder, serves=str(self.specs), alive=lambda other: other == holder)
         self.server = Server(
             store=self.store,
             leadership=leadership,

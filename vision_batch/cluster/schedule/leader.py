@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from vision_batch.cluster.schedule.store import Leader, NotLeadingError, Store
+from vision_batch.errors import Problem, SpecError
 from vision_batch.ledger.holder import Holder, is_alive
 
 LEASE_S = 15.0
@@ -20,18 +21,23 @@ LEASE_S = 15.0
 
 
 class Leadership:
-    """The part that this server has in it. `clock` gives seconds that never go back."""
+    """The part that this server has in it.
+
+    `serves` says what it would do, for people; `clock` gives seconds that never go back.
+    """
 
     def __init__(
         self,
         store: Store,
         holder: Holder,
         *,
+        serves: str,
         clock: Callable[[], float] = time.monotonic,
         alive: Callable[[Holder], bool | None] = is_alive,
     ) -> None:
         self._store = store
         self._holder = holder
+        self._serves = serves
         self._clock = clock
         self._alive = alive
         self._seen: Leader | None = None
@@ -46,14 +52,15 @@ class Leadership:
         return self._token
 
     def acquire(self) -> bool:
-        """Whether this server acts from now on, or still does."""
+        """Whether this server acts from now on, or still does. SpecError when another acts that serves other specs."""
         with self._store.transaction():
             leader = self._store.leader()
             if leader.token != self._token:
                 self._token = None
                 if not self._is_free(leader):
+                    self._demand_the_same(leader)
                     return False
-                leader = Leader(holder=self._holder, token=leader.token + 1, beat=0)
+                leader = Leader(holder=self._holder, serves=self._serves, token=leader.token + 1, beat=0)
             self._store.put_leader(replace(leader, beat=leader.beat + 1))
         self._token = leader.token
         return True
@@ -70,6 +77,11 @@ class Leadership:
             with self._store.transaction(self._token):
                 self._store.put_leader(replace(self._store.leader(), holder=None))
             self._token = None
+
+    def _demand_the_same(self, leader: Leader) -> None:
+        if leader.serves != self._serves:
+            found = f"{self._store.path}, with which {leader.holder} serves {leader.serves}"
+            raise SpecError(Problem("--state", found, f"a file of its own for {self._serves}"))
 
     def _is_free(self, leader: Leader) -> bool:
         if leader.holder is None or self._alive(leader.holder) is False:

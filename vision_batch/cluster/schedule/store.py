@@ -8,6 +8,7 @@ has been followed can change nothing any more.
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -60,10 +61,11 @@ CREATE INDEX notices_owed ON runs (schedule, scheduled_time) WHERE notice = 'owe
 CREATE TABLE leader (
     only INTEGER PRIMARY KEY CHECK (only = 1),
     holder TEXT,
+    serves TEXT NOT NULL,
     token INTEGER NOT NULL,
     beat INTEGER NOT NULL
 );
-INSERT INTO leader VALUES (1, NULL, 0, 0);
+INSERT INTO leader VALUES (1, NULL, '', 0, 0);
 """
 _RUN_COLUMNS = tuple(field.name for field in fields(ScheduledRun))
 _TIMES = ("scheduled_time", "created", "not_before", "started", "ended", "stop_sent")
@@ -76,9 +78,13 @@ class NotLeadingError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leader:
-    """Who acts: nobody, or `holder`; `token` grows with each change of hands, `beat` with each sign of life."""
+    """Who acts: nobody, or `holder`, which `serves` a folder on a cluster.
+
+    `token` grows with each change of hands, `beat` with each sign of life.
+    """
 
     holder: Holder | None
+    serves: str
     token: int
     beat: int
 
@@ -89,7 +95,8 @@ class Store:
     def __init__(self, path: Path) -> None:
         self.path = path
         with self._translated():
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # specs with their variables expanded are in it
             self._connection = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None)
             self._connection.row_factory = sqlite3.Row
             self._connection.execute("PRAGMA journal_mode = WAL")
@@ -206,12 +213,13 @@ class Store:
         """Who acts."""
         row = self._rows("SELECT * FROM leader")[0]
         holder = None if row["holder"] is None else Holder(**json.loads(row["holder"]))
-        return Leader(holder=holder, token=row["token"], beat=row["beat"])
+        return Leader(holder=holder, serves=row["serves"], token=row["token"], beat=row["beat"])
 
     def put_leader(self, leader: Leader) -> None:
         """Records who acts."""
         holder = None if leader.holder is None else json.dumps(asdict(leader.holder))
-        self._rows("UPDATE leader SET holder = ?, token = ?, beat = ?", holder, leader.token, leader.beat)
+        statement = "UPDATE leader SET holder = ?, serves = ?, token = ?, beat = ?"
+        self._rows(statement, holder, leader.serves, leader.token, leader.beat)
 
     def _create(self) -> None:
         with self.transaction():
