@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +87,26 @@ def test_a_file_instead_of_standard_output(capsys: pytest.CaptureFixture[str], h
     assert main(["manifest", "spec.yaml", "--cluster", "kube.yaml", "--to", "out.yaml"]) == 0
     assert capsys.readouterr().out == ""
     assert len(list(yaml.safe_load_all((here / "out.yaml").read_text()))) == 2
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed: nothing to compare with")
+def test_kubectl_reads_what_was_meant(capsys: pytest.CaptureFixture[str], here: Path) -> None:
+    """Its YAML is not PyYAML's."""
+    objects = printed(capsys, "nightly.yaml")
+    (here / "out").mkdir()
+    assert main(["manifest", "nightly.yaml", "--cluster", "kube.yaml", "--to", "out/all.yaml"]) == 0
+    (here / "out" / "kustomization.yaml").write_text("resources: [all.yaml]\n")
+    text = subprocess.run(
+        ["kubectl", "kustomize", "out"], capture_output=True, text=True, check=True, timeout=60
+    ).stdout
+    read = list(yaml.safe_load_all(text))
+    assert sorted(read, key=lambda found: found["kind"]) == sorted(objects, key=lambda found: found["kind"])
+
+
+def test_nobody_is_told_of_failures(capsys: pytest.CaptureFixture[str], here: Path) -> None:
+    (here / "nightly.yaml").write_text(SPEC + SCHEDULE.replace("}", ", on_failure: team}"))
+    assert main(["manifest", "nightly.yaml", "--cluster", "kube.yaml"]) == 0
+    assert "warning: on_failure is not done" in capsys.readouterr().err
 
 
 def test_secrets_of_the_environment_stay_there(

@@ -16,7 +16,8 @@ from vision_batch.cluster.job import JobInfo
 from vision_batch.cluster.kuberay_jobs import KubeRayJobs, job_info, waiting_pods
 from vision_batch.cluster.kuberay_profile import KubeRayProfile
 from vision_batch.cluster.kubernetes_api import KubernetesApi, connect
-from vision_batch.cluster.manifest import config_map, ray_job
+from vision_batch.cluster.manifest import config_map, job_manifests, ray_job
+from vision_batch.cluster.package import JobPackage
 from vision_batch.errors import ClusterError, SpecError
 
 JOB = "nightly-20261121T033000Z"
@@ -162,6 +163,7 @@ def test_no_kubeconfig_is_the_environments_fault(
         ({"jobDeploymentStatus": "Initializing"}, "pending", None, "waiting for its cluster"),
         ({"jobDeploymentStatus": "Running", "jobStatus": "PENDING"}, "pending", None, "waiting for Ray"),
         ({"jobDeploymentStatus": "Running", "jobStatus": "RUNNING"}, "running", None, ""),
+        ({"jobDeploymentStatus": "Running", "jobStatus": "FAILED"}, "running", None, "has ended"),
         ({"jobDeploymentStatus": "Retrying", "message": "gone"}, "pending", None, "tries again on a new cluster: gone"),
         ({"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED"}, "done", 0, "done (exit code 0)"),
         ({"jobDeploymentStatus": "Complete", "jobStatus": "STOPPED"}, "stopped", None, "submit it again to resume"),
@@ -190,6 +192,14 @@ def test_what_the_operator_says_is_what_we_say(
     assert (info.state, info.exit_code) == (state, exit_code)
     assert message in info.message
     assert "\n" not in info.message
+
+
+def test_a_job_that_somebody_applied_is_looked_after_too(server: KubernetesServer, service: KubeRayJobs) -> None:
+    """What `manifest` prints, with a name that is as long as it may be."""
+    long = JobPackage(name="n" * 47, files={}, arguments=("run", "spec.yaml"), output="s3://bucket/labels")
+    job = job_manifests(profile(), long)[1]
+    server.store("rayjobs", "default", job)
+    assert service.info(long.name).name == long.name
 
 
 def test_when_a_job_ended_is_known(server: KubernetesServer, service: KubeRayJobs) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
@@ -47,12 +48,22 @@ def api(kubeconfig: Path) -> KubernetesApi:
     return KubernetesApi(connect("default")._client, "default", pauses_s=(0.01, 0.01))
 
 
+def manifests(overlap: str = "skip") -> list[dict[str, Any]]:
+    schedule = ScheduleSettings.model_validate({"cron": "30 3 * * *", "overlap": overlap})
+    return cron_job_manifests(KubeRayProfile.model_validate(SMALL), package(), schedule)
+
+
 def night(overlap: str = "skip") -> dict[str, Any]:
     """What the pod of a schedule reads."""
-    schedule = ScheduleSettings.model_validate({"cron": "30 3 * * *", "overlap": overlap})
-    files, *_ = cron_job_manifests(KubeRayProfile.model_validate(SMALL), package(), schedule)
-    found: dict[str, Any] = json.loads(files["data"][NIGHT_KEY])
+    found: dict[str, Any] = json.loads(manifests(overlap)[0]["data"][NIGHT_KEY])
     return found
+
+
+def right(request: str) -> tuple[str, str]:
+    """The resource and the verb that a request to the API takes a right for."""
+    method, _, url = request.partition(" ")
+    _, resource, *name = urlsplit(url).path.partition("/namespaces/")[2].split("/")
+    return resource, {"POST": "create", "GET": "get" if name else "list"}.get(method, method)
 
 
 def pods_job(server: KubernetesServer, name: str, moment: datetime, **status: Any) -> None:
@@ -90,6 +101,14 @@ def test_a_night_makes_its_ray_job_and_stays_until_it_has_ended(server: Kubernet
     assert job["spec"]["entrypoint"].endswith(" --address auto --scheduled-time 2026-11-21T02:30:00Z")
     (owner,) = job["metadata"]["ownerReferences"]
     assert (owner["kind"], owner["uid"]) == ("Job", server.only("jobs")["metadata"]["uid"])
+
+
+def test_the_rights_of_the_pod_are_those_that_it_takes(server: KubernetesServer, api: KubernetesApi) -> None:
+    pods_job(server, "nightly-1", MOMENT)
+    run_night(api, night(), "nightly-1", sleep=becoming(server, status(server, NAME, DONE)))
+    role = next(found for found in manifests() if found["kind"] == "Role")
+    given = {(rule["resources"][0], verb) for rule in role["rules"] for verb in rule["verbs"]}
+    assert {right(request) for request in server.requests} == given
 
 
 def test_the_output_is_that_of_the_night(server: KubernetesServer, api: KubernetesApi) -> None:

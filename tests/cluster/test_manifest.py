@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import subprocess
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -172,6 +173,12 @@ def test_limits_of_the_profile_are_those_of_the_job() -> None:
     spec = made_of(retries=4, deadline_s=600, ttl_s=60)["spec"]
     names = ("backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished")
     assert [spec[name] for name in names] == [4, 600, 60]
+
+
+def test_what_does_not_resume_is_not_tried_again() -> None:
+    once = replace(package(), resumes=False)
+    job = ray_job(KubeRayProfile.model_validate(SMALL), once, name="doctor", job_id="doctor", files="doctor")
+    assert job["spec"]["backoffLimit"] == 0
 
 
 def test_the_files_of_a_job_lie_in_its_folder_as_files() -> None:

@@ -10,6 +10,7 @@ import yaml
 
 from vision_batch.cli.cluster_job import PROFILE_HELP
 from vision_batch.cli.exit_code import ExitCode
+from vision_batch.cli.output import warn
 from vision_batch.cluster.kuberay_profile import KubeRayProfile
 from vision_batch.cluster.manifest import job_manifests
 from vision_batch.cluster.profile import LoadedProfile, load_profile
@@ -57,6 +58,8 @@ def manifest_text(arguments: argparse.Namespace, profile: LoadedProfile) -> str:
     else:
         from vision_batch.cluster.kuberay_cron import cron_job_manifests, ray_cron_job_manifests
 
+        if schedule.on_failure:
+            warn(f"on_failure is not done: Kubernetes tells nobody of {schedule.on_failure}")
         make = ray_cron_job_manifests if arguments.ray_cron_job else cron_job_manifests
         objects = make(settings, job_package(spec, profile), schedule)
     return yaml.dump_all(objects, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)

@@ -30,6 +30,7 @@ STOP = "vision-batch/stop"
 FOLLOW_S = 2.0
 """How often is looked for a pod that is to write a log."""
 MESSAGE_CHARACTERS = 500
+RAY_ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
 class KubeRayJobs:
@@ -164,8 +165,8 @@ def _state(job: Object, waiting: str) -> tuple[JobState, int | None, str]:
             return "stopped", None, "stopped; submit it again to resume"
         case "Running" | "Suspending" if stopping:
             return "running", None, "is being stopped"
-        case "Running" if ray == "RUNNING":
-            return "running", None, ""
+        case "Running" if ray in ("RUNNING", *RAY_ENDED):
+            return "running", None, "" if ray == "RUNNING" else "has ended; KubeRay takes note"
         case "Running":
             return "pending", None, waiting or "waiting for Ray to start the driver"
         case "Retrying":

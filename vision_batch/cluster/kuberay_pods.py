@@ -56,7 +56,9 @@ def head_template(profile: KubeRayProfile, files: Mapping[str, str], config_map:
     spec["volumes"].append({"name": "job", "configMap": {"name": config_map}})
     if not profile.autoscaling:  # the autoscaler beside Ray asks Kubernetes for nodes
         spec["automountServiceAccountToken"] = False
-    return {"metadata": {"labels": pod_labels()}, "spec": spec}
+    # the cluster goes with its head: its node is not given up because little runs there
+    annotations = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
+    return {"metadata": {"labels": pod_labels(), "annotations": annotations}, "spec": spec}
 
 
 def worker_template(profile: KubeRayProfile, group: GroupSettings) -> Template:

@@ -65,7 +65,7 @@ def object_name(text: str, *, longest: int = LONGEST_JOB_NAME) -> str:
 
 def job_manifests(profile: KubeRayProfile, package: JobPackage) -> list[Manifest]:
     """All that is applied for one run of a job, which is called after it. SpecError as for `config_map`."""
-    name = object_name(package.name, longest=LONGEST_NAME)
+    name = object_name(package.name)
     files = f"{name}-{package.digest[:8]}"
     return [
         config_map(profile, package, files),
@@ -124,10 +124,11 @@ def ray_job_spec(
 ) -> dict[str, Any]:
     """What runs the package on a cluster of its own. `retries` and `deadline` are the profile's where they are None."""
     deadline_s = profile.deadline_s if deadline is None else int(deadline.total_seconds())
+    retries = profile.retries if retries is None else retries
     return {
         "entrypoint": entrypoint(package.arguments),
         "submissionMode": "K8sJobMode",
-        "backoffLimit": profile.retries if retries is None else retries,
+        "backoffLimit": retries if package.resumes else 0,
         **({"activeDeadlineSeconds": deadline_s} if deadline_s else {}),
         "shutdownAfterJobFinishes": True,
         "ttlSecondsAfterFinished": profile.ttl_s,

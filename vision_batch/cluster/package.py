@@ -18,7 +18,7 @@ class JobPackage:
 
     `files` are the spec, with every path and variable resolved, and the plug-ins that it names, by their path in the
     job's folder. `arguments` are those of `vision-batch`, to be run in that folder; a service adds `--address`.
-    `output` is where the rows go.
+    `output` is where the rows go. `resumes` says whether another attempt goes on where a failed one ended.
     """
 
     name: str
@@ -26,6 +26,7 @@ class JobPackage:
     arguments: tuple[str, ...]
     output: str
     scheduled_time: datetime | None = None
+    resumes: bool = True
 
     @cached_property
     def digest(self) -> str:

@@ -74,9 +74,9 @@ def _package(profile: LoadedProfile, spec: str | None, overrides: Sequence[str])
     """A job that looks around, with the spec and its plug-ins in its package, and what is demanded of the nodes."""
     arguments = ("doctor", "--json", *(word for text in base_requirements() for word in ("--require", text)))
     if spec is None:
-        return JobPackage(name="doctor", files={SPEC_NAME: b""}, arguments=arguments, output="")
+        return JobPackage(name="doctor", files={SPEC_NAME: b""}, arguments=arguments, output="", resumes=False)
     package = job_package(load_spec(spec, overrides), profile)
-    return replace(package, name="doctor", arguments=(*arguments, SPEC_NAME))
+    return replace(package, name="doctor", arguments=(*arguments, SPEC_NAME), resumes=False)
 
 
 def _findings(lines: Sequence[str]) -> list[Finding] | None:
