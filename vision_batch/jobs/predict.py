@@ -8,11 +8,12 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from vision_batch.errors import EngineError, HeldError, ModelError, StorageError
-from vision_batch.inference.settings import AUTO, EXACT, ComputeSettings
+from vision_batch.inference.settings import AUTO, EXACT
 from vision_batch.jobs.account import Account
 from vision_batch.jobs.backlog import Backlog
 from vision_batch.jobs.columns import extra_fields
 from vision_batch.jobs.interrupt import ending_in_order
+from vision_batch.jobs.placement import Placement
 from vision_batch.jobs.prepare import Prepared, prepare, reading_output
 from vision_batch.jobs.reporter import Reporter, Silent, Standing
 from vision_batch.jobs.spec import LoadedSpec
@@ -24,8 +25,7 @@ from vision_batch.ledger.state import Work
 
 if TYPE_CHECKING:
     from vision_batch.inference.job import PredictJob
-    from vision_batch.inference.layout import Layout, Place, Resources
-    from vision_batch.inference.lever import Setting
+    from vision_batch.inference.layout import Layout, Resources
     from vision_batch.inference.live_metrics import LiveMetrics
 
 STILL_PASSES = 3
@@ -84,9 +84,7 @@ class PredictRun:
         self._retry_errors = retry_errors
         self._prune = prune
         self._account = Account(prepared, started)
-        self._layout: Layout | None = None
-        self._awaited: Place | None = None
-        self._setting: Setting | None = None
+        self._placement = Placement(prepared, reporter)
         self._ray = ExitStack()
         self._resources: Resources | None = None
         self._is_tried = True
@@ -96,7 +94,7 @@ class PredictRun:
         if on_this_machine:
             from vision_batch.cluster.machine import machine_resources
 
-            self._choose_layout(machine_resources(), shards=1)
+            self._placement.choose(machine_resources(), shards=1)
         if self._prepared.claimed is not None:
             check_definition(self._prepared.paths, self._prepared.definition, self._prepared.claimed)
 
@@ -121,11 +119,12 @@ class PredictRun:
         if self._prepared.precision != AUTO:
             return
         if address is not None:
-            self._choose_layout(self._connect(address, verbose), shards=1, on_cluster=True)
-        assert self._layout is not None
+            self._connect(address, verbose)
+            self._placement.choose_with_room(shards=1, confirm=self._lease.demand)
+        layout = self._placement.layout
         precision = EXACT
-        if self._layout.gpus_per_predictor:
-            precision = self._tried_precision(address, verbose, self._layout)
+        if layout is not None and layout.gpus_per_predictor:
+            precision = self._tried_precision(address, verbose, layout)
         self._prepared = self._prepared.with_precision(precision)
         self._account.define(self._prepared)
 
@@ -179,7 +178,7 @@ class PredictRun:
         except KeyboardInterrupt:
             return "interrupted"
         except Exception as error:
-            self._account.close("failed", self._backlog, self._setting, error=str(error))
+            self._account.close("failed", self._backlog, self._placement.setting, error=str(error))
             raise
 
     def _live_metrics(self) -> LiveMetrics:
@@ -203,10 +202,13 @@ class PredictRun:
         self._live.expect(self._images_left)
         still, is_proven = 0, backlog.state.images_ok > 0
         while works:
-            self._choose_layout(resources, shards=len(works), on_cluster=on_cluster)
+            if on_cluster:
+                layout = self._placement.choose_with_room(shards=len(works), confirm=self._lease.demand)
+            else:
+                layout = self._placement.choose(resources, shards=len(works))
             cells, trouble = backlog.cells_done, None
             try:
-                self._pass(works, is_proven)
+                self._pass(works, layout, is_proven)
             except EngineError as error:
                 trouble = str(error)  # not the error: its traceback would keep the pass's actors alive
             self._lease.confirm()
@@ -227,55 +229,18 @@ class PredictRun:
         backlog.collect()
         return self.settled
 
-    def _choose_layout(self, resources: Resources, *, shards: int, on_cluster: bool = False) -> None:
-        """For `resources`, or for what the connected cluster has as soon as there is room for one predictor."""
-        from vision_batch.inference.lever import Setting
-
-        self._setting = Setting(
-            resources=resources,
-            compute=self._compute if on_cluster else self._prepared.settings.compute,
-            shards=shards,
-            output_px=self._prepared.preprocess.output_px,
-            weights_bytes=self._prepared.model.weights_bytes,
-        )
-        if on_cluster:
-            from vision_batch.inference.room import setting_with_room
-
-            self._setting = setting_with_room(self._setting, self._wait)
-            self._reporter.wait(None)
-        self._layout = layout = self._setting.layout()
-        if layout.wanted is not None and layout.predictors < min(layout.wanted, shards):
-            self._reporter.note(f"room for {layout.predictors} of {layout.wanted} predictors for now")
-
-    @property
-    def _compute(self) -> ComputeSettings:
-        """The spec's; a run that has found GPUs goes on with such, also when all nodes that had them have gone."""
-        compute = self._prepared.settings.compute
-        if compute.gpus_per_predictor == AUTO and self._layout is not None and self._layout.gpus_per_predictor:
-            return compute.model_copy(update={"gpus_per_predictor": self._layout.gpus_per_predictor})
-        return compute
-
-    def _wait(self, place: Place, reason: str) -> None:
-        """Says, once, what the run waits for. HeldError if it has lost the output meanwhile."""
-        self._lease.demand()
-        if place != self._awaited:
-            self._awaited = place
-            self._reporter.note(f"waiting for {place}: {reason}")
-        self._reporter.wait(f"for {place}")
-
-    def _pass(self, works: Sequence[Work], is_proven: bool) -> None:
+    def _pass(self, works: Sequence[Work], layout: Layout, is_proven: bool) -> None:
         from vision_batch.inference.execute import execute
         from vision_batch.inference.model_trial import FATAL_BATCHES, broken_model
 
-        assert self._layout is not None
-        self._account.reserve(self._layout)
+        self._account.reserve(layout)
         tally = self._account.tally
         tally.begin_pass()
-        job = self._job(works, self._layout, is_proven)
-        self._live.begin_pass(self._layout, works, self._images_left)
+        job = self._job(works, layout, is_proven)
+        self._live.begin_pass(layout, works, self._images_left)
         with (
             ending_in_order(self._stop, tally.writing),
-            closing(execute(job, self._layout, works)) as events,
+            closing(execute(job, layout, works)) as events,
         ):
             for event in events:
                 self._lease.demand()
@@ -352,7 +317,7 @@ class PredictRun:
         if status == "interrupted":
             with suppress(StorageError):
                 self._backlog.look()
-        summary = self._account.close(status, self._backlog, self._setting)
+        summary = self._account.close(status, self._backlog, self._placement.setting)
         if not self._is_tried:
             self._account.release()  # the next run tries a precision, unless this one came to parts after all
         return summary
