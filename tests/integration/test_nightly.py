@@ -119,6 +119,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 @pytest.mark.s3
+@pytest.mark.slow
 def test_tars_on_s3_are_replaced_also_when_killed_between_the_old_and_the_new(
     job: MakeJob, moto_s3: S3Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
