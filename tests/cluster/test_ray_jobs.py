@@ -37,15 +37,22 @@ WORKER = {"node_id": "b" * 56, "state": "ALIVE", "is_head_node": False}
 
 
 class Cluster:
-    """Answers as Ray does; the answer to the first `lost` submissions never arrives."""
+    """Answers as Ray does; of the request with the number `lost` the answer never arrives."""
 
     def __init__(
         self, *nodes: dict[str, Any], version: str = ray.__version__, auth: str = "token", lost: int = 0
     ) -> None:
         self.jobs: dict[str, Any] = {}
-        self.nodes, self.version, self.auth, self.lost = nodes or (HEAD,), version, auth, lost
+        self.nodes, self.version, self.auth = nodes or (HEAD,), version, auth
+        self.archives: set[str] = set()
+        self.lost = lost
 
     def __call__(self, request: Request) -> Answer:
+        self.lost -= 1
+        answer = self._answer(request)
+        return (0, None) if self.lost == 0 else answer
+
+    def _answer(self, request: Request) -> Answer:
         *_, job_id = request.path.split("/")
         match request.method, request.path:
             case "GET", "/api/version":
@@ -55,6 +62,9 @@ class Cluster:
             case "GET", "/api/v0/nodes":
                 return 200, {"data": {"result": {"result": self.nodes}}}
             case "PUT", _:
+                self.archives.add(request.path)
+                return 200, b""
+            case "GET", path if path in self.archives:
                 return 200, b""
             case "POST", "/api/jobs/":
                 return self._submit(request.json)
@@ -69,8 +79,7 @@ class Cluster:
         if body["submission_id"] in self.jobs:
             return 500, b"Traceback\nValueError: Job with submission_id already exists."
         self.jobs[body["submission_id"]] = JOB | {"submission_id": body["submission_id"]}
-        self.lost -= 1
-        return (0, None) if self.lost >= 0 else (200, {})
+        return 200, {}
 
 
 def service(api: JobsApi) -> RayJobs:
@@ -81,11 +90,23 @@ def posted(api: JobsApi) -> Any:
     return next(request.json for request in api.requests if request.method == "POST")
 
 
-def test_a_submission_whose_answer_is_lost_is_one_job() -> None:
-    with jobs_api(Cluster(lost=1)) as api:
+@pytest.mark.parametrize("lost", range(1, 7))
+def test_whichever_answer_is_lost_there_is_one_job(lost: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vision_batch.cluster.dashboard.FIRST_PAUSE_S", 0.01)
+    cluster = Cluster(lost=lost)
+    with jobs_api(cluster) as api:
         service(api).submit(PACKAGE, "nightly-1")
-        assert api.asked("POST") == ["/api/jobs/", "/api/jobs/"]
+        assert cluster.lost < 0, "a submission asks at least so many times"
         assert [info.job_id for info in service(api).list()] == ["nightly-1"]
+        assert len(cluster.archives) == 1
+
+
+def test_an_archive_that_the_cluster_has_is_kept_and_not_sent_again() -> None:
+    with jobs_api(Cluster()) as api:
+        service(api).submit(PACKAGE, "nightly-1")
+        service(api).submit(PACKAGE, "nightly-2")
+        (sent,) = api.asked("PUT")
+        assert api.asked("GET").count(sent) == 2, "asking for it is what has Ray keep it"
 
 
 def test_a_job_that_is_there_is_not_submitted_again() -> None:
@@ -175,6 +196,20 @@ def test_how_a_job_ended_is_said_in_our_words(status: str, code: int | None, sta
     info = job_info(JOB | {"status": status, "driver_exit_code": code, "message": "Waiting for\n  it."})
     assert (info.state, info.exit_code) == (state, code)
     assert info.message.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("code", "log", "said"),
+    [
+        (2, "error: one\nerror: output.uri: found x\n{}\n", "(exit code 2): output.uri: found x"),
+        (127, "sh: 1: python: not found\n\n", "ended for an unknown reason (exit code 127): sh: 1: python: not found"),
+        (4, "error: one\n", "(exit code 4)"),
+        (1, "", "(exit code 1)"),
+    ],
+)
+def test_the_end_of_the_log_says_what_was_wrong(code: int, log: str, said: str) -> None:
+    message = job_info(JOB | {"status": "FAILED", "driver_exit_code": code, "message": log}).message
+    assert message.endswith(said)
 
 
 class Log:

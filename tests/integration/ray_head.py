@@ -39,12 +39,12 @@ class RayHead:
 
 
 @contextmanager
-def running_head(environment: Mapping[str, str]) -> Iterator[RayHead]:
-    """Starts the cluster; its processes have `environment` besides their own."""
+def running_head(environment: Mapping[str, str], *, auth: str = "token") -> Iterator[RayHead]:
+    """Starts the cluster; its processes have `environment` besides their own. `auth` is a RAY_AUTH_MODE."""
     gcs, dashboard, client, agent = _free_ports(4)
     token = secrets.token_hex(16)
     own = {
-        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_MODE": auth,
         "RAY_AUTH_TOKEN": token,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }

@@ -19,6 +19,7 @@ from tests.faults.fault_proxy import FaultProxy, Rule
 from tests.integration.conftest import SubmitCluster
 from tests.integration.job import MODEL, Job, digits, write_tar
 from tests.integration.leftovers import files
+from tests.integration.ray_head import running_head
 from vision_batch.cli.main import main
 
 pytestmark = [pytest.mark.ray, pytest.mark.s3]
@@ -147,6 +148,24 @@ def test_a_job_is_submitted_once_stopped_in_order_resumed_and_watched(
     assert any(name.endswith("raylet.out") for name in told)
     secrets = [secret.encode() for secret in (submit_cluster.head.token, moto_s3.server.secret_key)]
     assert not [name for name, content in told.items() if any(secret in content for secret in secrets)]
+
+
+@pytest.mark.slow
+def test_a_cluster_without_a_token_is_used_only_where_the_profile_says_so(
+    job: Callable[..., Job], moto_s3: S3Bucket, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "ours")
+    it = s3_job(job, moto_s3, [digits(10)])
+    profile = tmp_path / "cluster.yaml"
+    client = Client(capsys, str(profile))
+    with running_head(moto_s3.server.environment(), auth="disabled") as head:
+        profile.write_text(f"kind: ray\naddress: http://127.0.0.1:{head.port}\n")
+        code, failure = client("submit", str(it.spec), "--wait")
+        assert code == 1
+        assert "lets anybody in" in failure["error"]
+        profile.write_text(f"{profile.read_text()}auth: none\n")
+        assert client("submit", str(it.spec), "--wait")[0] == 0
+    assert len(rows(moto_s3)) == 10
 
 
 @pytest.mark.parametrize(

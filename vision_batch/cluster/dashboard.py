@@ -20,7 +20,7 @@ ANSWER_S = 60.0
 """How long an answer may take; Ray's head itself asks its agent for up to half of that."""
 TRY_FOR_S = 60.0
 """How long a lost connection is tried again: the time in which a head is restarted."""
-LONGEST_PAUSE_S = 8.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0
 TRY_LATER = frozenset((502, 503, 504))
 """What proxies say while the dashboard is away."""
 NOT_YET = (500, "No available agent")
@@ -106,7 +106,7 @@ def _is_not_yet(answer: requests.Response) -> bool:
 
 def _attempts(try_for_s: float) -> Iterator[None]:
     """Yields at once, then after growing pauses until the time is over."""
-    deadline, pause_s = time.monotonic() + try_for_s, 0.5
+    deadline, pause_s = time.monotonic() + try_for_s, FIRST_PAUSE_S
     while True:
         yield
         if time.monotonic() + pause_s > deadline:

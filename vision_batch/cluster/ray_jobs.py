@@ -34,6 +34,9 @@ MESSAGE_CHARACTERS = 500
 MARK = "vision_batch"
 """What tells our jobs from others in the Jobs API's metadata; its value is the version that submitted."""
 
+PLAIN_EXITS = frozenset((0, 3, 4, 130))
+"""Exit codes that say enough; after others the end of the log says what was wrong."""
+
 STATES: dict[str, JobState] = {
     "PENDING": "pending",
     "RUNNING": "running",
@@ -56,10 +59,8 @@ class RayJobs:
         self._demand_version()
         if self._find(job_id) is not None:
             return
-        data = archive(package)
-        name = archive_name(data)
-        self._dashboard.ask("PUT", f"/api/packages/gcs/{name}", data=data)
-        answer = self._dashboard.request("POST", "/api/jobs/", json=self._request(package, job_id, f"gcs://{name}"))
+        uri = self._upload(archive(package))
+        answer = self._dashboard.request("POST", "/api/jobs/", json=self._request(package, job_id, uri))
         # An id that is known is refused: the answer to an earlier attempt was lost.
         if answer.status_code != 200 and self._find(job_id) is None:
             raise self._dashboard.refusal(answer)
@@ -112,6 +113,21 @@ class RayJobs:
     def _log(self, job_id: str) -> str:
         logs: str = self._dashboard.ask("GET", f"{_path(job_id)}/logs")["logs"]
         return logs
+
+    def _upload(self, data: bytes) -> str:
+        """Where the cluster has the archive.
+
+        Asking for it comes first, for that alone has Ray keep it for ten minutes: it deletes an archive with the last
+        job that used it, and a job of the same content may be ending right now.
+        """
+        name = archive_name(data)
+        path = f"/api/packages/gcs/{name}"
+        answer = self._dashboard.request("GET", path)
+        if answer.status_code == 404:
+            self._dashboard.ask("PUT", path, data=data)
+        elif answer.status_code != 200:
+            raise self._dashboard.refusal(answer)
+        return f"gcs://{name}"
 
     def _unknown(self, job_id: str) -> ClusterError:
         return ClusterError(
@@ -185,7 +201,8 @@ def job_info(details: dict[str, Any]) -> JobInfo:
 def _message(state: JobState, code: int | None, said: str) -> str:
     """Ray's own words only where they say more than the state: with an exit code they are the end of the log."""
     if code is not None:
-        return meaning_of_exit(code)
+        reason = "" if code in PLAIN_EXITS else _reason(said)
+        return f"{meaning_of_exit(code)}: {reason}" if reason else meaning_of_exit(code)
     match state:
         case "running":
             return ""
@@ -193,6 +210,13 @@ def _message(state: JobState, code: int | None, said: str) -> str:
             return meaning_of_exit(130).partition(" (")[0]
         case _:
             return " ".join(said.split())[:MESSAGE_CHARACTERS]
+
+
+def _reason(log: str) -> str:
+    """The last line of a log that says what was wrong, or the last one."""
+    lines = [line for line in log.splitlines() if line.strip()]
+    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    return (errors or lines or [""])[-1].strip()[:MESSAGE_CHARACTERS]
 
 
 def _moment(milliseconds: int | None) -> datetime | None:
