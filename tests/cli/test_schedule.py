@@ -64,6 +64,15 @@ def test_history_is_the_latest_first(world: World, capsys: Capture) -> None:
     assert asked(world, capsys, "history", "other") == ("no runs of other\n", {"runs": []})
 
 
+def test_history_says_when_nobody_could_be_told(world: World, capsys: Capture) -> None:
+    (failed,) = (run for run in world.store.history() if run.state == "failed")
+    with world.store.transaction():
+        world.store.put_notice(failed, "failed")
+    text, found = asked(world, capsys, "history", "nightly", "--limit", "1")
+    assert text.endswith("; nobody could be told\n")
+    assert found["runs"][0]["notice"] == "failed"
+
+
 def test_pause_and_resume(world: World, capsys: Capture) -> None:
     assert asked(world, capsys, "pause", "nightly")[1] == {"schedule": "nightly", "paused": True}
     assert asked(world, capsys, "list")[1]["schedules"][0]["standing"] == "paused"

@@ -11,6 +11,9 @@ from vision_batch.cluster.schedule.duration import format_duration
 from vision_batch.cluster.schedule.run import ScheduledRun
 from vision_batch.errors import Problem, SpecError
 
+TOLD = {"owed": "; nobody has been told yet", "failed": "; nobody could be told"}
+"""What is worth saying of a failure's notice."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """[NAME] [--limit N] [--state FILE] [--json]."""
@@ -37,4 +40,5 @@ def _line(run: ScheduledRun) -> str:
     took = f" after {format_duration(run.ended - run.started)}" if run.ended and run.started else ""
     kind = "" if run.kind == "scheduled" else f" ({run.kind.replace('_', ' ')})"
     message = f": {run.message}" if run.message and run.message != run.state else ""
-    return f"{person_moment(run.scheduled_time)}  {run.schedule}{kind}  {run.state}{took}{message}"
+    told = TOLD.get(run.notice, "")
+    return f"{person_moment(run.scheduled_time)}  {run.schedule}{kind}  {run.state}{took}{message}{told}"

@@ -9,10 +9,12 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from vision_batch.cluster.package import JobPackage
+from vision_batch.cluster.schedule import notify
 from vision_batch.cluster.schedule.contact import ContactSettings
 from vision_batch.cluster.schedule.notify import LONGEST_WAIT, PATIENCE, Notifier
 from vision_batch.cluster.schedule.run import Notice, RunState, ScheduledRun
@@ -182,6 +184,23 @@ def test_a_contact_that_hangs_makes_nobody_wait(store: Store, shell: Shell) -> N
         store.put_schedule(schedule(on_failure="mail"))
     add_run(store, 1)
     until(lambda: notices(store) == ["owed", "given"], turn)
+
+
+def test_an_answer_that_comes_too_late_is_none(
+    store: Store, shell: Shell, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A webhook that answers byte by byte, for ever, never waits for longer than its time limit."""
+    answers = Event()
+    monkeypatch.setattr(notify, "tell", lambda *_, **__: answers.wait(30) and None)
+    monkeypatch.setattr(notify, "HANGS_S", 0.2 - shell.settings.timeout_s)
+    add_run(store)
+    turn = Round(store, {"on-call": shell.settings})
+    until(lambda: "not answered in time" in caplog.text, turn)
+    answers.set()
+    turn()
+    assert notices(store) == ["owed"]
+    turn.clock.time += timedelta(seconds=10)
+    until(lambda: notices(store) == ["given"], turn)
 
 
 def test_a_contact_that_the_configuration_lost_is_missed_in_the_log(

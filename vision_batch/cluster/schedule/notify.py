@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import threading
+import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -26,17 +29,29 @@ LONGEST_WAIT = timedelta(hours=1)
 PATIENCE = timedelta(days=1)
 """A notice that nobody has taken so long after the run's end is given up."""
 
+HANGS_S = 5.0
+"""After its time limit an attempt is left so much longer: a webhook that answers byte by byte never exceeds its own."""
+
 _log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
 class _Telling:
-    """The latest attempt for a run, and the next one's time once it has failed. `answer` is why it did, or None."""
+    """The latest attempt for a run, and the next one's time once it has failed. `answer` is why it did, or None.
+
+    `hangs_at` is of time.monotonic(): no answer is awaited any longer.
+    """
 
     contact: str
+    hangs_at: float = math.inf
     answer: Future[str | None] = field(default_factory=Future)
     next_at: datetime | None = None
     wait: timedelta = FIRST_WAIT
+
+    def settle(self, why: str | None) -> None:
+        """The first answer counts."""
+        with suppress(InvalidStateError):
+            self.answer.set_result(why)
 
 
 class Notifier:
@@ -62,6 +77,8 @@ class Notifier:
                 begun.wait = min(telling.wait * 2, LONGEST_WAIT)
             self._tellings[key] = begun
             return "owed"
+        if time.monotonic() >= telling.hangs_at:
+            telling.settle("it has not answered in time")
         if not telling.answer.done() or telling.next_at is not None:
             return "owed"
         notice = self._judge(run, telling)
@@ -77,13 +94,15 @@ class Notifier:
         telling = _Telling(contact=schedule.settings.on_failure)
         contact = self._contacts.get(telling.contact)
         if contact is None:
-            telling.answer.set_result("the server's configuration has no such contact")
+            telling.settle("the server's configuration has no such contact")
             return telling
         body = record_of(run, spec=schedule.path, output=schedule.package.output)
         notice_id = new_job_id(run.schedule, run.scheduled_time)
 
+        telling.hangs_at = time.monotonic() + contact.timeout_s + HANGS_S
+
         def work() -> None:
-            telling.answer.set_result(tell(contact, body, notice_id=notice_id))
+            telling.settle(tell(contact, body, notice_id=notice_id))
 
         threading.Thread(target=work, name=f"tell {telling.contact}", daemon=True).start()
         return telling
