@@ -31,7 +31,10 @@ def job(job_id: str = "nightly-1", **facts: Any) -> JobInfo:
 
 @dataclass
 class FakeJobs:
-    """`becomes` is how jobs are once their log has been followed or they were stopped."""
+    """`becomes` is how jobs are once their log has been followed or they were stopped.
+
+    `trouble` comes at the end of a log; with `is_lost` nothing answers after that.
+    """
 
     jobs: dict[str, JobInfo] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
@@ -39,6 +42,7 @@ class FakeJobs:
     packages: list[JobPackage] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
     trouble: BaseException | None = None
+    is_lost: bool = False
 
     def submit(self, package: JobPackage, job_id: str) -> None:
         if job_id not in self.jobs:
@@ -49,6 +53,8 @@ class FakeJobs:
         return [*self.jobs.values()]
 
     def info(self, job_id: str) -> JobInfo:
+        if self.is_lost and self.trouble is None:
+            raise ClusterError("no answer")
         if job_id not in self.jobs:
             raise ClusterError(f"no job {job_id}")
         return self.jobs[job_id]
@@ -56,10 +62,11 @@ class FakeJobs:
     def logs(self, job_id: str, *, follow: bool) -> Iterator[str]:
         self.info(job_id)
         yield from self.lines
-        if self.trouble is not None:
-            raise self.trouble
-        if follow:
+        trouble, self.trouble = self.trouble, None
+        if follow and not self.is_lost:
             self._end(job_id)
+        if trouble is not None:
+            raise trouble
 
     def stop(self, job_id: str) -> None:
         self.stopped.append(job_id)

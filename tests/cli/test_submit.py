@@ -136,12 +136,30 @@ def test_json_is_the_job_and_all_of_standard_output(capsys: Capture) -> None:
     }
 
 
-@pytest.mark.parametrize(("trouble", "code"), [(KeyboardInterrupt(), 130), (ClusterError("http://head: no answer"), 1)])
-def test_whatever_ends_the_wait_leaves_the_job_running(
-    service: FakeJobs, capsys: Capture, trouble: BaseException, code: int
-) -> None:
-    service.trouble = trouble
-    assert submit("--wait") == code
+def test_ctrl_c_ends_the_wait_and_leaves_the_job(service: FakeJobs, capsys: Capture) -> None:
+    service.trouble = KeyboardInterrupt()
+    assert submit("--wait", "--json") == 130
     out, err = capsys.readouterr()
-    assert f"{out.strip()} goes on without us: `vision-batch status {out.strip()} --cluster ours.yaml`" in err
+    job_id = json.loads(out)["job_id"]
+    command = f"`vision-batch status {job_id} --cluster ours.yaml`"
+    assert f"nobody waits for {job_id} any more, which was not stopped; {command}" in err
     assert not service.stopped
+
+
+def test_a_log_that_is_gone_does_not_end_the_wait(service: FakeJobs, capsys: Capture) -> None:
+    service.trouble = ClusterError("its node is gone")
+    assert submit("--wait") == 0
+    assert "the log cannot be followed: its node is gone" in capsys.readouterr().err
+
+
+def test_a_cluster_that_answers_no_more_ends_the_wait(service: FakeJobs, capsys: Capture) -> None:
+    service.trouble, service.is_lost = ClusterError("no answer"), True
+    assert submit("--wait") == 1
+    assert "any more, which was not stopped" in capsys.readouterr().err
+
+
+def test_the_id_is_said_before_anybody_could_lose_it(service: FakeJobs, capsys: Capture) -> None:
+    service.is_lost = True
+    assert submit() == 1
+    (job_id,) = service.jobs
+    assert f"submitting {job_id} to ours.yaml" in capsys.readouterr().err

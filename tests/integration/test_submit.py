@@ -19,7 +19,7 @@ from tests.faults.fault_proxy import FaultProxy, Rule
 from tests.integration.conftest import SubmitCluster
 from tests.integration.job import MODEL, Job, digits, write_tar
 from tests.integration.leftovers import files
-from tests.integration.ray_head import running_head
+from tests.integration.ray_head import another_node, running_head
 from vision_batch.cli.main import main
 
 pytestmark = [pytest.mark.ray, pytest.mark.s3]
@@ -111,6 +111,7 @@ def test_a_job_is_submitted_once_stopped_in_order_resumed_and_watched(
 
     # Stopped while parts are on their way: they arrive, though that takes longer than Ray's own patience.
     whole, asked = wait_for_parts(storage, moto_s3), time.monotonic()
+    assert client("status", begun["job_id"])[1]["state"] == "running"
     exit_code, stopped = client("stop", begun["job_id"])
     assert (exit_code, stopped["state"]) == (0, "stopped")
     assert 3 < time.monotonic() - asked < 20
@@ -148,6 +149,21 @@ def test_a_job_is_submitted_once_stopped_in_order_resumed_and_watched(
     assert any(name.endswith("raylet.out") for name in told)
     secrets = [secret.encode() for secret in (submit_cluster.head.token, moto_s3.server.secret_key)]
     assert not [name for name, content in told.items() if any(secret in content for secret in secrets)]
+
+
+@pytest.mark.slow
+def test_drivers_do_not_crowd_the_head(
+    job: Callable[..., Job], moto_s3: S3Bucket, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it = s3_job(job, moto_s3, [digits(10)])
+    with running_head(moto_s3.server.environment(), cpus=0) as head, another_node(head):
+        monkeypatch.setenv("RAY_AUTH_TOKEN", head.token)
+        (tmp_path / "cluster.yaml").write_text(f"kind: ray\naddress: http://127.0.0.1:{head.port}\n")
+        code, ended = Client(capsys, str(tmp_path / "cluster.yaml"))("submit", str(it.spec), "--wait")
+        assert code == 0
+        place = head.get(f"/api/jobs/{ended['job_id']}").json()["driver_node_id"]
+        assert head.nodes()[place] is False, "not the head"
+    assert len(rows(moto_s3)) == 10
 
 
 @pytest.mark.slow

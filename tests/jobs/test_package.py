@@ -15,6 +15,7 @@ from vision_batch.cluster.package import JobPackage
 from vision_batch.cluster.profile import LoadedProfile, load_profile
 from vision_batch.errors import SpecError
 from vision_batch.jobs.package import job_package, spec_text
+from vision_batch.jobs.prepare import prepare
 from vision_batch.jobs.settings import PredictSettings
 from vision_batch.jobs.spec import LoadedSpec, load_spec
 
@@ -135,6 +136,17 @@ def test_this_machine_sees_everything_and_paths_become_absolute(folder: Path) ->
     settings = unpacked(package, folder / "there").settings
     assert settings.model.weights == f"{folder}/w.safetensors"
     assert package.output == settings.output.uri == f"{folder}/labels"
+
+
+def test_what_a_run_here_has_begun_a_submitted_job_goes_on_with(folder: Path) -> None:
+    """An output belongs to one definition, and where the spec lies is no part of it."""
+    (folder / "images").mkdir()
+    (folder / "images" / "a.jpg").write_bytes(b"")
+    (folder / "labels.txt").write_text("no\nyes\n")
+    model = {"source": "python:network:build", "labels": "labels.txt", "options": {"depth": 3}}
+    spec = load(folder, input={"uri": "images"}, model=model, output={"uri": "out"})
+    there = unpacked(job_package(spec, profile(folder, "kind: local")), folder / "there")
+    assert prepare(there).definition == prepare(spec).definition
 
 
 def test_the_id_of_a_hub_s_model_is_no_path(folder: Path) -> None:

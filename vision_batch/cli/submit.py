@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import secrets
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -12,7 +13,7 @@ from vision_batch.cli.cluster_job import add_cluster_arguments, job_line, job_ob
 from vision_batch.cli.exit_code import ExitCode
 from vision_batch.cli.output import emit_json, warn
 from vision_batch.cli.run import add_spec_arguments, error_codes, parse_moment
-from vision_batch.cluster.job import JobInfo, JobService, new_job_id
+from vision_batch.cluster.job import ENDED, JobInfo, JobService, new_job_id
 from vision_batch.cluster.profile import load_profile
 from vision_batch.cluster.progress import describe, last_progress
 from vision_batch.cluster.services import job_service
@@ -21,6 +22,7 @@ from vision_batch.jobs.package import job_package
 from vision_batch.jobs.spec import load_spec
 
 SUMMARY = "have a job run on a cluster; submit it again to resume"
+POLL_S = 1.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,27 +46,44 @@ def execute(arguments: argparse.Namespace) -> int:
     job_id = new_job_id(package.name, moment or datetime.now(UTC))
     if moment is None:
         job_id += f"-{secrets.token_hex(2)}"
-    print(f"submitting to {profile.path}; the rows go to {package.output}", file=sys.stderr)
+    print(f"submitting {job_id} to {profile.path}; the rows go to {package.output}", file=sys.stderr)
     service.submit(package, job_id)
     print(job_id, flush=True)
-    info = waited(service, job_id, arguments.cluster) if arguments.wait else service.info(job_id)
+    info, code = service.info(job_id), int(ExitCode.DONE)
+    if arguments.wait:
+        info, code = waited(service, info, arguments.cluster)
     if arguments.json:
         emit_json(job_object(info))
-    return exit_code(info) if arguments.wait else ExitCode.DONE
+    return code
 
 
-def waited(service: JobService, job_id: str, cluster: str) -> JobInfo:
-    """The job when it has ended; its log goes to standard error. Whatever ends the wait leaves the job running."""
+def waited(service: JobService, info: JobInfo, cluster: str) -> tuple[JobInfo, int]:
+    """The job when it has ended, and the exit code that this means; its log goes to standard error.
+
+    Whatever ends the wait leaves the job running: Ctrl-C, or a ClusterError where the cluster is not reached any more.
+    """
+    try:
+        show_log(service, info.job_id)
+        while (info := service.info(info.job_id)).state not in ENDED:
+            time.sleep(POLL_S)
+    except (KeyboardInterrupt, ClusterError) as error:
+        command = f"`vision-batch status {info.job_id} --cluster {cluster}`"
+        warn(f"nobody waits for {info.job_id} any more, which was not stopped; {command} says where it stands")
+        if isinstance(error, ClusterError):
+            raise
+        return info, ExitCode.INTERRUPTED
+    print(f"{info.job_id} {job_line(info)}", file=sys.stderr)
+    return info, exit_code(info)
+
+
+def show_log(service: JobService, job_id: str) -> None:
+    """Prints the job's log until it ends; without one, as where the driver's node is gone, the job may go on."""
     try:
         for line in service.logs(job_id, follow=True):
             progress = last_progress([line])
             print(line if progress is None else describe(progress), file=sys.stderr, flush=True)
-        info = service.info(job_id)
-    except (KeyboardInterrupt, ClusterError):
-        warn(f"{job_id} goes on without us: `vision-batch status {job_id} --cluster {cluster}`, or `stop`")
-        raise
-    print(f"{job_id} {job_line(info)}", file=sys.stderr)
-    return info
+    except ClusterError as error:
+        warn(f"the log cannot be followed: {error}")
 
 
 def exit_code(info: JobInfo) -> int:
