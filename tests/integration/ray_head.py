@@ -1,7 +1,7 @@
 """A Ray cluster as others run it: `ray start --head`, with a dashboard, and a token without which nobody gets in.
 
 Its processes know nothing of this checkout: what is to run there has to be brought along. It has one node, unless a
-test adds another; then logs are not to be had, for Ray takes all nodes of one host for the same where it looks for them.
+test adds another. Then logs are not to be had: Ray takes all nodes of one host for the same where it looks for them.
 """
 
 from __future__ import annotations
