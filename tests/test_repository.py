@@ -24,7 +24,10 @@ PACKAGE = ROOT / "vision_batch"
 MARKDOWN = sorted(
     str(path.relative_to(ROOT)) for folder in (".", "docs", "infra", "cluster") for path in (ROOT / folder).glob("*.md")
 )
-TYPED = ["README.md", "CONTRIBUTING.md", "docs/benchmarks.md", "infra/README.md"]
+TYPED = [
+    *("README.md", "CONTRIBUTING.md", "infra/README.md"),
+    *("docs/benchmarks.md", "docs/operations.md", "docs/schedule.md"),
+]
 """The documents whose commands a reader is to type."""
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

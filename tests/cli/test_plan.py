@@ -192,28 +192,29 @@ def test_what_the_input_has_become_is_counted_by_file(job: Job, capsys: Capture)
     assert "prunable    2 rows of what left the input; run --prune removes them\n" in said
 
 
+def write_rates(path: Path, output: Path, more: str = "") -> str:
+    """A rate card, and in `output` the run that tells what it does not."""
+    counts = {"images_per_second": 50.0, "cpus": 2, "gpus": 0}
+    run = RunRecord(
+        run_id="20260102T030405.678Z-1a2b3c4d",
+        status="done",
+        started="",
+        definition="",
+        output="",
+        version="",
+        spec={},
+        counts=counts,
+    )
+    write_run(LedgerPaths(str(output)), run)
+    big = "{cpus: 10, price_per_hour: 3600, images_per_second: {per_core: 1}}"
+    path.write_text(f"nodes: {{big: {big}, small: {{cpus: 1, price_per_hour: 7200}}}}\n{more}")
+    return str(path)
+
+
 def test_what_is_left_costs_by_the_rate_card_and_by_the_newest_run(job: Job, capsys: Capture, tmp_path: Path) -> None:
     write_folder(job.data, digits(100))
     complete(job, shards=1)
-    write_run(
-        LedgerPaths(str(job.output)),
-        RunRecord(
-            run_id="20260102T030405.678Z-1a2b3c4d",
-            status="done",
-            started="",
-            definition="",
-            output="",
-            version="",
-            spec={},
-            counts={"images_per_second": 50.0, "cpus": 2, "gpus": 0},
-        ),
-    )
-    rates = tmp_path / "rates.yaml"
-    rates.write_text(
-        "nodes: {big: {cpus: 10, price_per_hour: 3600, images_per_second: {per_core: 1}}, small: {cpus: 1, "
-        "price_per_hour: 7200}}"
-    )
-    forecast, said = plan(job, capsys, "--rate-card", str(rates))
+    forecast, said = plan(job, capsys, "--rate-card", write_rates(tmp_path / "rates.yaml", job.output))
     left = 100 - forecast["images_done"]
     assert forecast["cost"]["images"] == left > 0
     assert [node["name"] for node in forecast["cost"]["nodes"]] == ["small", "big"]
@@ -223,6 +224,14 @@ def test_what_is_left_costs_by_the_rate_card_and_by_the_newest_run(job: Job, cap
         f"cost        of {left} images without a row, on\n            1 small: 0.00 h, {left / 12.5:.2f} USD; " in said
     )
     assert "25 images/s each, bound by cpus (run 20260102T030405.678Z-1a2b3c4d)" in said
+
+
+def test_the_runs_of_a_trial_may_tell_the_pace(job: Job, capsys: Capture, tmp_path: Path) -> None:
+    write_folder(job.data, digits(100))
+    forecast, _ = plan(job, capsys, "--rate-card", write_rates(tmp_path / "rates.yaml", tmp_path / "trial"))
+    assert forecast["cost"]["nodes"][-1]["images_per_second"] is None
+    rates = write_rates(tmp_path / "rates.yaml", tmp_path / "trial", "runs: trial/")
+    assert plan(job, capsys, "--rate-card", rates)[0]["cost"]["nodes"][0]["images_per_second"] == 25
 
 
 def test_a_wrong_rate_card_is_refused(job: Job, capsys: Capture, tmp_path: Path) -> None:

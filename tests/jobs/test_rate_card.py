@@ -62,6 +62,13 @@ def test_what_is_no_card(tmp_path: Path, text: str) -> None:
         loaded(tmp_path, text)
 
 
+def test_a_trial_may_tell_the_pace(tmp_path: Path) -> None:
+    assert loaded(tmp_path, f"runs: trial/\n{GOOD}").runs == str(tmp_path / "trial")
+    assert loaded(tmp_path, f"runs: s3://bucket/trial/\n{GOOD}").runs == "s3://bucket/trial"
+    with pytest.raises(SpecError, match=r"rates.yaml: https://host/trial: found the scheme https://"):
+        loaded(tmp_path, f"runs: https://host/trial\n{GOOD}")
+
+
 def test_a_card_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="no such file; expected a rate card"):
         load_rate_card(tmp_path / "rates.yaml")

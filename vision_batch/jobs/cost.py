@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from vision_batch.jobs.rate_card import NodeType, Pace, RateCard
 from vision_batch.ledger.run_record import RunRecord
 
-UNKNOWN = "no run of this output on such nodes is long enough to tell: give images_per_second, or try --limit there"
+UNKNOWN = "no run on such nodes is long enough to tell: try --limit there and name its output as runs:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ class Cost:
 
 
 def estimate_cost(card: RateCard, images: int, runs: Iterable[RunRecord]) -> Cost:
-    """What `images` cost. `runs` are the output's, the newest first: no more are looked at than is needed.
+    """What `images` cost. `runs` may tell the pace, the newest first: no more are looked at than is needed.
 
     A run tells of nodes like its own: with GPUs or without, since there the CPUs do the model's work too. It is taken
     to be bound by all that it had, so that nodes of another shape may be faster than this says, not slower.

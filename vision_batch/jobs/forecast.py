@@ -101,9 +101,10 @@ def plan_input(prepared: Prepared, *, cell_rows: int, write: bool = False, prune
 
 
 def _cost(card: RateCard, state: OutputState, paths: LedgerPaths) -> Cost:
-    """Of the images that have no row yet; SpecError when the output's runs cannot be read."""
+    """Of the images that have no row yet; SpecError when the runs that tell the pace cannot be read."""
+    told_by = paths if card.runs is None else LedgerPaths(card.runs)
     with reading_output():
-        return estimate_cost(card, max(0, state.images_estimate - state.images), newest_runs(paths))
+        return estimate_cost(card, max(0, state.images_estimate - state.images), newest_runs(told_by))
 
 
 def _rows_prunable(plan: Plan, state: OutputState) -> int:

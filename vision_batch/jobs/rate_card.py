@@ -10,6 +10,7 @@ from vision_batch.documents.document import read_document
 from vision_batch.documents.validation import validate_settings
 from vision_batch.errors import Problem, SpecError
 from vision_batch.settings import Settings
+from vision_batch.storage.uri import normalise
 
 
 class Pace(Settings):
@@ -36,18 +37,23 @@ class NodeType(Settings):
 
 
 class RateCard(Settings):
-    """`hours` is how long the job may take, if that matters: it decides how many nodes there must be."""
+    """`hours` is how long the job may take, if that matters: it decides how many nodes there must be.
+
+    `runs` is the output whose runs tell the pace, as that of a trial; by default the job's own.
+    """
 
     currency: str = Field(default="USD", min_length=1, max_length=8)
     hours: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    runs: str | None = Field(default=None, min_length=1)
     nodes: dict[str, NodeType] = Field(min_length=1)
 
 
 def load_rate_card(path: Path) -> RateCard:
-    """The rate card at `path`; SpecError with every problem."""
+    """The rate card at `path`, `runs` taken from its folder; SpecError with every problem."""
     try:
         document = read_document(path, expected="a rate card: a YAML file with nodes:")
-        return validate_settings(RateCard, document, what="the rate card")
+        card = validate_settings(RateCard, document, what="the rate card")
+        return card if card.runs is None else card.model_copy(update={"runs": normalise(card.runs, path.parent)})
     except SpecError as error:
         raise SpecError([_below(path, problem) for problem in error.problems]) from error
 
