@@ -71,6 +71,13 @@ def test_two_submissions_are_two_jobs_and_of_one_scheduled_time_one(service: Fak
     assert "--scheduled-time" in package.arguments
 
 
+def test_the_latest_time_of_the_schedule_is_one_job_however_often_it_is_submitted(service: FakeJobs) -> None:
+    Path("spec.yaml").write_text(SPEC + "schedule: {cron: '30 3 1 1 *', timezone: UTC}\n")
+    assert submit("--scheduled-time", "latest") == submit("--scheduled-time", "latest") == 0
+    (job_id,) = service.jobs
+    assert re.fullmatch(r"nightly-\d{4}0101T033000Z", job_id)
+
+
 def test_overrides_are_part_of_what_is_submitted(service: FakeJobs) -> None:
     assert submit("-o", "name=other", "--output", "s3://b/else", "--prune", "--retry-errors", "empty,missing") == 0
     (package,) = service.packages

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from vision_batch.cli.cluster_job import add_cluster_arguments, job_line, job_object
 from vision_batch.cli.exit_code import ExitCode
 from vision_batch.cli.output import emit_json, warn
-from vision_batch.cli.run import add_spec_arguments, error_codes, parse_moment
+from vision_batch.cli.run import add_spec_arguments, error_codes, scheduled_moment
 from vision_batch.cluster.job import ENDED, JobInfo, JobService, new_job_id
 from vision_batch.cluster.profile import load_profile
 from vision_batch.cluster.progress import describe, last_progress
@@ -23,10 +23,17 @@ from vision_batch.jobs.spec import load_spec
 
 SUMMARY = "have a job run on a cluster; submit it again to resume"
 POLL_S = 1.0
+EPILOG = (
+    "What travels is the spec with its variables and paths resolved, the plug-ins that it names, and nothing else of "
+    "this machine; local paths are refused unless the profile says that every node sees them. The id is made of the "
+    "job's name, the time and four digits; with --scheduled-time of name and time alone, so that the same command "
+    "again is the same job. See also list, status, logs and stop."
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """SPEC --cluster PROFILE, and what a run takes that does not depend on where it is."""
+    parser.epilog = EPILOG
     add_spec_arguments(parser)
     add_cluster_arguments(parser)
     parser.add_argument(
@@ -38,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Prints the job's id. With `--scheduled-time` it comes from that alone: the same command again is the same job."""
-    moment = None if arguments.scheduled_time is None else parse_moment(arguments.scheduled_time)
+    moment = scheduled_moment(arguments.scheduled_time, arguments.spec)
     spec = load_spec(arguments.spec, arguments.overrides, output=arguments.output, scheduled_time=moment)
     profile = load_profile(arguments.cluster)
     package = job_package(spec, profile, scheduled_time=moment, options=list(_run_options(arguments)))
