@@ -76,7 +76,8 @@ class Machine:
         """A node of Ray, as `ray start` makes it."""
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--disable-usage-stats"]
         place = (f"--node-ip-address={self.address}", f"--temp-dir={self._folder}")
-        known = {**os.environ, "NODE_NAME": self.name, **environment}
+        own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # as elsewhere
+        known = {**own, "NODE_NAME": self.name, **environment}
         _do(*self.there, *command, *place, *options, environment=known)
 
 

@@ -53,10 +53,8 @@ def test_a_run_waits_for_a_gpu_uses_nodes_that_come_and_loses_nothing_with_one_t
     it, output = s3_job(code=told.code("model")), f"{rgw_s3.uri}/out"
     with cluster() as ray, running(it, ray.address, "compute.gpus_per_predictor=1") as run:
         run.until(lambda: "waiting for 1 GPU: no node has that many" in run.said)
-        nodes = [named_node(ray, "first", gpus=1)]
-        run.until(lambda: told.called_on("first"))
-        nodes.append(named_node(ray, "second", gpus=1))
-        run.until(lambda: told.called_on("second"))
+        nodes = [named_node(ray, name, gpus=1) for name in ("first", "second")]
+        run.until(lambda: told.called_on("first") and told.called_on("second"))
         kill(nodes[0])
         nodes.append(named_node(ray, "third", gpus=1))
         run.until(lambda: told.called_on("third"))

@@ -18,7 +18,8 @@ EXACT = "fp32"
 class ComputeSettings(Settings):
     """Where stages are placed and how much they take at once. Only `precision` can change a prediction.
 
-    `compile` has torch compile the model, for one batch size.
+    `compile` has torch compile the model, for one batch size. On a cluster that has no room for a predictor with its
+    `gpus_per_predictor` a run waits; for all `predictors` it does not.
     """
 
     layout: Literal["auto", "joined", "split"] = "auto"

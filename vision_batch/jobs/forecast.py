@@ -66,6 +66,7 @@ def forecast_predict(spec: LoadedSpec, *, address: str | None = None, rate_card:
         shards=len(works) or len(plan.shards),
         output_px=prepared.preprocess.output_px,
         weights_bytes=prepared.model.weights_bytes,
+        partly=address is not None,
     )
     is_tried = prepared.precision != AUTO or layout.gpus_per_predictor
     return Forecast(
