@@ -21,11 +21,12 @@ import pytest
 from tests.integration.job import Job, digits, write_folder
 from tests.jobs.finished import complete
 from vision_batch.cluster.job import ENDED, JobInfo
-from vision_batch.cluster.job_folder import LEFT_S, NEW, SILENT_S, JobFolder
+from vision_batch.cluster.job_folder import EXIT_BYTES, LEFT_S, NEW, SILENT_S, JobFolder
 from vision_batch.cluster.local_jobs import LocalJobs, jobs_folder
 from vision_batch.cluster.package import JobPackage
 from vision_batch.cluster.progress import last_progress
 from vision_batch.errors import ClusterError
+from vision_batch.ledger.holder import is_alive
 
 SCRIPT_PROGRAM = (sys.executable, "-I", "-S")
 """Runs `job.py` of the package in the place of `vision-batch run`: what a job computes is of no interest here."""
@@ -58,15 +59,18 @@ def last(*arguments, **options):
     run(*arguments, **options)
     die()
 run = local_jobs.subprocess.run
-if sys.argv[3] == "while it makes the folder":
-    Path.rename = die
-elif sys.argv[3] == "before it begins the job":
-    local_jobs.subprocess.run = die
-else:
-    local_jobs.subprocess.run = last
 script = Path(sys.argv[2]).read_bytes()
 package = JobPackage(name="nightly", files={"job.py": script}, arguments=("job.py",), output="out")
-local_jobs.LocalJobs(Path(sys.argv[1]), (sys.executable, "-I", "-S")).submit(package, "nightly-1")
+for moment in sys.argv[3:]:
+    if os.fork() == 0:
+        if moment == "before-the-folder":
+            Path.rename = die
+        elif moment == "before-the-job":
+            local_jobs.subprocess.run = die
+        else:
+            local_jobs.subprocess.run = last
+        local_jobs.LocalJobs(Path(sys.argv[1]), (sys.executable, "-I", "-S")).submit(package, moment)
+    assert os.wait()[1] == signal.SIGKILL
 """
 
 
@@ -118,40 +122,78 @@ def listening(jobs: LocalJobs) -> None:
     until(lambda: "listening" in log(jobs), "the job does not listen")
 
 
-@pytest.mark.parametrize(
-    ("end", "state", "code", "said"),
-    [
-        ("sys.exit(0)", "done", 0, "done (exit code 0)"),
-        ("sys.exit(3)", "failed", 3, "max_error_fraction"),
-        ("sys.exit(130)", "stopped", 130, "run again to resume"),
-        ("os.kill(os.getpid(), 9)", "failed", -9, "killed by signal 9"),
-    ],
-)
-def test_a_job_says_how_it_ended(jobs: LocalJobs, end: str, state: str, code: int, said: str) -> None:
+def test_a_job_says_how_it_ended(jobs: LocalJobs) -> None:
+    ends = {
+        "sys.exit(0)": ("done", 0, "done (exit code 0)"),
+        "sys.exit(3)": ("failed", 3, "max_error_fraction"),
+        "sys.exit(130)": ("stopped", 130, "run again to resume"),
+        "os.kill(os.getpid(), 9)": ("failed", -9, "killed by signal 9"),
+        "os.kill(os.getpid(), 15)": ("stopped", 130, "run again to resume"),  # as all processes of a service are told
+    }
     before = time.time()
-    jobs.submit(package(f"import os, sys\n{end}"), "nightly-1")
-    info = ended(jobs)
-    assert (info.state, info.exit_code, info.name, info.output) == (state, code, "nightly", "/data/labels")
-    assert said in info.message
-    assert info.submitted is not None
-    assert info.ended is not None
-    assert before - 1 < info.submitted.timestamp() <= info.ended.timestamp() < time.time() + 1
+    for number, end in enumerate(ends):
+        jobs.submit(package(f"import os, sys\n{end}"), f"nightly-{number}")
+    for number, (state, code, said) in enumerate(ends.values()):
+        info = ended(jobs, f"nightly-{number}")
+        assert (info.state, info.exit_code, info.name, info.output) == (state, code, "nightly", "/data/labels")
+        assert said in info.message
+        assert info.submitted is not None
+        assert info.ended is not None
+        assert before - 1 < info.submitted.timestamp() <= info.ended.timestamp() < time.time() + 1
 
 
-def test_it_runs_in_its_package_away_from_the_terminal_and_its_submitter(jobs: LocalJobs) -> None:
-    script = "import os, sys; print(sorted(os.listdir()), sys.stdin.read(), os.getsid(0)); print('x', file=sys.stderr)"
+def test_it_runs_in_its_package_on_record_away_from_the_terminal_and_its_submitter(
+    jobs: LocalJobs, tmp_path: Path
+) -> None:
+    script = """
+import json, os, sys
+print(sorted(os.listdir()), sys.stdin.read(), os.getsid(0))
+print(json.load(open("../driver.json"))["pid"] == os.getpid(), file=sys.stderr)
+"""
     jobs.submit(package(script), "nightly-1")
-    ended(jobs)
-    first, second = sorted(log(jobs))
-    assert first.startswith("['job.py', 'plug_ins', 'spec.yaml']  ")
-    assert int(first.split()[-1]) != os.getsid(0)
-    assert second == "x"
-
-
-def test_only_its_owner_reads_a_job(jobs: LocalJobs, tmp_path: Path) -> None:
-    jobs.submit(package(""), "nightly-1")
     assert stat.S_IMODE((tmp_path / "jobs" / "nightly-1").stat().st_mode) == 0o700
     ended(jobs)
+    second, first = sorted(log(jobs))
+    assert first.startswith("['job.py', 'plug_ins', 'spec.yaml']  ")
+    assert int(first.split()[-1]) != os.getsid(0)
+    assert second == "True"
+
+
+def test_a_job_whose_keeper_is_killed_as_it_begins_is_on_record(tmp_path: Path) -> None:
+    """The run kills its keeper before it does anything else: nobody could write it down after that."""
+    jobs = LocalJobs(tmp_path / "jobs", ("/bin/sh",))
+    jobs.submit(package("kill -9 $PPID; while ! test -e go_on; do sleep 0.02; done"), "nightly-1")
+    keeper = JobFolder(tmp_path / "jobs" / "nightly-1").process_to_stop()
+    assert keeper is not None
+    until(lambda: is_alive(keeper) is False, "the keeper lives")
+    assert jobs.info("nightly-1").state == "running"
+    (tmp_path / "jobs" / "nightly-1" / "package" / "go_on").touch()
+    assert ended(jobs).state == "failed"
+
+
+def test_a_full_disk_takes_no_end_away(jobs: LocalJobs, tmp_path: Path) -> None:
+    """What is written at a job's end takes the place of what was written when it was submitted."""
+    exit = tmp_path / "jobs" / "nightly-1" / "exit.json"
+    jobs.submit(package(f"import os\nfound = os.stat({str(exit)!r})\nprint(found.st_ino, found.st_size)"), "nightly-1")
+    assert ended(jobs).state == "done"
+    assert log(jobs) == [f"{exit.stat().st_ino} {exit.stat().st_size}"]
+
+
+def test_a_program_that_is_not_there_is_a_job_that_failed(tmp_path: Path) -> None:
+    jobs = LocalJobs(tmp_path / "jobs", (str(tmp_path / "no_python"),))
+    jobs.submit(package(""), "nightly-1")
+    info = ended(jobs)
+    assert (info.state, info.exit_code) == ("failed", 1)
+    assert "no_python" in log(jobs)[0]
+
+
+def test_a_submitter_that_ignores_its_children_learns_how_the_job_ended(jobs: LocalJobs) -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        jobs.submit(package("import sys; sys.exit(3)"), "nightly-1")
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert ended(jobs).exit_code == 3
 
 
 def test_a_job_that_runs_is_running_as_soon_as_it_is_submitted(jobs: LocalJobs) -> None:
@@ -178,24 +220,21 @@ def test_many_submitters_at_once_begin_one_job(jobs: LocalJobs, tmp_path: Path) 
     assert [path.name for path in (tmp_path / "jobs").iterdir()] == ["nightly-1"]
 
 
-@pytest.mark.parametrize("moment", ["while it makes the folder", "before it begins the job", "when it has begun it"])
-def test_a_submitter_that_is_killed_leaves_one_job(jobs: LocalJobs, tmp_path: Path, moment: str) -> None:
+def test_a_submitter_that_is_killed_leaves_one_job(jobs: LocalJobs, tmp_path: Path) -> None:
     script = tmp_path / "job.py"
     script.write_text(COUNTED + "import time; time.sleep(0.5)")
-    command = [sys.executable, "-c", SUBMIT, str(tmp_path / "jobs"), str(script), moment]
-    assert subprocess.run(command, check=False, timeout=60).returncode == -signal.SIGKILL
-    states = [info.state for info in jobs.list()]
-    assert (
-        states
-        == {
-            "while it makes the folder": [],
-            "before it begins the job": ["pending"],
-            "when it has begun it": ["running"],
-        }[moment]
-    )
-    jobs.submit(package(script.read_text()), "nightly-1")
-    assert ended(jobs).state == "done"
-    assert (tmp_path / "jobs" / "nightly-1" / "package" / "begun").read_text() == "x"
+    moments = ("before-the-folder", "before-the-job", "after-the-job-began")
+    command = [sys.executable, "-c", SUBMIT, str(tmp_path / "jobs"), str(script), *moments]
+    subprocess.run(command, check=True, timeout=60)
+    assert [(info.job_id, info.state) for info in jobs.list()] == [
+        ("before-the-job", "pending"),
+        ("after-the-job-began", "running"),
+    ]
+    for moment in moments:
+        jobs.submit(package(script.read_text()), moment)
+    for moment in moments:
+        assert ended(jobs, moment).state == "done"
+        assert (tmp_path / "jobs" / moment / "package" / "begun").read_text() == "x"
 
 
 def test_what_killed_submitters_left_is_swept_away_in_the_end(jobs: LocalJobs, tmp_path: Path) -> None:
@@ -265,7 +304,7 @@ def test_a_process_that_cannot_be_seen_is_judged_by_its_beat(
     jobs.submit(package(""), "nightly-1")
     ended(jobs)
     folder = tmp_path / "jobs" / "nightly-1"
-    (folder / "exit.json").unlink()
+    (folder / "exit.json").write_bytes(b" " * EXIT_BYTES)
     for name in ("process.json", "driver.json"):
         facts: dict[str, Any] = json.loads((folder / name).read_bytes())
         (folder / name).write_text(json.dumps({**facts, "pid_namespace": "pid:[1]"}))
@@ -316,10 +355,11 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
 
 
 def test_a_process_that_does_not_start_is_told(jobs: LocalJobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(ClusterError, match="did not start"):
-        jobs.submit(package(""), "nightly-1")
-    assert jobs.info("nightly-1").state == "pending"
+    for program, said in {"/bin/false": "did not start", "/bin/true": "before it began"}.items():
+        monkeypatch.setattr(sys, "executable", program)
+        with pytest.raises(ClusterError, match=said):
+            jobs.submit(package(""), "nightly-1")
+        assert jobs.info("nightly-1").state == "pending"
 
 
 def test_jobs_lie_where_the_state_of_programs_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,8 +4,8 @@
     package/        the spec and its plug-ins: the folder that the job runs in
     log             all that it wrote
     process.json    who began it, once and for all; its modification time says that this process was alive then
-    driver.json     the process of `vision-batch run`
-    exit.json       how that ended
+    driver.json     the process of `vision-batch run`, which writes it itself before it begins
+    exit.json       how that ended; blank until then, and of the size that it will have: a full disk takes no end away
 
 Whoever creates process.json has the job: so it is begun once, however many try, and whoever dies meanwhile.
 """
@@ -29,6 +29,9 @@ NEW = ".new-"
 """Begins the names of what is being made."""
 LEFT_S = 3600.0
 """A folder that is being made for longer than this was left by somebody who died."""
+
+EXIT_BYTES = 128
+"""More than a code and a time need."""
 
 BEAT_S = 5.0
 SILENT_S = 60.0
@@ -67,6 +70,7 @@ class JobFolder:
             (self.package / name).parent.mkdir(parents=True, exist_ok=True)
             _write(self.package / name, content)
         _write(self.log, b"")
+        _write(self._exit, b" " * EXIT_BYTES)
         _write(self._job, json.dumps(facts).encode())
         _sync(self.path)
 
@@ -87,7 +91,11 @@ class JobFolder:
 
     def end(self, code: int) -> None:
         """`code` is the exit code, or minus the signal that ended the process."""
-        self._put(self._exit, {"code": code, "ended": time.time()})
+        text = json.dumps({"code": code, "ended": time.time()})
+        with self._exit.open("r+b") as file:
+            file.write(text.ljust(EXIT_BYTES).encode())  # in one piece: no reader finds half of it
+            file.flush()
+            os.fsync(file.fileno())
 
     def facts(self) -> dict[str, Any] | None:
         """What was submitted."""
@@ -133,9 +141,10 @@ class JobFolder:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        facts: dict[str, Any] | None = json.loads(path.read_bytes())
+        text = path.read_bytes().strip()
     except FileNotFoundError:
         return None
+    facts: dict[str, Any] | None = json.loads(text) if text else None
     return facts
 
 

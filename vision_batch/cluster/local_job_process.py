@@ -11,21 +11,23 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
 from vision_batch.cluster.job_folder import BEAT_S, JobFolder
-from vision_batch.ledger.holder import process, this_process
+from vision_batch.ledger.holder import this_process
 
 POLL_S = 0.1
-INTERRUPTED = 130
-"""The exit code of a run that was stopped."""
+FAILED, INTERRUPTED = 1, 130
+"""The exit codes of a run that did not start, and of one that was stopped."""
 
 
 def main(path: str) -> None:
     """Returns when the job has ended."""
     wish = StopWish()
     signal.signal(signal.SIGTERM, wish.hear)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where a submitter ignores it, nobody would learn how the job ended
     told = _leave()
     folder = JobFolder(Path(path))
     is_ours = folder.claim(this_process())
@@ -58,13 +60,16 @@ def _leave() -> int:
 
 
 def _run(folder: JobFolder, wish: StopWish) -> int:
-    """Runs the job's command and returns its exit code. A run is told to stop once only: twice would end it at once."""
+    """Runs the job's command and returns its exit code. It is told to stop once, however often that is asked for."""
     if wish.asked:
         return INTERRUPTED
     facts = folder.facts()
     assert facts is not None
-    driver = subprocess.Popen(facts["command"])
-    folder.begin(process(driver.pid))
+    try:
+        driver = subprocess.Popen(facts["command"], preexec_fn=partial(_enter, folder, os.getpid()))
+    except (OSError, subprocess.SubprocessError) as error:
+        print(f"error: the job's process did not start: {error}", flush=True)
+        return FAILED
     is_told, next_beat = False, time.monotonic()
     while (code := driver.poll()) is None:
         if wish.asked and not is_told:
@@ -74,7 +79,18 @@ def _run(folder: JobFolder, wish: StopWish) -> int:
             folder.beat()
             next_beat = time.monotonic() + BEAT_S
         time.sleep(POLL_S)
-    return INTERRUPTED if is_told and code == -signal.SIGTERM else code  # it had not begun to listen
+    return INTERRUPTED if code == -signal.SIGTERM else code  # told before it listened, by us or with all of a service
+
+
+def _enter(folder: JobFolder, keeper: int) -> None:
+    """What the run's process does before it becomes that: no run is there that is not on record.
+
+    Where its keeper was killed meanwhile the job has failed, and nothing begins any more.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if os.getppid() != keeper:
+        os._exit(FAILED)
+    folder.begin(this_process())
 
 
 if __name__ == "__main__":

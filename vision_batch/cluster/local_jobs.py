@@ -147,6 +147,8 @@ def _start(job: JobFolder, job_id: str) -> None:
             )
         except subprocess.SubprocessError as error:
             raise ClusterError(f"{job_id}: its process did not start ({error}); {job.log} says more") from error
+    if not job.is_claimed:
+        raise ClusterError(f"{job_id}: its process ended before it began the job; {job.log} says why")
 
 
 def _info(job_id: str, job: JobFolder, facts: dict[str, Any]) -> JobInfo:
