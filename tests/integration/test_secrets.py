@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+import grpc
 import pyarrow.parquet as pq
 import pytest
 
@@ -46,14 +47,18 @@ class Watched(Session):
         super().__init__(command, log, cwd=folder, env={**os.environ, **environment})
         self.titles: set[str] = set()
         self.token = ""
+        self.answers: list[grpc.StatusCode] = []
 
     def wait(self, seconds: float) -> int | None:
         deadline = time.monotonic() + seconds
         while self._leader.poll() is None and time.monotonic() < deadline:
             for process in self.processes():
                 self.titles.add(process.title)
-                if process.role == "raylet" and not self.token:
+                if process.role == "raylet" and not self.answers:
                     self.token = variables(process.pid).get("RAY_AUTH_TOKEN", "")
+                    address = process.title.partition("--gcs-address=")[2].split()[0]
+                    tokens = [None, PLANTED["RAY_AUTH_TOKEN"], self.token]
+                    self.answers = [answer(address, token) for token in tokens]
             time.sleep(0.1)
         return self._leader.poll()
 
@@ -65,6 +70,18 @@ def lenient_s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Bucket]:
         for bucket in bucket_on(server, monkeypatch):
             monkeypatch.setenv("AWS_SESSION_TOKEN", PLANTED["AWS_SESSION_TOKEN"])
             yield bucket
+
+
+def answer(address: str, token: str | None) -> grpc.StatusCode:
+    """What Ray says to somebody who knows its port and has a token, or none."""
+    metadata = [] if token is None else [("authorization", f"Bearer {token}")]
+    with grpc.insecure_channel(address) as channel:
+        call = channel.unary_unary("/ray.rpc.NodeInfoGcsService/GetClusterId")
+        try:
+            call(b"", timeout=20, metadata=metadata)
+        except grpc.RpcError as error:
+            return error.code()
+    return grpc.StatusCode.OK
 
 
 def variables(pid: int) -> dict[str, str]:
@@ -115,7 +132,13 @@ def test_a_run_leaves_no_secret_behind_and_imports_nothing_from_where_it_is_star
         (current / f"{name}.py").write_text(INTRUDER)
 
     with tempfile.TemporaryDirectory(prefix="vb-") as sessions:
-        environment = {**PLANTED, "RAY_TMPDIR": sessions, "HOME": os.devnull, "NO_PROXY": "127.0.0.1"}
+        environment = {
+            **PLANTED,
+            "RAY_TMPDIR": sessions,
+            "HOME": os.devnull,
+            "NO_PROXY": "127.0.0.1",
+            "RAY_AUTH_MODE": "disabled",
+        }
         run = Watched(it, tmp_path / "log.txt", current, environment)
         try:
             code = run.wait(120)
@@ -137,6 +160,8 @@ def test_a_run_leaves_no_secret_behind_and_imports_nothing_from_where_it_is_star
     assert b"leads out of the input" in b"".join(found.values())
 
     assert len(run.token) == 64
+    refused = grpc.StatusCode.UNAUTHENTICATED
+    assert run.answers == [refused, refused, grpc.StatusCode.OK]
     others = {"Ray's own token": run.token, "a URL's password": IN_THE_INPUT, "a signature": IN_A_SIGNATURE}
     for what, secret in {**PLANTED, **others}.items():
         value = secret.removeprefix("http://me:").partition("@")[0]
@@ -162,3 +187,16 @@ def test_errors_and_tracebacks_name_no_secret(
     said = "".join(capsys.readouterr()) + repr(findings)
     assert "renew them" in said
     assert "planted" not in said
+
+
+def test_a_manifest_holds_nothing_of_the_environment(
+    job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    it = job(input={"uri": "s3://bucket/data/"}, output={"uri": "s3://bucket/out"}, schedule={"cron": "30 3 * * *"})
+    for name, secret in PLANTED.items():
+        monkeypatch.setenv(name, secret)
+    profile = Path(__file__).parents[2] / "cluster" / "kuberay.yaml"
+    assert main(["manifest", str(it.spec), "--cluster", str(profile)]) == 0
+    said = capsys.readouterr().out
+    assert "kind: CronJob" in said
+    assert not [name for name, secret in PLANTED.items() if secret in said]
