@@ -55,11 +55,14 @@ def test_a_refusal_is_said_at_once_and_in_words(status: int, said: str) -> None:
     assert len(api.requests) == 1
 
 
-def test_nobody_there_is_no_endless_wait() -> None:
+def test_nobody_there_is_said_and_no_endless_wait(caplog: pytest.LogCaptureFixture) -> None:
     with jobs_api(answers((200, b""))) as api:
         pass
     with pytest.raises(ClusterError, match=r"no answer within 1 s \(.*[Cc]onnection refused.*\); expected"):
         Dashboard(api.address, None, try_for_s=0.6).ask("GET", "/api/version")
+    (said,) = caplog.messages
+    assert "does not answer" in said
+    assert "trying for 1 s" in said
 
 
 def test_a_server_that_says_nothing_is_no_endless_wait(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -205,6 +205,7 @@ def test_how_a_job_ended_is_said_in_our_words(status: str, code: int | None, sta
         (127, "sh: 1: python: not found\n\n", "ended for an unknown reason (exit code 127): sh: 1: python: not found"),
         (4, "error: one\n", "(exit code 4)"),
         (1, "", "(exit code 1)"),
+        (-9, "error: one\n", "run again to resume"),
     ],
 )
 def test_the_end_of_the_log_says_what_was_wrong(code: int, log: str, said: str) -> None:

@@ -6,14 +6,18 @@ without a limit, and tries nothing twice.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 import requests
 from requests.auth import AuthBase
 
 from vision_batch.errors import ClusterError
+
+log = logging.getLogger(__name__)
 
 CONNECT_S = 5.0
 ANSWER_S = 60.0
@@ -39,7 +43,9 @@ class Dashboard:
     def request(self, method: str, path: str, *, data: bytes | None = None, json: Any = None) -> requests.Response:
         """The answer, whatever its status but 401 and 403. ClusterError for these, and when there is none in time."""
         trouble = ""
-        for _ in _attempts(self._try_for_s):
+        for attempt in _attempts(self._try_for_s):
+            if attempt == 1:
+                log.warning("%s does not answer (%s); trying for %.0f s", self.address, trouble, self._try_for_s)
             try:
                 answer = self._session.request(
                     method, self.address + path, data=data, json=json, timeout=(CONNECT_S, ANSWER_S)
@@ -104,11 +110,11 @@ def _is_not_yet(answer: requests.Response) -> bool:
     return answer.status_code == status and answer.text.startswith(text)
 
 
-def _attempts(try_for_s: float) -> Iterator[None]:
-    """Yields at once, then after growing pauses until the time is over."""
+def _attempts(try_for_s: float) -> Iterator[int]:
+    """Counts from 0: at once, then after growing pauses until the time is over."""
     deadline, pause_s = time.monotonic() + try_for_s, FIRST_PAUSE_S
-    while True:
-        yield
+    for attempt in count():
+        yield attempt
         if time.monotonic() + pause_s > deadline:
             return
         time.sleep(pause_s)

@@ -201,7 +201,7 @@ def job_info(details: dict[str, Any]) -> JobInfo:
 def _message(state: JobState, code: int | None, said: str) -> str:
     """Ray's own words only where they say more than the state: with an exit code they are the end of the log."""
     if code is not None:
-        reason = "" if code in PLAIN_EXITS else _reason(said)
+        reason = "" if code < 0 or code in PLAIN_EXITS else _reason(said)
         return f"{meaning_of_exit(code)}: {reason}" if reason else meaning_of_exit(code)
     match state:
         case "running":
