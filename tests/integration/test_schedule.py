@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -10,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+
+import pytest
 
 from vision_batch.cluster.schedule.admission import run_now
 from vision_batch.cluster.schedule.run import ScheduledRun
@@ -42,6 +45,27 @@ def server(folder: Path, name: str) -> Iterator[subprocess.Popen[bytes]]:
             process.wait()
 
 
+def write_jobs(folder: Path) -> None:
+    (folder / "jobs" / "images").mkdir(parents=True)
+    (folder / "jobs" / "nightly.yaml").write_text(SPEC)
+    (folder / "local.yaml").write_text("kind: local")
+
+
+def said(folder: Path, name: str) -> str:
+    """What this server has said."""
+    return (folder / name).read_text()
+
+
+@contextmanager
+def two_servers(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]]]:
+    """One that acts, and one that stands by."""
+    with server(folder, "first") as first:
+        wait_until(lambda: "nightly: served" in said(folder, "first"), "the first serves")
+        with server(folder, "second") as second:
+            wait_until(lambda: "stands by" in said(folder, "second"), "the second stands by")
+            yield first, second
+
+
 def wait_until(happened: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + 60
     while not happened():
@@ -50,36 +74,42 @@ def wait_until(happened: Callable[[], bool], what: str) -> None:
 
 
 def test_a_server_that_is_killed_is_followed_and_its_job_runs_once(tmp_path: Path) -> None:
-    (tmp_path / "jobs" / "images").mkdir(parents=True)
-    (tmp_path / "jobs" / "nightly.yaml").write_text(SPEC)
-    (tmp_path / "local.yaml").write_text("kind: local")
+    write_jobs(tmp_path)
+    with two_servers(tmp_path) as (first, second):
+        store = Store(tmp_path / "state.sqlite")
 
-    def says(name: str, text: str) -> Callable[[], bool]:
-        return lambda: text in (tmp_path / name).read_text()
+        def run() -> ScheduledRun:
+            return store.history("nightly")[0]
 
-    with server(tmp_path, "first") as first:
-        wait_until(says("first", "nightly: served"), "the first serves")
-        with server(tmp_path, "second") as second:
-            wait_until(says("second", "stands by"), "the second stands by")
-            store = Store(tmp_path / "state.sqlite")
+        run_now(store, "nightly", datetime.now(UTC).replace(microsecond=0))
+        wait_until(lambda: run().state != "due", "a job is submitted")
+        first.kill()
+        first.wait()
+        killed = time.monotonic()
+        wait_until(lambda: store.leader().token == 2, "the second acts")
+        assert time.monotonic() - killed < 10
+        wait_until(lambda: run().is_over, "the job has ended")
+        assert (run().state, run().exit_code, run().attempt) == ("failed", 2, 1)
+        assert len(store.history()) == 1
+        jobs = list((tmp_path / "state" / "vision-batch" / "jobs").glob("[!.]*"))
+        assert [job.name for job in jobs] == [run().job_id]
+        assert (jobs[0] / "log").read_text().count("error: ") == 1
+        second.terminate()
+        assert second.wait(timeout=20) == 0
+        assert store.leader().holder is None
+        store.close()
 
-            def run() -> ScheduledRun:
-                return store.history("nightly")[0]
 
-            run_now(store, "nightly", datetime.now(UTC).replace(microsecond=0))
-            wait_until(lambda: run().state != "due", "a job is submitted")
-            first.kill()
-            first.wait()
-            killed = time.monotonic()
-            wait_until(says("second", f"process {second.pid} "), "the second acts")
-            assert time.monotonic() - killed < 10
-            wait_until(lambda: run().is_over, "the job has ended")
-            assert (run().state, run().exit_code, run().attempt) == ("failed", 2, 1)
-            assert len(store.history()) == 1
-            jobs = list((tmp_path / "state" / "vision-batch" / "jobs").glob("[!.]*"))
-            assert [job.name for job in jobs] == [run().job_id]
-            assert (jobs[0] / "log").read_text().count("error: ") == 1
-            second.terminate()
-            assert second.wait(timeout=20) == 0
-            assert store.leader().holder is None
-            store.close()
+@pytest.mark.slow
+def test_a_server_that_was_suspended_stands_by_when_it_wakes_up(tmp_path: Path) -> None:
+    """It holds no lock while it sleeps between two ticks: that is when it is stopped, all but always."""
+    write_jobs(tmp_path)
+    with two_servers(tmp_path) as (first, second):
+        first.send_signal(signal.SIGSTOP)
+        store = Store(tmp_path / "state.sqlite")
+        run_now(store, "nightly", datetime.now(UTC).replace(microsecond=0))
+        wait_until(lambda: not store.runs_in_work(), "the second has had the job run")
+        first.send_signal(signal.SIGCONT)
+        wait_until(lambda: f"process {second.pid} on" in said(tmp_path, "first"), "the first stands by")
+        assert [(run.state, run.exit_code, run.attempt) for run in store.history()] == [("failed", 2, 1)]
+        store.close()

@@ -103,6 +103,16 @@ def test_after_an_absence(world: World, catch_up: str, story: list[str]) -> None
     assert [run.kind for run in world.runs()[1:]] == ["caught_up"] * 3
 
 
+@pytest.mark.parametrize("catch_up", ["latest", "all", "none"])
+def test_a_server_that_is_started_anew_within_minutes_has_missed_nothing(world: World, catch_up: str) -> None:
+    world.spec("0 * * * *", catch_up=catch_up)
+    world.run_for(0.95)
+    world.time += timedelta(minutes=8)
+    world.restart()
+    world.run_for(0.2)
+    assert [(run.kind, run.state) for run in world.runs()] == [("scheduled", "done")]
+
+
 def test_a_job_that_ended_while_no_server_was_there_is_found(world: World) -> None:
     world.spec("0 13 * * *")
     world.run_for(1.01)

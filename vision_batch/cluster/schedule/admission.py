@@ -20,12 +20,14 @@ def admit(store: Store, schedule: Schedule, now: datetime) -> list[ScheduledRun]
     """
     if not schedule.present:
         return []
-    moments_of = times(schedule.settings.cron, schedule.settings.timezone)
-    moments = list(moments_of.between(schedule.considered, now))
-    added = [run for moment in moments if (run := _admit(store, schedule, moment, moments_of.after(moment), now))]
-    if moments:
-        store.considered(schedule.name, moments[-1])
-    return added
+    its = times(schedule.settings.cron, schedule.settings.timezone)
+    moments = list(its.between(schedule.considered, now))
+    if not moments:
+        return []
+    store.considered(schedule.name, moments[-1])
+    following = [*moments[1:], its.after(moments[-1])]
+    runs = [_admit(store, schedule, *pair, now) for pair in zip(moments, following, strict=True)]
+    return [run for run in runs if run is not None]
 
 
 def _admit(

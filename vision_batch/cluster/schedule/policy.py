@@ -13,8 +13,8 @@ from vision_batch.cluster.schedule.run import WITH_A_JOB, RunState, ScheduledRun
 from vision_batch.cluster.schedule.schedule import Schedule
 from vision_batch.cluster.schedule.settings import ScheduleSettings
 
-ON_TIME = timedelta(minutes=1)
-"""A time that is found no later than this has not been missed."""
+ON_TIME = timedelta(minutes=10)
+"""A time that is found no later than this has not been missed: a server may be started anew, or wait for a cluster."""
 FINAL_EXIT_CODES = (2, 3)
 """Trying again would end the same: a wrong spec; done, with too many images that cannot be read."""
 STOP_AGAIN = timedelta(minutes=2)

@@ -11,7 +11,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
@@ -96,7 +96,8 @@ class Store:
         self.path = path
         with self._translated():
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # specs with their variables expanded are in it
+            with suppress(FileExistsError):  # only a new one is opened: to close a database drops this process's locks
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))  # specs with variables expanded are in it
             self._connection = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None)
             self._connection.row_factory = sqlite3.Row
             self._connection.execute("PRAGMA journal_mode = WAL")
