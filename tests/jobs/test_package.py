@@ -76,6 +76,15 @@ def test_it_means_the_same_elsewhere_and_later(folder: Path, monkeypatch: pytest
     assert package.name == "nightly"
 
 
+def test_a_plugin_from_another_folder_does_not_travel(folder: Path) -> None:
+    spec_folder = folder / "spec"
+    spec_folder.mkdir()
+    (spec_folder / "steps.py").write_text("def sharpen(): ...")
+    (spec_folder / "network.py").symlink_to("../network.py")
+    with pytest.raises(SpecError, match=r"network\.py: found a link to"):
+        job_package(load(spec_folder), profile(folder))
+
+
 def test_when_it_runs_by_itself_is_none_of_its_business(folder: Path) -> None:
     spec = load(folder, schedule={"cron": "30 3 * * *"})
     assert spec.settings.schedule is not None
