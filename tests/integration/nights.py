@@ -158,17 +158,20 @@ class Nights:
 
     def settle(self) -> None:
         """Demands that all that is new was processed and nothing else, and that the output is right."""
-        assert self.computed() == self.bucket.new_images()
+        computed, new = self.computed(), self.bucket.new_images()
+        assert computed == new, f"{computed} images were computed where {new} are new"
         self.bucket.settle()
         if self.model not in self._references:
             self._references[self.model] = predictions(self.model)
-        assert self.bucket.wrong(self._references[self.model]) == []
+        wrong = self.bucket.wrong(self._references[self.model])
+        assert not wrong, wrong
 
     def computed(self) -> int:
-        """How many images were computed since this was last asked, as the runs' own records count them."""
+        """How many images were computed since this was last asked, as the records count them of runs that were done."""
         records = self.bucket.place.run_records()
-        counts = [record["counts"] for name, record in records.items() if name not in self._records]
+        new = [record for name, record in records.items() if name not in self._records and record["status"] == "done"]
         self._records = set(records)
+        counts = [record["counts"] for record in new]
         return sum(count["images_ok"] + count["images_failed"] - count["images_resumed"] for count in counts)
 
     @property

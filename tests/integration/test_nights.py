@@ -56,9 +56,11 @@ def longer_than_a_day(it: Nights) -> Story:
 def outage(it: Nights) -> Story:
     """The output takes nothing for a while: the second attempt does what the first could not."""
     it.bucket.pass_day(changes=2)
+    parts = it.bucket.parts()
     it.proxy.rules = [OUTAGE]
     night = it.next_night()
     it.await_due(night, attempt=1)
+    assert it.bucket.parts() == parts, "what the second attempt does is all that is done"
     it.proxy.rules = []
     it.await_end(night)
     it.settle()
@@ -106,9 +108,11 @@ def replaced(it: Nights) -> Story:
     """A run that is still going when the next one is due, which takes its place."""
     it.write_spec(overlap="replace")
     it.bucket.pass_day(changes=1)
+    parts = it.bucket.parts()
     night = it.held_night()
     next_night = it.next_night()
     it.await_end(night)
+    assert it.bucket.parts() == parts, "what the next run does is all that is done"
     it.proxy.rules = []
     it.await_end(next_night)
     it.settle()
@@ -168,7 +172,7 @@ def test_five_nights(tmp_path: Path, moto_s3: S3Bucket) -> None:
 def test_thirty_nights(tmp_path: Path, rgw_s3: S3Bucket, kind: type[Dataset]) -> None:
     dice = random.Random(kind.__name__)
     special = [longer_than_a_day, outage, new_model, queued, replaced, darkness, nobody_serves, idle, idle]
-    common = dice.choices([plain, outage, longer_than_a_day], weights=[8, 1, 1], k=12)
+    common = dice.choices([plain, outage, longer_than_a_day], weights=[8, 1, 1], k=15)
     later = [*special, *common]
     dice.shuffle(later)
     with nights(tmp_path, kind, rgw_s3.server, seed=1) as it:
