@@ -29,6 +29,7 @@ def tars_opened(proxy: FaultProxy) -> set[str]:
     return set(re.findall(r"GET /\S*/(\d+\.tar)", "\n".join(proxy.requests)))
 
 
+@pytest.mark.slow  # the same with SIGTERM, in a submitted job, is in test_submit.py
 @pytest.mark.ray
 @pytest.mark.s3
 def test_whole_cells_reach_a_slow_storage_and_no_shard_is_begun(

@@ -86,11 +86,17 @@ def parts_put(storage: FaultProxy, s3: S3Bucket) -> set[str]:
     return {path.rpartition("/")[2].partition("?")[0] for path in lines}
 
 
+def tars_opened(storage: FaultProxy, s3: S3Bucket) -> set[str]:
+    """The shards that somebody began to read."""
+    return {line.split()[1] for line in storage.requests if line.startswith(f"GET /{s3.bucket}/in/")}
+
+
 def wait_for_parts(storage: FaultProxy, s3: S3Bucket) -> set[str]:
     deadline = time.monotonic() + 90
     while not parts_put(storage, s3):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+    time.sleep(1)  # for those that are on their way
     return parts_put(storage, s3)
 
 
@@ -111,6 +117,7 @@ def test_a_job_is_submitted_once_stopped_in_order_resumed_and_watched(
 
     # Stopped while parts are on their way: they arrive, though that takes longer than Ray's own patience.
     whole, asked = wait_for_parts(storage, moto_s3), time.monotonic()
+    opened = tars_opened(storage, moto_s3)
     assert client("status", begun["job_id"])[1]["state"] == "running"
     exit_code, stopped = client("stop", begun["job_id"])
     assert (exit_code, stopped["state"]) == (0, "stopped")
@@ -118,6 +125,8 @@ def test_a_job_is_submitted_once_stopped_in_order_resumed_and_watched(
     stored = moto_s3.server.client().list_objects_v2(Bucket=moto_s3.bucket, Prefix="out/")["Contents"]
     names = {entry["Key"].removeprefix("out/") for entry in stored}
     assert names >= whole
+    assert tars_opened(storage, moto_s3) == opened, "and no shard was begun any more"
+    assert len(opened) < len(tars)
     assert "_ledger/lease" not in names
     committed = len(rows(moto_s3))
     assert 0 < committed < 80
