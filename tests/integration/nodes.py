@@ -89,7 +89,8 @@ class Run:
 
     def __init__(self, job: Job, address: str, overrides: Sequence[str], there: Sequence[str]) -> None:
         options = [part for override in ("compute.batch_size=5", *overrides) for part in ("-o", override)]
-        here = [sys.executable, "-m", "vision_batch", "run", str(job.spec), "--json", "--address", address, *options]
+        run = [sys.executable, "-m", "vision_batch", "run", str(job.spec), "--json", "--progress"]
+        here = [*run, "--address", address, *options]
         command = [*there, *here]
         self._said = job.folder / "said.txt"
         with self._said.open("wb") as said:
@@ -117,6 +118,9 @@ class Run:
         """Waits for its end: exit code and standard output."""
         out, _ = self._process.communicate(timeout=timeout)
         return self._process.returncode, out
+
+    def terminate(self) -> None:
+        self._process.terminate()
 
     def end(self) -> None:
         self._process.kill()

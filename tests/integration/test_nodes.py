@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from tests.integration.nodes import (
     stages_by_node,
     tars,
 )
+from vision_batch.errors import NotFoundError
 from vision_batch.ledger.verify import verify
 from vision_batch.storage.table import storage_for
 
@@ -66,6 +68,17 @@ def test_a_run_waits_for_a_gpu_uses_nodes_that_come_and_loses_nothing_with_one_t
     assert (audit.ok, audit.rows) == (True, SHARDS * IMAGES)
 
 
+@pytest.mark.slow
+def test_a_run_that_waits_ends_in_order_when_it_is_told_to(s3_job: Callable[..., Job], rgw_s3: S3Bucket) -> None:
+    with cluster() as ray, running(s3_job(), ray.address) as run:
+        run.until(lambda: "waiting for 1 CPU: no node has that many" in run.said)
+        run.terminate()
+        code, out = run.ended(20)
+    assert (code, json.loads(out.splitlines()[-1])["status"]) == (130, "interrupted")
+    with pytest.raises(NotFoundError):
+        storage_for(rgw_s3.uri).stat(f"{rgw_s3.uri}/out/_ledger/lease")
+
+
 @pytest.mark.slow  # what is lost is waited for, a minute
 def test_cpu_nodes_decode_for_a_gpu_node_and_when_that_vanishes_the_run_waits_for_another_one(
     s3_job: Callable[..., Job], rgw_s3: S3Bucket, told: Told
@@ -79,6 +92,7 @@ def test_cpu_nodes_decode_for_a_gpu_node_and_when_that_vanishes_the_run_waits_fo
             kill(nodes[0])
             told.hurry()
             run.until(lambda: "waiting for 1 GPU: no node has that many" in run.said)
+            run.until(lambda: '"waiting": "for 1 GPU"' in run.said)
             nodes.append(named_node(ray, "late", cpus=3, gpus=1))
             summary = run.summary()
     assert (summary["status"], summary["images_ok"]) == ("done", SHARDS * IMAGES)

@@ -31,6 +31,10 @@ def setting(**compute: object) -> Setting:
     return Setting(resources=Resources(nodes=()), compute=ComputeSettings.model_validate(compute), shards=10)
 
 
+def unexpected(place: Place, reason: str) -> None:
+    pytest.fail(f"waits for {place}: {reason}")
+
+
 class Holder:
     """An actor of somebody else's."""
 
@@ -50,6 +54,18 @@ def test_what_others_have_is_waited_for(connected: None) -> None:
     assert (found.resources.gpus, found.layout().predictors, found.layout().wanted) == (2, 1, 4)
 
 
+def test_where_others_have_a_part_of_a_node_the_rest_will_do_and_never_without_a_gpu(connected: None) -> None:
+    cpu: Any = ray.remote(Holder).options(num_cpus=1).remote()
+    ray.get(cpu.__ray_ready__.remote())
+    found = setting_with_room(setting(predictors=1), unexpected)
+    assert str(found.layout().place) == "1 GPU and 3 CPUs"
+    gpus: Any = ray.remote(Holder).options(num_cpus=0, num_gpus=2).remote()
+    ray.get(gpus.__ray_ready__.remote())
+    found = setting_with_room(setting(predictors=1), lambda place, reason: ray.kill(gpus))
+    assert str(found.layout().place) == "1 GPU and 3 CPUs"
+    ray.kill(cpu)
+
+
 def test_what_no_node_has_is_waited_for_until_somebody_wants_no_more(connected: None) -> None:
     def waiting(place: Place, reason: str) -> None:
         assert (str(place), reason) == ("3 GPUs", MISSING)
@@ -60,7 +76,4 @@ def test_what_no_node_has_is_waited_for_until_somebody_wants_no_more(connected: 
 
 
 def test_where_there_is_room_nobody_waits(connected: None) -> None:
-    def waiting(place: Place, reason: str) -> None:
-        pytest.fail(f"{place}: {reason}")
-
-    assert setting_with_room(setting(), waiting).layout().predictors == 2
+    assert setting_with_room(setting(), unexpected).layout().predictors == 2

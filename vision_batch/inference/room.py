@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import ray
 from ray._private.state import available_resources_per_node
 
+from vision_batch.errors import SpecError
 from vision_batch.inference.layout import Node, Place, Resources, missing_place
 from vision_batch.inference.lever import Setting
 
@@ -20,11 +21,19 @@ TAKEN = "others have what there is; the run goes on when it comes free, or a nod
 
 
 def cluster_resources() -> Resources:
-    """What the live nodes of the connected cluster have together."""
+    """What the live nodes of the connected cluster have together, free or not."""
+    return _resources(live_nodes().values())
+
+
+def _free_resources() -> Resources:
+    return _resources(available_resources_per_node().values())  # type: ignore[no-untyped-call]
+
+
+def _resources(nodes: Iterable[Mapping[str, float]]) -> Resources:
     return Resources(
         nodes=tuple(
             Node(cpus=int(has.get("CPU", 0)), gpus=int(has.get("GPU", 0)), memory_bytes=int(has.get("memory", 0)))
-            for has in live_nodes().values()
+            for has in nodes
         )
     )
 
@@ -38,8 +47,9 @@ def live_nodes() -> dict[str, dict[str, float]]:
 def setting_with_room(setting: Setting, waiting: Callable[[Place, str], None]) -> Setting:
     """`setting` on what the connected cluster has, as soon as there is room for one predictor; more need not be there.
 
-    Meanwhile `waiting` is told what for and why, every few seconds; it may raise. A task of a predictor's size waits
-    with Ray, so that an autoscaler knows what is missing. SpecError for what no cluster can place.
+    Where others have a part of every node, it is a smaller place, or less than all nodes. Meanwhile `waiting` is told
+    what for and why, every few seconds; it may raise. A task of a predictor's size waits with Ray, so that an
+    autoscaler knows what is missing. SpecError for what no cluster can place.
     """
     task: Any = None
     wanted: Place | None = None
@@ -56,17 +66,33 @@ def setting_with_room(setting: Setting, waiting: Callable[[Place, str], None]) -
                 task, wanted = _task_of(place), place
             if ray.wait([task], timeout=LOOK_S)[0]:
                 task, wanted, has_been_free = None, None, place
+            elif missing:
+                waiting(place, MISSING)
+            elif (smaller := _on_what_is_free(setting)) is not None:
+                return smaller
             else:
-                waiting(place, MISSING if missing else TAKEN)
+                waiting(place, TAKEN)
     finally:
         _give_up(task)
 
 
+def _on_what_is_free(setting: Setting) -> Setting | None:
+    """With no other GPUs than on the whole cluster: a predictor for which they are taken does not go without."""
+    gpus = setting.layout().gpus_per_predictor
+    compute = setting.compute.model_copy(update={"gpus_per_predictor": gpus})
+    smaller = replace(setting, resources=_free_resources(), compute=compute)
+    if missing_place(smaller.resources, compute) is not None:
+        return None
+    try:
+        smaller.layout()
+    except SpecError:  # split, and a single CPU
+        return None
+    return smaller
+
+
 def _is_free(place: Place) -> bool:
-    return any(
-        free.get("CPU", 0) >= place.cpus and free.get("GPU", 0) >= place.gpus
-        for free in available_resources_per_node().values()  # type: ignore[no-untyped-call]
-    )
+    nodes = available_resources_per_node().values()  # type: ignore[no-untyped-call]
+    return any(free.get("CPU", 0) >= place.cpus and free.get("GPU", 0) >= place.gpus for free in nodes)
 
 
 def _task_of(place: Place) -> Any:
