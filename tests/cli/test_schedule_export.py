@@ -36,7 +36,7 @@ def test_a_crontab_is_printed(tmp_path: Path, capsys: Capture, monkeypatch: pyte
     assert main(["schedule", "export", "nightly.yaml", "--to", "crontab"]) == 0
     printed = capsys.readouterr().out
     assert "CRON_TZ=Europe/Berlin\n" in printed
-    assert f" -m vision_batch run {spec} --scheduled-time latest " in printed
+    assert f" -P -m vision_batch run {spec} --scheduled-time latest " in printed
 
 
 def test_units_are_printed_below_their_names_or_written_to_a_folder(tmp_path: Path, capsys: Capture) -> None:

@@ -29,7 +29,7 @@ def lines(text: str) -> list[str]:
 def test_a_schedule_is_a_line_below_its_time_zone() -> None:
     assert lines(crontab([schedule(timezone="Europe/Berlin")])) == [
         "CRON_TZ=Europe/Berlin",
-        f"30 3 * * *  {sys.executable} -m vision_batch run /srv/jobs/nightly.yaml --scheduled-time latest"
+        f"30 3 * * *  {sys.executable} -P -m vision_batch run /srv/jobs/nightly.yaml --scheduled-time latest"
         " 2>&1 | logger -t vision-batch-nightly",
     ]
 
@@ -66,7 +66,7 @@ def test_every_path_arrives_as_it_is(name: str) -> None:
         assert "\\%" in name
         return
     (line,) = (line for line in text.split("\n") if line.startswith("30 3"))
-    assert shlex.split(as_cron_reads(line))[4] == str(spec)
+    assert shlex.split(as_cron_reads(line))[5] == str(spec)
 
 
 def test_a_line_break_in_a_path_is_refused() -> None:

@@ -107,7 +107,7 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
 def test_an_argument_is_what_it_was_behind_all_of_systemds_escapes() -> None:
     service = units([schedule("odd", ODD)])["vision-batch-odd.service"]
     assert r'run "/srv/my \"jobs\"/100%% $$HOME \\n/%%n;night' in service
-    assert f"ExecStart={sys.executable} -m vision_batch run " in service
+    assert f"ExecStart={sys.executable} -P -m vision_batch run " in service
 
 
 def test_a_line_break_in_a_path_is_refused() -> None:

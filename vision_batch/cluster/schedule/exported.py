@@ -28,8 +28,8 @@ class ExportedSchedule:
 
     @property
     def command(self) -> list[str]:
-        """Runs the spec with this installation, for the latest time of its schedule."""
-        return [sys.executable, "-m", "vision_batch", "run", str(self.spec), "--scheduled-time", "latest"]
+        """Runs the spec with this installation, whatever the current folder holds, for its schedule's latest time."""
+        return [sys.executable, "-P", "-m", "vision_batch", "run", str(self.spec), "--scheduled-time", "latest"]
 
     def differences(self) -> Iterator[str]:
         """What the spec asks for and only `schedule serve` does, whatever else starts the runs."""
