@@ -126,8 +126,14 @@ AROUND = st.sampled_from(
 ).map(utc)
 
 
-@settings(max_examples=15, deadline=None)
-@given(minute=FIELD, hour=FIELD, zone=st.sampled_from(ZONES), begin=AROUND, offset=st.integers(0, 1440))
+@settings(max_examples=30, deadline=None)
+@given(
+    minute=st.sampled_from(["30", "*/7", "0,20", "59"]),
+    hour=FIELD,
+    zone=st.sampled_from(ZONES),
+    begin=AROUND,
+    offset=st.integers(0, 1440),
+)
 def test_the_clock_watched_minute_by_minute_says_the_same(
     minute: str, hour: str, zone: str, begin: datetime, offset: int
 ) -> None:

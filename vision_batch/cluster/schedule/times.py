@@ -111,23 +111,24 @@ def _triggers(cron: Cron) -> list[CronTrigger]:
     except ImportError as error:
         found, expected = "no APScheduler", "it: pip install 'vision-batch[schedule]'"
         raise SpecError(Problem("this environment", found, expected)) from error
-    days, weekdays = _listed(cron.days), _listed(frozenset((day - 1) % 7 for day in cron.weekdays))
+    days, weekdays = _listed(cron.days, of=31), _listed(frozenset((day - 1) % 7 for day in cron.weekdays), of=7)
     kinds = [(days, "*"), ("*", weekdays)] if cron.either else [(days, weekdays)]
     return [
         CronTrigger(
-            month=_listed(cron.months),
+            month=_listed(cron.months, of=12),
             day=day,
             day_of_week=weekday,
-            hour=_listed(cron.hours),
-            minute=_listed(cron.minutes),
+            hour=_listed(cron.hours, of=_HOURS_OF_A_DAY),
+            minute=_listed(cron.minutes, of=60),
             timezone=UTC,
         )
         for day, weekday in kinds
     ]
 
 
-def _listed(values: frozenset[int]) -> str:
-    return ",".join(map(str, sorted(values)))
+def _listed(values: frozenset[int], *, of: int) -> str:
+    """In APScheduler's words: `*` for all, as it tries the values of a list one by one."""
+    return "*" if len(values) == of else ",".join(map(str, sorted(values)))
 
 
 def _next_reading(trigger: CronTrigger, reading: datetime) -> datetime:
