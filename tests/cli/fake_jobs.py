@@ -72,5 +72,8 @@ class FakeJobs:
         self.stopped.append(job_id)
         self._end(job_id)
 
+    def forget(self, job_id: str) -> None:
+        self.jobs.pop(job_id, None)
+
     def _end(self, job_id: str) -> None:
         self.jobs[job_id] = replace(self.info(job_id), **self.becomes)

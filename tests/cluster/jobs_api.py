@@ -62,7 +62,7 @@ def jobs_api(answer: Callable[[Request], Answer]) -> Iterator[JobsApi]:
             self.end_headers()
             self.wfile.write(data)
 
-        do_GET = do_PUT = do_POST = _serve
+        do_GET = do_PUT = do_POST = do_DELETE = _serve
 
         def log_message(self, format: str, *args: Any) -> None:
             pass

@@ -162,6 +162,8 @@ class Handler(BaseHTTPRequestHandler):
             assert self.headers["Content-Type"] == "application/merge-patch+json"
             changed = merged(objects[plural, namespace, name], json.loads(body))
             objects[plural, namespace, name] = changed
+        if self.command == "DELETE":
+            return 200, objects.pop((plural, namespace, name))
         return 200, objects[plural, namespace, name]
 
     def create(self, plural: str, namespace: str, body: Object) -> tuple[int, Object]:

@@ -280,6 +280,16 @@ def test_a_job_that_ended_stays_as_it_is(server: KubernetesServer, service: Kube
     assert service.info(JOB).state == "done"
 
 
+def test_a_job_that_ended_can_be_forgotten(server: KubernetesServer, service: KubeRayJobs) -> None:
+    service.submit(package(), JOB)
+    with pytest.raises(ClusterError, match="is pending"):
+        service.forget(JOB)
+    become(server, jobDeploymentStatus="Complete", jobStatus="SUCCEEDED", endTime="2026-11-21T04:00:00Z")
+    for _ in range(2):
+        service.forget(JOB)
+        assert service.list() == []
+
+
 def test_a_queued_job_is_stopped_through_kueue(server: KubernetesServer, kubeconfig: Path) -> None:
     """Who suspends a job that Kueue admitted sees it begin again."""
     service = jobs(queue="vision", groups=[GROUP])

@@ -21,12 +21,12 @@ import pytest
 from tests.integration.job import Job, digits, write_folder
 from tests.jobs.finished import complete
 from vision_batch.cluster.job import ENDED, JobInfo
-from vision_batch.cluster.job_folder import EXIT_BYTES, LEFT_S, NEW, SILENT_S, JobFolder
+from vision_batch.cluster.job_folder import EXIT_BYTES, SILENT_S, JobFolder
 from vision_batch.cluster.local_jobs import LocalJobs, jobs_folder
 from vision_batch.cluster.package import JobPackage
 from vision_batch.cluster.progress import last_progress
 from vision_batch.errors import ClusterError
-from vision_batch.ledger.holder import is_alive
+from vision_batch.ledger.holder import Holder, is_alive
 
 SCRIPT_PROGRAM = (sys.executable, "-I", "-S")
 """Runs `job.py` of the package in the place of `vision-batch run`: what a job computes is of no interest here."""
@@ -163,8 +163,7 @@ def test_a_job_whose_keeper_is_killed_as_it_begins_is_on_record(tmp_path: Path) 
     """The run kills its keeper before it does anything else: nobody could write it down after that."""
     jobs = LocalJobs(tmp_path / "jobs", ("/bin/sh",))
     jobs.submit(package("kill -9 $PPID; while ! test -e go_on; do sleep 0.02; done"), "nightly-1")
-    keeper = JobFolder(tmp_path / "jobs" / "nightly-1").process_to_stop()
-    assert keeper is not None
+    keeper = Holder(**json.loads((tmp_path / "jobs" / "nightly-1" / "process.json").read_bytes()))
     until(lambda: is_alive(keeper) is False, "the keeper lives")
     assert jobs.info("nightly-1").state == "running"
     (tmp_path / "jobs" / "nightly-1" / "package" / "go_on").touch()
@@ -235,16 +234,6 @@ def test_a_submitter_that_is_killed_leaves_one_job(jobs: LocalJobs, tmp_path: Pa
     for moment in moments:
         assert ended(jobs, moment).state == "done"
         assert (tmp_path / "jobs" / moment / "package" / "begun").read_text() == "x"
-
-
-def test_what_killed_submitters_left_is_swept_away_in_the_end(jobs: LocalJobs, tmp_path: Path) -> None:
-    old, young = (tmp_path / "jobs" / f"{NEW}{age}" for age in ("old", "young"))
-    for folder in (old, young):
-        (folder / "package").mkdir(parents=True)
-    os.utime(old, (time.time() - LEFT_S - 60,) * 2)
-    jobs.submit(package(""), "nightly-1")
-    assert (old.exists(), young.exists()) == (False, True)
-    ended(jobs)
 
 
 def test_a_job_that_was_told_to_stop_ends_in_order_and_is_told_once(jobs: LocalJobs) -> None:
@@ -339,6 +328,27 @@ def test_jobs_are_listed_in_the_order_of_their_submission(jobs: LocalJobs, tmp_p
     assert [info.job_id for info in jobs.list()] == ["b", "a", "c"]
     for job_id in ("b", "a", "c"):
         ended(jobs, job_id)
+
+
+def test_a_job_that_ended_can_be_forgotten(jobs: LocalJobs, tmp_path: Path) -> None:
+    listening(jobs)
+    with pytest.raises(ClusterError, match="is running"):
+        jobs.forget("nightly-1")
+    jobs.stop("nightly-1")
+    ended(jobs)
+    for _ in range(2):
+        jobs.forget("nightly-1")
+        assert jobs.list() == []
+        assert list((tmp_path / "jobs").iterdir()) == []
+
+
+def test_old_jobs_are_forgotten_when_new_ones_come(jobs: LocalJobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vision_batch.cluster.job_history.KEPT_JOBS", 1)
+    monkeypatch.setattr("vision_batch.cluster.job_history.KEPT_S", 0.0)
+    for job_id in ("a", "b", "c"):
+        jobs.submit(package(""), job_id)
+        ended(jobs, job_id)
+    assert [info.job_id for info in jobs.list()] == ["b", "c"]
 
 
 @pytest.mark.parametrize("job_id", ["none", "../jobs", "", ".new", "a/b"])

@@ -72,8 +72,16 @@ class Cluster:
                 return 200, list(self.jobs.values())
             case "GET", _ if job_id in self.jobs:
                 return 200, self.jobs[job_id]
+            case "DELETE", _ if job_id in self.jobs:
+                return self._delete(job_id)
             case _:
                 return 404, b"does not exist"
+
+    def _delete(self, job_id: str) -> Answer:
+        if self.jobs[job_id]["status"] == "RUNNING":
+            return 500, b"Traceback\nRuntimeError: but it is in a non-terminal state RUNNING."
+        del self.jobs[job_id]
+        return 200, {"deleted": True}
 
     def _submit(self, body: dict[str, Any]) -> Answer:
         if body["submission_id"] in self.jobs:
@@ -170,6 +178,18 @@ def test_a_job_that_nobody_knows() -> None:
         for asked in (service(api).info, service(api).stop, lambda job: list(service(api).logs(job, follow=True))):
             with pytest.raises(ClusterError, match="no job none; `vision-batch list` shows"):
                 asked("none")
+
+
+def test_a_job_that_ended_can_be_forgotten() -> None:
+    cluster = Cluster()
+    cluster.jobs["nightly-1"] = JOB
+    with jobs_api(cluster) as api:
+        with pytest.raises(ClusterError, match="non-terminal"):
+            service(api).forget("nightly-1")
+        cluster.jobs["nightly-1"] = JOB | {"status": "SUCCEEDED"}
+        for _ in range(2):
+            service(api).forget("nightly-1")
+            assert service(api).list() == []
 
 
 def test_a_job_is_told_as_it_is() -> None:

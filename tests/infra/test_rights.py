@@ -68,6 +68,8 @@ def look_after_a_job(server: KubernetesServer, **change: object) -> None:
     assert [info.job_id for info in service.list()] == [service.info(JOB).job_id]
     assert list(service.logs(JOB, follow=False)) == ["a line"]
     service.stop(JOB)
+    server.only("rayjobs")["status"] = {"jobDeploymentStatus": "Suspended"}
+    service.forget(JOB)
 
 
 @pytest.fixture

@@ -68,6 +68,8 @@ def test_a_job_looks_around_there(
     assert left["Key"] == "in/0.jpg"
     assert submit_cluster.head.token not in str(found)
     assert moto_s3.server.secret_key not in str(found)
+    assert main(["list", "--cluster", str(profile)]) == 0
+    assert "doctor-" not in capsys.readouterr().out
 
 
 def test_a_token_that_is_wrong_is_told(

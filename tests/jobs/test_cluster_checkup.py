@@ -29,6 +29,7 @@ class Cluster:
         self.lines = lines
         self.packages: list[JobPackage] = []
         self.stopped = False
+        self.forgotten = False
 
     def submit(self, package: JobPackage, job_id: str) -> None:
         assert job_id.startswith("doctor-")
@@ -56,6 +57,9 @@ class Cluster:
     def stop(self, job_id: str) -> None:
         self.stopped = True
 
+    def forget(self, job_id: str) -> None:
+        self.forgotten = True
+
 
 def said(*findings: Finding) -> list[str]:
     answer = json.dumps({"ok": True, "checks": [asdict(finding) for finding in findings]})
@@ -68,14 +72,28 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_the_job_found_is_told_as_there() -> None:
-    first, *others = check_by_job(Cluster(said(*FOUND), "pending", "running", "done"), PACKAGE)
+    cluster = Cluster(said(*FOUND), "pending", "running", "done")
+    first, *others = check_by_job(cluster, PACKAGE)
     assert (first.check, first.level) == ("job", "ok")
     assert others == [ok("there: python", "3.12"), warn("there: open files", "few", "ulimit")]
+    assert cluster.forgotten
+
+
+def test_a_job_that_answered_and_cannot_be_removed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Cluster, job_id: str) -> None:
+        raise ClusterError("403: may not delete")
+
+    monkeypatch.setattr(Cluster, "forget", refuse)
+    *_, last = check_by_job(Cluster(said(*FOUND), "done"), PACKAGE)
+    assert (last.check, last.level) == ("job", "warn")
+    assert last.found.endswith("stays in the list: 403: may not delete")
 
 
 @pytest.mark.parametrize("lines", [[], ["Traceback", "ImportError: cv2"], ["null"], ["{}"], ['{"checks": [3]}']])
 def test_a_job_without_an_answer_is_told_with_its_last_words(lines: list[str]) -> None:
-    _, finding = check_by_job(Cluster(lines, "failed"), PACKAGE)
+    cluster = Cluster(lines, "failed")
+    _, finding = check_by_job(cluster, PACKAGE)
+    assert not cluster.forgotten
     assert finding.level == "fail"
     assert "is failed without an answer" in finding.found
     assert finding.found.endswith(lines[-1] if lines else "nothing")

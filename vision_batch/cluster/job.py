@@ -60,6 +60,10 @@ class JobService(Protocol):
     def stop(self, job_id: str) -> None:
         """Asks the job to end in order, and returns: what is whole is committed within 20 s. One that ended stays."""
 
+    def forget(self, job_id: str) -> None:
+        """Removes a job that has ended from the list, and its log where the service keeps it. One that is not there is
+        none; ClusterError for one that has not ended."""
+
 
 def new_job_id(name: str, moment: datetime) -> str:
     """`nightly-20261121T033000Z`: the id of the job of that name that is scheduled for `moment`, which has a zone."""

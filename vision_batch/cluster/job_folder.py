@@ -25,11 +25,8 @@ from typing import Any
 
 from vision_batch.ledger.holder import Holder, is_alive
 
-NEW = ".new-"
-"""Begins the names of what is being made."""
-LEFT_S = 3600.0
-"""A folder that is being made for longer than this was left by somebody who died."""
-
+ASIDE = ".aside-"
+"""Begins the names of what is being made or removed."""
 EXIT_BYTES = 128
 """More than a code and a time need."""
 
@@ -52,8 +49,7 @@ class JobFolder:
 
     def create(self, facts: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
         """Makes the folder whole or not at all; one that is there already stays as it is."""
-        _sweep(self.path.parent)
-        new = JobFolder(self.path.parent / f"{NEW}{uuid.uuid4().hex}")
+        new = JobFolder(self.path.parent / f"{ASIDE}{uuid.uuid4().hex}")
         try:
             new._fill(facts, files)
             new.path.rename(self.path)
@@ -105,6 +101,24 @@ class JobFolder:
         """`code` and `ended`, in seconds since 1970."""
         return _read(self._exit)
 
+    def ended(self) -> float | None:
+        """When the job ended, or was last seen alive before it vanished, in seconds since 1970; None where it has not
+        begun, or goes on."""
+        exit = self.exit()
+        if exit is not None:
+            return float(exit["ended"])
+        try:
+            return None if self.is_alive() else self._process.stat().st_mtime
+        except FileNotFoundError:
+            return None
+
+    def remove(self) -> None:
+        """Nobody finds half of the job; one that is not there stays so."""
+        aside = self.path.parent / f"{ASIDE}{uuid.uuid4().hex}"
+        with suppress(FileNotFoundError):
+            self.path.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
+
     def process_to_stop(self) -> Holder | None:
         """Who is to be told that the job is to end: who began it, or else the driver, which outlived that; None where
         neither lives here."""
@@ -123,7 +137,7 @@ class JobFolder:
 
     def _put(self, path: Path, value: object, *, if_absent: bool = False) -> bool:
         """Writes a file whole or not at all; False where it is there already and was to be absent."""
-        new = self.path / f"{NEW}{uuid.uuid4().hex}"
+        new = self.path / f"{ASIDE}{uuid.uuid4().hex}"
         _write(new, json.dumps(value).encode())
         try:
             if if_absent:
@@ -153,14 +167,6 @@ def _write(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sweep(folder: Path) -> None:
-    """Removes what submitters left that were killed while they made a job's folder."""
-    for left in folder.glob(f"{NEW}*"):
-        with suppress(FileNotFoundError):  # another one sweeps too
-            if time.time() - left.stat().st_mtime > LEFT_S:
-                shutil.rmtree(left, ignore_errors=True)
 
 
 def _sync(folder: Path) -> None:

@@ -89,6 +89,15 @@ class KubeRayJobs:
             for workload in self._api.select(WORKLOADS, {"kueue.x-k8s.io/job-uid": job["metadata"]["uid"]}):
                 self._api.patch(WORKLOADS, workload["metadata"]["name"], {"spec": {"active": False}})
 
+    def forget(self, job_id: str) -> None:
+        name = object_name(job_id)
+        if self._api.find(RAY_JOBS, name) is None:
+            return
+        state = job_info(self._job(job_id)).state
+        if state not in ENDED:
+            raise ClusterError(f"{job_id} is {state}: only what has ended can be removed")
+        self._api.delete(RAY_JOBS, name)
+
     def _job(self, job_id: str) -> Object:
         name = object_name(job_id)
         job = self._api.find(RAY_JOBS, name)

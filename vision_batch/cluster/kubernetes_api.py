@@ -93,6 +93,10 @@ class KubernetesApi:
         """Merges `change` into the object (RFC 7386)."""
         self._ask("PATCH", kind, name, body=change)
 
+    def delete(self, kind: Kind, name: str) -> None:
+        """And what it owns. One that is not there stays so."""
+        self._ask("DELETE", kind, name, query=[("propagationPolicy", "Background")], accepted=404)
+
     def log(self, pod: str, *, follow: bool) -> Iterator[str]:
         """The lines of a pod's log, from its beginning; with `follow` until its container ends or nothing comes.
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from vision_batch.cluster.job import ENDED, JobInfo, JobState, meaning_of_exit, state_of_exit
 from vision_batch.cluster.job_folder import JobFolder
+from vision_batch.cluster.job_history import clean
 from vision_batch.cluster.local_job_process import INTERRUPTED
 from vision_batch.cluster.package import JobPackage
 from vision_batch.cluster.state_folder import state_folder
@@ -52,6 +53,7 @@ class LocalJobs:
         with self._files(job_id):
             job = self._job(job_id)
             if not job.path.is_dir():
+                clean(self._folder)
                 job.create(self._facts(package), package.files)
             if not job.is_claimed:
                 _start(job, job_id)
@@ -59,15 +61,12 @@ class LocalJobs:
     def list(self) -> list[JobInfo]:
         with self._files("jobs"):
             names = os.listdir(self._folder) if self._folder.is_dir() else []
-            jobs = {name: JobFolder(self._folder / name) for name in names if JOB_ID.fullmatch(name)}
-            known = {name: facts for name, job in jobs.items() if (facts := job.facts()) is not None}
-            in_order = sorted(known, key=lambda name: (known[name]["submitted"], name))
-            return [_info(name, jobs[name], known[name]) for name in in_order]
+            found = [_info(name, JobFolder(self._folder / name)) for name in names if JOB_ID.fullmatch(name)]
+            return sorted(filter(None, found), key=lambda info: (str(info.submitted), info.job_id))
 
     def info(self, job_id: str) -> JobInfo:
         with self._files(job_id):
-            job, facts = self._existing(job_id)
-            return _info(job_id, job, facts)
+            return self._existing(job_id)[1]
 
     def logs(self, job_id: str, *, follow: bool) -> Iterator[str]:
         job, _ = self._existing(job_id)
@@ -75,16 +74,24 @@ class LocalJobs:
 
     def stop(self, job_id: str) -> None:
         with self._files(job_id):
-            job, _ = self._existing(job_id)
+            job, info = self._existing(job_id)
             if job.claim(None):  # it has not begun, and never will
                 job.end(INTERRUPTED)
             elif (holder := job.process_to_stop()) is not None:
                 with suppress(ProcessLookupError):  # it has just ended
                     os.kill(holder.pid, signal.SIGTERM)
-            elif _standing(job)[0] not in ENDED:
+            elif info.state not in ENDED:
                 raise ClusterError(
                     f"{job_id}: its process runs on another machine or in another container: stop it there"
                 )
+
+    def forget(self, job_id: str) -> None:
+        with self._files(job_id):
+            job = self._job(job_id)
+            info = _info(job_id, job)
+            if info is not None and info.state not in ENDED:
+                raise ClusterError(f"{job_id} is {info.state}: only what has ended can be removed")
+            job.remove()
 
     def _lines(self, job_id: str, job: JobFolder, follow: bool) -> Iterator[str]:
         begun = ""
@@ -115,12 +122,12 @@ class LocalJobs:
             raise ClusterError(f"{job_id!r} is no job's id: letters, digits, and - . _ between them")
         return JobFolder(self._folder / job_id)
 
-    def _existing(self, job_id: str) -> tuple[JobFolder, dict[str, Any]]:
+    def _existing(self, job_id: str) -> tuple[JobFolder, JobInfo]:
         job = self._job(job_id)
-        facts = job.facts()
-        if facts is None:
+        info = _info(job_id, job)
+        if info is None:
             raise ClusterError(f"{job_id}: there is no such job in {self._folder}; `vision-batch list` shows them")
-        return job, facts
+        return job, info
 
     @contextmanager
     def _files(self, job_id: str) -> Iterator[None]:
@@ -151,8 +158,12 @@ def _start(job: JobFolder, job_id: str) -> None:
         raise ClusterError(f"{job_id}: its process ended before it began the job; {job.log} says why")
 
 
-def _info(job_id: str, job: JobFolder, facts: dict[str, Any]) -> JobInfo:
+def _info(job_id: str, job: JobFolder) -> JobInfo | None:
+    """None where there is no such job."""
     state, code, message, ended = _standing(job)
+    facts = job.facts()  # asked last: what stands there of a job that is being removed is not true
+    if facts is None:
+        return None
     return JobInfo(
         job_id=job_id,
         name=facts["name"],

@@ -101,6 +101,11 @@ class RayJobs:
         if answer.status_code != 200:
             raise self._dashboard.refusal(answer)
 
+    def forget(self, job_id: str) -> None:
+        answer = self._dashboard.request("DELETE", _path(job_id))
+        if answer.status_code not in (200, 404):
+            raise self._dashboard.refusal(answer)
+
     def _find(self, job_id: str) -> dict[str, Any] | None:
         answer = self._dashboard.request("GET", _path(job_id))
         if answer.status_code == 404:

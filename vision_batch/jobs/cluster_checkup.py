@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from vision_batch.cluster.checkup import base_requirements
-from vision_batch.cluster.finding import Finding, fail, ok
+from vision_batch.cluster.finding import Finding, fail, ok, warn
 from vision_batch.cluster.job import ENDED, JobInfo, JobService, new_job_id
 from vision_batch.cluster.package import SPEC_NAME, JobPackage
 from vision_batch.cluster.profile import LoadedProfile, load_profile
@@ -49,7 +49,8 @@ def check_cluster(profile_text: str, spec: str | None, overrides: Sequence[str])
 def check_by_job(service: JobService, package: JobPackage, *, limit_s: float = LIMIT_S) -> Iterator[Finding]:
     """Runs the package, which is to end with the object of `doctor --json`, and returns what it found.
 
-    ClusterError when the cluster does not do its part.
+    A job that answered leaves nothing behind; one that did not stays, with its log. ClusterError when the cluster does
+    not do its part.
     """
     job_id = f"{new_job_id(package.name, datetime.now(UTC))}-{secrets.token_hex(2)}"
     service.submit(package, job_id)
@@ -68,6 +69,10 @@ def check_by_job(service: JobService, package: JobPackage, *, limit_s: float = L
         yield fail("job", f"{job_id} is {_state(info)} without an answer; it said: {said}", "see its whole log")
         return
     yield from (replace(finding, check=f"there: {finding.check}") for finding in findings)
+    try:
+        service.forget(job_id)
+    except ClusterError as error:
+        yield warn("job", f"{job_id} stays in the list: {' '.join(str(error).split())}", "remove it there")
 
 
 def _package(profile: LoadedProfile, spec: str | None, overrides: Sequence[str]) -> JobPackage:
