@@ -26,14 +26,15 @@ from vision_batch.cluster.manifest import (
     ray_job_spec,
 )
 from vision_batch.cluster.package import JobPackage
+from vision_batch.cluster.schedule.policy import ON_TIME
 from vision_batch.cluster.schedule.settings import ScheduleSettings
 from vision_batch.errors import Problem, SpecError
 
 CONCURRENCY = {"skip": "Forbid", "replace": "Replace", "queue": "Allow"}
 """With `Allow` the pods of later times are there and wait for the earlier ones' RayJobs."""
 
-LATE_S = {"latest": 7 * 86400, "none": 60}
-"""By how much a time may be missed and is still made up for (`startingDeadlineSeconds`); below 10 s none would be."""
+LATE_S = {"latest": 7 * 86400, "none": int(ON_TIME.total_seconds())}
+"""By how much a time may be missed and is still made up for (`startingDeadlineSeconds`)."""
 
 POD_RETRIES = 20
 """Of the small pod, which may be evicted or find the API away; the RayJob does not notice."""
@@ -55,20 +56,18 @@ def cron_job_manifests(profile: KubeRayProfile, package: JobPackage, schedule: S
 def ray_cron_job_manifests(profile: KubeRayProfile, package: JobPackage, schedule: ScheduleSettings) -> list[Manifest]:
     """The same by KubeRay's own RayCronJob, an alpha. SpecError for what that leaves out."""
     _demand_catch_up(schedule)
+    problems = []
     if schedule.overlap != "skip":
-        found, expected = (
-            f"{schedule.overlap!r}",
-            "skip with --ray-cron-job: the output's lease sees to it, by exit code 5",
-        )
-        raise SpecError(Problem("schedule.overlap", found, expected))
+        expected = "skip, which the output's lease sees to, or no --ray-cron-job"
+        problems.append(Problem("schedule.overlap", repr(schedule.overlap), expected))
     if profile.queue:
-        found, expected = f"{profile.queue!r}", "none with --ray-cron-job: its jobs have no labels of ours"
-        raise SpecError(Problem("queue of the profile", found, expected))
-    if "{" in package.output or any(
-        b"{date}" in data or b"{scheduled_time}" in data for data in package.files.values()
-    ):
-        found = "{date} or {scheduled_time}, which a RayCronJob does not tell its jobs"
-        raise SpecError(Problem("the spec", found, "URIs that do not change, or a CronJob: without --ray-cron-job"))
+        expected = "none, for its jobs have no labels of ours, or no --ray-cron-job"
+        problems.append(Problem("queue of the profile", repr(profile.queue), expected))
+    if any(place in data for data in package.files.values() for place in (b"{date}", b"{scheduled_time}")):
+        expected = "URIs that stay, for its jobs know no time, or no --ray-cron-job"
+        problems.append(Problem("the spec", "{date} or {scheduled_time}", expected))
+    if problems:
+        raise SpecError(problems)
     name = object_name(package.name, longest=LONGEST_NAME)
     files = _files_name(profile, package, schedule, name)
     spec = {
@@ -89,8 +88,8 @@ def _demand_catch_up(schedule: ScheduleSettings) -> None:
 
 def _files_name(profile: KubeRayProfile, package: JobPackage, schedule: ScheduleSettings, name: str) -> str:
     """Of the ConfigMap: changed with all that it holds, so that a run that goes on keeps what it began with."""
-    spec = _job_spec(profile, package, schedule, "")
-    return f"{name}-{digest([package.digest, schedule.overlap, spec])}"
+    job = _template(profile, package, schedule, name, "")
+    return f"{name}-{digest([package.digest, schedule.overlap, job])}"
 
 
 def _job_spec(profile: KubeRayProfile, package: JobPackage, schedule: ScheduleSettings, files: str) -> dict[str, Any]:
@@ -176,4 +175,4 @@ def _night_pod(profile: KubeRayProfile, name: str, files: str) -> dict[str, Any]
     ]
     spec = small_pod(profile, container, restart="Never")
     spec["volumes"].append({"name": "job", "configMap": {"name": files}})
-    return spec | {"serviceAccountName": name, "automountServiceAccountToken": True, "enableServiceLinks": False}
+    return spec | {"serviceAccountName": name, "automountServiceAccountToken": True}

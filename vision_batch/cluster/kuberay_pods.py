@@ -106,6 +106,7 @@ def small_pod(profile: KubeRayProfile, container: dict[str, Any], *, restart: st
     return {
         "restartPolicy": restart,
         "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
         "securityContext": pod_security(profile),
         "containers": [container],
         "volumes": [{"name": "tmp", "emptyDir": {}}],
