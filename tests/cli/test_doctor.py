@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,8 +21,9 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     """A machine of which these things are found."""
 
     def install(*findings: Finding) -> None:
-        def check_machine() -> Iterator[Finding]:
+        def check_machine(requirements: Sequence[str] | None) -> Iterator[Finding]:
             yield from findings
+            yield from (ok("packages", f"{text} is demanded") for text in requirements or ())
 
         monkeypatch.setattr(doctor, "check_machine", check_machine)
 
@@ -39,6 +40,16 @@ def test_a_healthy_machine(machine: Machine, capsys: pytest.CaptureFixture[str])
         "warn  open files       at most 256",
         "                       to mend it: ulimit -n 65536",
     ]
+
+
+def test_what_is_demanded_of_packages_is_demanded_of_this_machine_too(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine()
+    assert main(["doctor", "--require", "ray>=2.60", "--require", "torch"]) == 0
+    assert [line.split()[-3] for line in capsys.readouterr().out.splitlines()] == ["ray>=2.60", "torch"]
+    assert main(["doctor", "--require", "ray >> 2"]) == 2
+    assert capsys.readouterr().err.startswith("error: --require: found 'ray >> 2'; expected a package and its versions")
 
 
 def test_a_failure_is_exit_2(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:

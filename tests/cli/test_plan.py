@@ -15,6 +15,7 @@ from tests.integration.job import Job, digits, write_folder, write_parquet, writ
 from tests.jobs.finished import complete
 from tests.privileges import without_privileges
 from vision_batch.cli.main import main
+from vision_batch.cli.moment import parse_moment
 from vision_batch.inference.layout import Node, Resources
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.ledger.run_record import RunRecord, write_run
@@ -255,6 +256,14 @@ def test_another_output_may_be_asked_about(job: Job, capsys: Capture, tmp_path: 
     forecast, _ = plan(job, capsys, "--output", str(tmp_path / "other"))
     assert forecast["output"] == str(tmp_path / "other")
     assert progress(forecast) == (1, 0, 1, 0)
+
+
+def test_the_output_is_of_the_scheduled_time(tmp_path: Path, capsys: Capture) -> None:
+    job = Job(tmp_path, {"output": {"uri": "out-{date}"}})
+    write_folder(job.data, digits(3))
+    complete(job, moment=parse_moment("2026-11-20T03:30:00Z"))
+    report, _ = plan(job, capsys, "--scheduled-time", "2026-11-20T03:30:00Z")
+    assert (report["output"], report["images_done"]) == (str(tmp_path / "out-2026-11-20"), 3)
 
 
 def test_it_makes_no_output(job: Job, capsys: Capture, tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,14 +16,13 @@ import pytest
 from tests.integration.job import Job, digits, write_folder
 from tests.jobs.finished import complete
 from vision_batch.cli.main import main
+from vision_batch.cli.moment import parse_moment
 from vision_batch.cli.run import (
     ERROR_CODES,
     error_codes,
     exit_code,
-    parse_moment,
     print_summary,
     query_command,
-    scheduled_moment,
 )
 from vision_batch.cluster.progress import last_progress
 from vision_batch.jobs.summary import RunSummary, Status
@@ -223,38 +221,6 @@ def test_codes_that_there_are_not_are_all_named(tmp_path: Path, capsys: Capture)
         "error: --retry-errors: found 'lost'",
     ]
     assert all("expected all, or of empty, missing, unreadable" in line for line in said)
-
-
-@pytest.mark.parametrize("text", ["2026-11-21T03:30:00Z", "2026-11-21T04:30:00+01:00", "20261120T223000-0500"])
-def test_a_scheduled_time_is_of_iso_8601_with_a_zone(text: str) -> None:
-    assert parse_moment(text) == datetime(2026, 11, 21, 3, 30, tzinfo=UTC)
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("2026-11-21T03:30:00", "'2026-11-21T03:30:00', which has no time zone"),
-        ("2026-11-21", "'2026-11-21', which has no time zone"),
-        ("last night", "'last night'"),
-        ("0001-01-01T00:00:00+10:00", "'0001-01-01T00:00:00+10:00'"),
-    ],
-)
-def test_any_other_scheduled_time_is_refused(text: str, found: str, capsys: Capture) -> None:
-    said = refusal(capsys, "spec.yaml", "--scheduled-time", text)
-    assert said.startswith(f"error: --scheduled-time: found {found}; expected a time with its zone, as 2026-")
-
-
-def test_latest_is_the_last_time_of_the_schedule(tmp_path: Path) -> None:
-    job = Job(tmp_path, {"output": {"uri": "out/{date}"}, "schedule": {"cron": "30 3 * * *"}})
-    moment = scheduled_moment("latest", str(job.spec))
-    assert moment is not None
-    assert (moment.hour, moment.minute) == (3, 30)
-    assert timedelta(0) <= datetime.now(UTC) - moment <= timedelta(days=1)
-
-
-def test_latest_needs_a_schedule(tmp_path: Path, capsys: Capture) -> None:
-    said = refusal(capsys, str(Job(tmp_path, {}).spec), "--scheduled-time", "latest")
-    assert said.startswith("error: --scheduled-time: found latest, and no schedule in the spec; expected a spec with")
 
 
 def test_uris_are_of_the_scheduled_time(tmp_path: Path, capsys: Capture) -> None:

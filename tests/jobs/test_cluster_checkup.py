@@ -154,3 +154,11 @@ def test_the_spec_and_its_plug_ins_travel_and_what_is_wrong_with_them_is_told_he
     found = levels(str(profile), str(job.spec))
     assert (found["profile"], found["spec"]) == ("ok", "fail")
     assert "job" not in found
+
+
+def test_the_job_demands_what_is_asked_for(profile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Cluster(said(), "done")
+    monkeypatch.setattr(module, "job_service", lambda profile: cluster)
+    list(check_cluster(str(profile), None, [], ["ray>=2.60"]))
+    (package,) = cluster.packages
+    assert package.arguments == ("doctor", "--json", "--require", "ray>=2.60")

@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict
 
+from packaging.requirements import InvalidRequirement, Requirement
+
 from vision_batch.cli.exit_code import ExitCode
 from vision_batch.cli.output import emit_json
 from vision_batch.cluster.checkup import check_machine, check_packages, check_python
@@ -32,7 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--require",
         metavar="PACKAGE",
         action="append",
-        help="demand this of the nodes' packages, as 'ray>=2.60', instead of what is known of this installation",
+        type=_requirement,
+        help="demand this of the packages there, as 'ray>=2.60', instead of what this installation demands",
     )
     parser.add_argument("--json", action="store_true", help="end with one JSON object on standard output")
 
@@ -54,6 +57,13 @@ def execute(arguments: argparse.Namespace) -> int:
     return ExitCode.DONE if good else ExitCode.WRONG
 
 
+def _requirement(text: str) -> str:
+    try:
+        return str(Requirement(text))
+    except InvalidRequirement as error:
+        raise SpecError(Problem("--require", repr(text), "a package and its versions, as 'ray>=2.60'")) from error
+
+
 def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
     # What checks need is imported only when they are made: the lines of those before are to be seen also where a
     # package is missing.
@@ -62,14 +72,14 @@ def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
         yield check_packages()
         from vision_batch.jobs.cluster_checkup import check_cluster
 
-        yield from check_cluster(arguments.cluster, arguments.spec, arguments.overrides)
+        yield from check_cluster(arguments.cluster, arguments.spec, arguments.overrides, arguments.require)
         return
     if arguments.address is not None:
         from vision_batch.cluster.node_checkup import check_nodes
 
         yield from check_nodes(arguments.address, arguments.require)
     else:
-        yield from check_machine()
+        yield from check_machine(arguments.require)
     from vision_batch.jobs.checkup import check_credentials, check_spec
 
     if arguments.spec is not None:

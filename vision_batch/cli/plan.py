@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from vision_batch.cli.exit_code import ExitCode
+from vision_batch.cli.moment import add_moment_argument, scheduled_moment
 from vision_batch.cli.output import emit_json
 from vision_batch.jobs.cost import Cost
 from vision_batch.jobs.forecast import Forecast, forecast_predict
@@ -20,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="override a key of the spec"
     )
+    add_moment_argument(parser)
     parser.add_argument("--output", metavar="URI", help="look at this output instead of the spec's output.uri")
     parser.add_argument("--address", help="plan for the Ray cluster at this address instead of this machine")
     parser.add_argument(
@@ -29,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    spec = load_spec(arguments.spec, arguments.overrides, output=arguments.output)
+    moment = scheduled_moment(arguments.scheduled_time, arguments.spec)
+    spec = load_spec(arguments.spec, arguments.overrides, output=arguments.output, scheduled_time=moment)
     card = None if arguments.rate_card is None else load_rate_card(Path(arguments.rate_card))
     forecast = forecast_predict(spec, address=arguments.address, rate_card=card)
     print_forecast(forecast)

@@ -8,12 +8,12 @@ import shlex
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from datetime import UTC, datetime
 from types import FrameType
 from typing import get_args
 
 from vision_batch.cli.exit_code import ExitCode
 from vision_batch.cli.last_words import last_words
+from vision_batch.cli.moment import add_moment_argument, scheduled_moment
 from vision_batch.cli.output import emit_json, warn
 from vision_batch.cli.progress import Progress
 from vision_batch.cli.progress_lines import ProgressLines
@@ -57,12 +57,7 @@ def add_spec_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"process error rows with these codes again: all, or of {', '.join(ERROR_CODES)}; after the spec",
     )
     parser.add_argument("--prune", action="store_true", help="remove the rows of what is no longer in the input")
-    parser.add_argument(
-        "--scheduled-time",
-        metavar="TIME",
-        help="what {date} and {scheduled_time} stand for, as 2026-11-21T03:30:00Z; latest: the last time of the spec's"
-        " schedule; now by default",
-    )
+    add_moment_argument(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -95,31 +90,6 @@ def execute(arguments: argparse.Namespace) -> int:
     if code is ExitCode.TOO_MANY_ERRORS:
         warn(f"more images failed than limits.max_error_fraction = {spec.settings.limits.max_error_fraction} allows")
     return code
-
-
-def scheduled_moment(text: str | None, spec: str) -> datetime | None:
-    """What `--scheduled-time` says; with `latest` the last time that the schedule of `spec` had until now."""
-    if text != "latest":
-        return None if text is None else parse_moment(text)
-    from vision_batch.cluster.schedule.times import times
-
-    schedule = load_spec(spec, for_any_time=True).settings.schedule
-    if schedule is None:
-        expected = "a spec with a schedule, or a time as 2026-11-21T03:30:00Z"
-        raise SpecError(Problem("--scheduled-time", "latest, and no schedule in the spec", expected))
-    return times(schedule.cron, schedule.timezone).latest(datetime.now(UTC))
-
-
-def parse_moment(text: str) -> datetime:
-    """The time of an ISO 8601 text with a time zone, in UTC. SpecError for any other."""
-    try:
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is not None:
-            return moment.astimezone(UTC)
-        found = f"{text!r}, which has no time zone"
-    except (ValueError, OverflowError):
-        found = repr(text)
-    raise SpecError(Problem("--scheduled-time", found, "a time with its zone, as 2026-11-21T03:30:00Z or …+01:00"))
 
 
 def error_codes(texts: Sequence[str]) -> tuple[str, ...]:

@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 
 from vision_batch.cli.cluster_job import add_cluster_arguments, job_line, job_object
 from vision_batch.cli.exit_code import ExitCode
+from vision_batch.cli.moment import scheduled_moment
 from vision_batch.cli.output import emit_json, warn
-from vision_batch.cli.run import add_spec_arguments, error_codes, scheduled_moment
+from vision_batch.cli.run import add_spec_arguments, error_codes
 from vision_batch.cluster.job import ENDED, JobInfo, JobService, new_job_id
 from vision_batch.cluster.profile import load_profile
 from vision_batch.cluster.progress import describe, last_progress

@@ -29,10 +29,10 @@ class ProbeError(Exception):
     """A probe's process failed or took too long; the text says how."""
 
 
-def check_machine() -> Iterator[Finding]:
-    """Everything that does not depend on a spec, the quick checks first."""
+def check_machine(requirements: Sequence[str] | None = None) -> Iterator[Finding]:
+    """Everything that does not depend on a spec, the quick checks first; `requirements` as in `check_packages`."""
     yield check_python()
-    yield check_packages()
+    yield check_packages(requirements)
     yield check_open_files()
     yield check_free_disk("temporary files", Path(tempfile.gettempdir()))
     yield from check_ray()

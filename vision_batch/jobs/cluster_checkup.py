@@ -25,8 +25,13 @@ POLL_S = 0.5
 LINES_SHOWN = 3
 
 
-def check_cluster(profile_text: str, spec: str | None, overrides: Sequence[str]) -> Iterator[Finding]:
-    """The profile, whether its cluster answers, and all that a job finds there; with a spec also what that names."""
+def check_cluster(
+    profile_text: str, spec: str | None, overrides: Sequence[str], requirements: Sequence[str] | None = None
+) -> Iterator[Finding]:
+    """The profile, whether its cluster answers, and all that a job finds there; with a spec also what that names.
+
+    `requirements` as in `check_packages`.
+    """
     try:
         profile = load_profile(profile_text)
         service = job_service(profile)
@@ -35,7 +40,7 @@ def check_cluster(profile_text: str, spec: str | None, overrides: Sequence[str])
         return
     yield ok("profile", f"{profile.path}, kind {profile.settings.kind}")
     try:
-        package = _package(profile, spec, overrides)
+        package = _package(profile, spec, overrides, requirements or base_requirements())
     except SpecError as error:
         yield from (fail("spec", str(problem), "correct the spec") for problem in error.problems)
         return
@@ -75,9 +80,11 @@ def check_by_job(service: JobService, package: JobPackage, *, limit_s: float = L
         yield warn("job", f"{job_id} stays in the list: {' '.join(str(error).split())}", "remove it there")
 
 
-def _package(profile: LoadedProfile, spec: str | None, overrides: Sequence[str]) -> JobPackage:
+def _package(
+    profile: LoadedProfile, spec: str | None, overrides: Sequence[str], requirements: Sequence[str]
+) -> JobPackage:
     """A job that looks around, with the spec and its plug-ins in its package, and what is demanded of the nodes."""
-    arguments = ("doctor", "--json", *(word for text in base_requirements() for word in ("--require", text)))
+    arguments = ("doctor", "--json", *(word for text in requirements for word in ("--require", text)))
     if spec is None:
         return JobPackage(name="doctor", files={SPEC_NAME: b""}, arguments=arguments, output="", resumes=False)
     package = job_package(load_spec(spec, overrides), profile)
