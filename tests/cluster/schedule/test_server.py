@@ -366,6 +366,19 @@ def test_a_paused_schedule_skips_its_times_but_runs_what_is_asked_for(world: Wor
     ]
 
 
+def test_what_a_pause_holds_back_is_not_in_the_way_of_what_is_asked_for(world: World) -> None:
+    world.spec("0 13 * * *", retries="{backoff: 10m}")
+    world.jobs.course = lambda job_id: (timedelta(minutes=30), 1 if job_id == "nightly-20261121T130000Z" else 0)
+    world.run_for(1.55)
+    pause(world.store, "nightly", world.time)
+    run_now(world.store, "nightly", world.time)
+    world.run_for(0.4)
+    assert [f"{run.kind} {run.state}" for run in world.runs()] == ["scheduled due", "manual running"]
+    resume(world.store, "nightly", world.time)
+    world.run_for(1)
+    assert [f"{run.kind} {run.state}" for run in world.runs()] == ["scheduled done", "manual done"]
+
+
 def test_a_pause_holds_without_a_server_too(world: World) -> None:
     world.spec("0 * * * *", catch_up="all")
     world.run_for(1.5)

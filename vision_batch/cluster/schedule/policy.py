@@ -63,12 +63,15 @@ def replaced(run: ScheduledRun, by: ScheduledRun, now: datetime) -> ScheduledRun
 
 
 def startable(schedule: Schedule, in_work: Sequence[ScheduledRun], now: datetime) -> ScheduledRun | None:
-    """The run to start now, of the schedule's `in_work`, the earliest first: one at a time goes, the others wait."""
-    begun = [run for run in in_work if run.has_begun]
-    head = next(iter(begun or in_work), None)
-    if head is None or head.state != "due" or head.not_before > now:
+    """The run to start now, of the schedule's `in_work`, the earliest first: one at a time goes, the others wait.
+
+    One that waits for its next attempt comes before those that have not begun. A pause lets only manual ones begin.
+    """
+    if any(run.state in WITH_A_JOB for run in in_work):
         return None
-    return head if head.kind == "manual" or not schedule.paused else None
+    allowed = [run for run in in_work if run.kind == "manual" or not schedule.paused]
+    head = next(iter([run for run in allowed if run.attempt] or allowed), None)
+    return head if head is not None and head.not_before <= now else None
 
 
 def with_next_attempt(run: ScheduledRun, now: datetime) -> ScheduledRun:

@@ -51,11 +51,6 @@ class ScheduledRun:
         """Whether it has ended: nothing of it changes any more but the notice."""
         return self.state in ENDED
 
-    @property
-    def has_begun(self) -> bool:
-        """Whether a job was submitted for it, also while it waits for another attempt."""
-        return self.attempt > 0 and not self.is_over
-
     def as_dict(self) -> dict[str, Any]:
         """For JSON: times are texts like `2026-11-21T03:30:00Z`."""
         return {key: to_text(value) if isinstance(value, datetime) else value for key, value in asdict(self).items()}
