@@ -186,6 +186,19 @@ def test_what_would_fail_the_same_is_not_tried_again(world: World, code: int) ->
     assert [(run.state, run.attempt, run.exit_code) for run in world.runs()] == [("failed", 1, code)]
 
 
+def test_why_a_job_failed_is_told_with_its_end(world: World) -> None:
+    world.spec("0 13 * * *")
+    world.jobs.course = lambda job_id: (timedelta(minutes=1), 2)
+    world.jobs.log = [
+        "error: one",
+        "vision-batch-progress {}",
+        "error: input.uri: found nothing; expected images",
+        "{}",
+    ]
+    world.run_for(1.1)
+    assert world.runs()[0].message.endswith("(exit code 2); error: input.uri: found nothing; expected images")
+
+
 def test_a_job_that_somebody_stopped_stays_stopped(world: World) -> None:
     world.spec("0 13 * * *")
     world.run_for(1.03)

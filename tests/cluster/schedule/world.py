@@ -76,6 +76,7 @@ class FakeJobs:
     jobs: dict[str, Job] = field(default_factory=dict)
     packages: dict[str, JobPackage] = field(default_factory=dict)
     stops: list[str] = field(default_factory=list)
+    log: list[str] = field(default_factory=list)
     is_down: bool = False
 
     def submit(self, package: JobPackage, job_id: str) -> None:
@@ -108,7 +109,8 @@ class FakeJobs:
         return self._seen(self.jobs[job_id])
 
     def logs(self, job_id: str, *, follow: bool) -> Iterator[str]:
-        return iter(())
+        self._answer()
+        return iter(self.log)
 
     def stop(self, job_id: str) -> None:
         self._answer()

@@ -9,13 +9,14 @@ goes on from the store.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
 
-from vision_batch.cluster.job import JobService
+from vision_batch.cluster.job import JobInfo, JobService
 from vision_batch.cluster.schedule.admission import admit
 from vision_batch.cluster.schedule.adoption import adopt
 from vision_batch.cluster.schedule.folder import SpecFolder
@@ -36,6 +37,9 @@ from vision_batch.errors import ClusterError, ScheduleError, SpecError
 
 TICK_S = 2.0
 STANDBY_S = 1.0
+ERROR = "error: "
+"""How the lines begin in which a command says why it failed."""
+REASON_CHARACTERS = 500
 
 Notify = Callable[[ScheduledRun], Notice]
 """Tells somebody of a run that failed; `owed` means: ask again at the next tick. It raises nothing."""
@@ -135,7 +139,16 @@ class Server:
                 self._save(run, replace(run, message=f"the cluster does not answer: {error}"))
         else:
             for run, schedule in looked_at:
-                self._save(run, judged(run, jobs.get(run.job_id or ""), schedule, now))
+                job = jobs.get(run.job_id or "")
+                job = self._with_reason(job) if job is not None and job.state == "failed" else job
+                self._save(run, judged(run, job, schedule, now))
+
+    def _with_reason(self, job: JobInfo) -> JobInfo:
+        """The job's message and the last error of its log, where that can be had."""
+        errors: deque[str] = deque(maxlen=1)
+        with suppress(ClusterError):
+            errors.extend(line for line in self._service.logs(job.job_id, follow=False) if line.startswith(ERROR))
+        return replace(job, message=f"{job.message}; {errors[0][:REASON_CHARACTERS]}") if errors else job
 
     def _admit(self, schedule: Schedule, now: datetime) -> None:
         with self._store.transaction(self._leadership.token):
