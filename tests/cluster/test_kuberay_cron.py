@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -92,6 +93,12 @@ def test_the_small_pod_may_make_ray_jobs_and_look() -> None:
         ("rayjobs", "create", "get", "list"),
         ("jobs", "get", "list"),
     }
+
+
+def test_an_account_that_is_there_already_gets_no_rights() -> None:
+    job = replace(package(), name="default")
+    made = by_kind(cron_job_manifests(PROFILE, job, NIGHTLY))
+    assert made["ServiceAccount"]["metadata"]["name"] == "default-schedule"
 
 
 def test_the_small_pod_has_none_of_the_jobs_secrets() -> None:

@@ -45,11 +45,12 @@ def cron_job_manifests(profile: KubeRayProfile, package: JobPackage, schedule: S
     _demand_catch_up(schedule)
     name = object_name(package.name, longest=LONGEST_NAME)
     files = _files_name(profile, package, schedule, name)
-    night = json.dumps({"overlap": schedule.overlap, "ray_job": _template(profile, package, schedule, name, files)})
+    night = {"overlap": schedule.overlap, "ray_job": _template(profile, package, schedule, name, files)}
+    account = f"{name}-schedule"  # a name of its own: a spec may be called `default`, as every namespace's account is
     return [
-        config_map(profile, package, files, {NIGHT_KEY: night}),
-        *_rights(profile, name),
-        _cron_job(profile, schedule, name, files),
+        config_map(profile, package, files, {NIGHT_KEY: json.dumps(night, indent=2)}),
+        *_rights(profile, account),
+        _cron_job(profile, schedule, name, _night_pod(profile, account, files)),
     ]
 
 
@@ -131,7 +132,7 @@ def _rights(profile: KubeRayProfile, name: str) -> list[Manifest]:
     ]
 
 
-def _cron_job(profile: KubeRayProfile, schedule: ScheduleSettings, name: str, files: str) -> Manifest:
+def _cron_job(profile: KubeRayProfile, schedule: ScheduleSettings, name: str, pod: dict[str, Any]) -> Manifest:
     metadata = {"labels": labels() | {SCHEDULE_LABEL: name}}
     return {
         "apiVersion": "batch/v1",
@@ -149,7 +150,7 @@ def _cron_job(profile: KubeRayProfile, schedule: ScheduleSettings, name: str, fi
                 "spec": {
                     "backoffLimit": POD_RETRIES,
                     "podFailurePolicy": {"rules": _failure_rules()},
-                    "template": {"metadata": metadata, "spec": _night_pod(profile, name, files)},
+                    "template": {"metadata": metadata, "spec": pod},
                 },
             },
         },
@@ -163,7 +164,7 @@ def _failure_rules() -> list[dict[str, Any]]:
     return [{"action": "Ignore", "onPodConditions": evicted}, {"action": "FailJob", "onExitCodes": failed}]
 
 
-def _night_pod(profile: KubeRayProfile, name: str, files: str) -> dict[str, Any]:
+def _night_pod(profile: KubeRayProfile, account: str, files: str) -> dict[str, Any]:
     container = small_container(profile, "night", {"cpu": "50m", "memory": "128Mi"}, {"cpu": "1", "memory": "512Mi"})
     path = f"{JOB_FOLDER}/{NIGHT_KEY}"
     container["command"] = ["python", "-m", "vision_batch.cluster.kuberay_night", path, "$(JOB)"]
@@ -175,4 +176,4 @@ def _night_pod(profile: KubeRayProfile, name: str, files: str) -> dict[str, Any]
     ]
     spec = small_pod(profile, container, restart="Never")
     spec["volumes"].append({"name": "job", "configMap": {"name": files}})
-    return spec | {"serviceAccountName": name, "automountServiceAccountToken": True}
+    return spec | {"serviceAccountName": account, "automountServiceAccountToken": True}
