@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,15 @@ def shown() -> tuple[str | None, str | None]:
 
 
 @pytest.fixture
-def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No token in the environment, and a home without one; the home."""
+def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """No token in the environment, and a home without one; the home. Then Ray takes the token of all tests again."""
     for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    return tmp_path
+    yield tmp_path
+    monkeypatch.undo()
+    with cluster_token("token", "--address"):
+        pass
 
 
 def test_each_ray_of_our_own_has_a_token_of_its_own(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,6 +54,8 @@ def test_ray_sees_the_token_of_the_block_also_when_it_was_imported_before(nowher
         with fresh_token():
             assert get_authentication_mode() == AuthenticationMode.TOKEN
             assert AuthenticationTokenLoader.instance().get_raw_token() == shown()[1]
+        assert get_authentication_mode() == AuthenticationMode.DISABLED
+        assert not AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True)
 
 
 @pytest.mark.parametrize("auth", ["token", "none"])

@@ -22,7 +22,6 @@ Auth = Literal["token", "none"]
 MODE, DISABLED = "RAY_AUTH_MODE", "disabled"
 
 CLUSTER_ID = "/ray.rpc.NodeInfoGcsService/GetClusterId"
-CLIENT_INFO = "/ray.rpc.RayletDriver/ClusterInfo"
 ANSWER_S = 10.0
 """How long a cluster may take to say whether it lets strangers in."""
 
@@ -57,7 +56,7 @@ def cluster_token(auth: Auth, where: str) -> Iterator[None]:
 
 
 def demand_token(address: str) -> None:
-    """SpecError when the Ray at host:port or ray://host:port does not take this process's token, or needs none.
+    """SpecError when the Ray at host:port does not take this process's token, or needs none.
 
     With the wrong one Ray itself would try for 20 s and then not say why. Where none is needed, whoever reaches the
     cluster runs what they like on it, with the credentials of its workers.
@@ -79,11 +78,9 @@ def _answer(address: str, metadata: list[tuple[str, str]]) -> grpc.StatusCode:
     """The status of a call that asks for little."""
     import grpc  # a part of ray[default]
 
-    method = CLIENT_INFO if address.startswith("ray://") else CLUSTER_ID
-    options = [("grpc.enable_http_proxy", 0)]
-    with grpc.insecure_channel(address.removeprefix("ray://"), options) as channel:
+    with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
         try:
-            channel.unary_unary(method)(b"", timeout=ANSWER_S, metadata=metadata)
+            channel.unary_unary(CLUSTER_ID)(b"", timeout=ANSWER_S, metadata=metadata)
         except grpc.RpcError as error:
             return error.code()
     return grpc.StatusCode.OK
@@ -98,12 +95,9 @@ def _token_loader() -> Any:
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
     """Sets variables for this process and its children, and has Ray, which reads them once, read them again."""
-    from ray._raylet import Config  # type: ignore[attr-defined]
-
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
-    Config.initialize("")
-    _token_loader().reset_cache()
+    _read_again()
     try:
         yield
     finally:
@@ -112,3 +106,12 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+        if os.environ.get(MODE) != "token" or os.environ.get(TOKEN):
+            _read_again()  # else a thread of Ray's that has not ended yet might find no token, and end the process
+
+
+def _read_again() -> None:
+    from ray._raylet import Config  # type: ignore[attr-defined]
+
+    Config.initialize("")
+    _token_loader().reset_cache()

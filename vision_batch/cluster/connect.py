@@ -32,7 +32,7 @@ PROBE_S = 5.0
 def connected(address: str | None, *, verbose: bool = False) -> Iterator[Resources]:
     """Connects this process and says what the cluster has; a local Ray ends with the block.
 
-    `address` is what Ray takes: `host:port`, `ray://…`, or `auto` for the cluster of this node. SpecError when nothing
+    `address` is `host:port`, or `auto` for the cluster of this node. SpecError when nothing
     answers there, or when it answers without a token, unless RAY_AUTH_MODE=disabled.
     """
     if address is None:
@@ -121,8 +121,14 @@ def _demand_space() -> None:
 
 
 def _probe(address: str) -> None:
-    """SpecError when nothing listens at host:port: Ray itself would wait for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    """SpecError when nothing listens at host:port: Ray itself would wait for minutes.
+
+    Also for an address of Ray Client, which cannot stream what actors yield.
+    """
+    if "://" in address:
+        expected = "host:port, or auto, on a node of the cluster; from elsewhere: vision-batch submit"
+        raise SpecError(Problem("--address", address, expected))
+    host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         return
     try:
