@@ -178,7 +178,7 @@ class KubernetesApi:
                     f"ask for the right: `kubectl auth can-i --list --namespace {self.namespace}` shows those at hand"
                 )
             case 404:
-                hint = f"the cluster has no {kind.plural}: is the operator installed that brings them?"
+                hint = f"is there a namespace {self.namespace}, and the operator that brings {kind.plural}?"
             case _:
                 hint = "`kubectl get events` may say more"
         return ClusterError(f"{host}: {response.status}: {said}; {hint}")
