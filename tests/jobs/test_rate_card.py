@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,12 @@ def test_what_is_wrong_is_named(tmp_path: Path, before: str, after: str, where: 
 def test_what_is_no_card(tmp_path: Path, text: str) -> None:
     with pytest.raises(SpecError, match=r"rates\.yaml"):
         loaded(tmp_path, text)
+
+
+def test_the_card_in_the_documentation(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    (block,) = re.findall(r"```yaml\n(# rates.yaml\n.*?)```", text, re.DOTALL)
+    assert loaded(tmp_path, block).hours == 8
 
 
 def test_a_trial_may_tell_the_pace(tmp_path: Path) -> None:
