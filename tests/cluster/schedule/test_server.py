@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from tests.cluster.schedule.world import BEGIN, World
 from vision_batch.cluster.schedule.admission import pause, resume, run_now
 from vision_batch.cluster.schedule.run import Notice, ScheduledRun
-from vision_batch.errors import SpecError
+from vision_batch.errors import ScheduleError, SpecError
 
 
 @pytest.fixture
@@ -275,6 +277,34 @@ def test_a_job_that_does_not_end_when_it_is_told_to_is_told_again(world: World) 
     world.jobs.stop = stop  # type: ignore[method-assign]
     world.run_for(0.2)
     assert world.story() == ["13:00 failed"]
+
+
+def test_when_the_disk_is_full_nothing_begins_that_is_not_on_record(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.spec("0 13 * * *")
+    world.tick()
+    fill_disk(world)
+    world.time += timedelta(hours=1)
+    world.server.serve(lambda: world.time >= BEGIN + timedelta(hours=1, minutes=1))
+    assert world.jobs.jobs == {}
+    said = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert said == [f"{world.state}: the schedules' state cannot be used: database or disk is full"]
+    world.store._rows("PRAGMA max_page_count = 1000000")
+    world.tick()
+    assert list(world.jobs.jobs) == ["nightly-20261121T130000Z"]
+
+
+def fill_disk(world: World) -> None:
+    """The store may not grow, and other rows take what it has left."""
+    (pages,) = world.store._rows("PRAGMA page_count")[0]
+    world.store._rows(f"PRAGMA max_page_count = {pages}")
+    row = ScheduledRun(
+        schedule="x", scheduled_time=BEGIN, kind="manual", state="done", created=BEGIN, not_before=BEGIN, ended=BEGIN
+    )
+    with pytest.raises(ScheduleError, match="full"):
+        for second in count():
+            world.store.add_run(replace(row, scheduled_time=BEGIN - timedelta(seconds=second)))
 
 
 # specs that change

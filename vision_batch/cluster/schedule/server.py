@@ -79,13 +79,16 @@ class Server:
         self._acts: bool | None = None
 
     def serve(self, stopping: Callable[[], bool]) -> None:
-        """Ticks until `stopping()`. Trouble with the store is said and waited out."""
+        """Ticks until `stopping()`. Trouble with the store is said, once, and waited out."""
+        trouble = ""
         while not stopping():
             try:
                 acts = self.tick()
+                trouble = ""
             except ScheduleError as error:
-                _log.error("%s", error)
-                acts = False
+                if str(error) != trouble:
+                    _log.error("%s", error)
+                acts, trouble = False, str(error)
             self._clock.sleep(TICK_S if acts else STANDBY_S)
         with suppress(NotLeadingError, ScheduleError):
             self._leadership.release()
