@@ -15,7 +15,7 @@ from threading import Event
 
 from vision_batch.cli.cluster_job import PROFILE_HELP
 from vision_batch.cli.exit_code import ExitCode
-from vision_batch.cli.schedule_state import add_state_arguments
+from vision_batch.cli.schedule_state import add_state_argument
 from vision_batch.cluster.profile import LoadedProfile, load_profile
 from vision_batch.cluster.schedule.configuration import ServerSettings, load_configuration
 from vision_batch.cluster.schedule.folder import ScheduledSpec, SpecFolder
@@ -35,7 +35,7 @@ WELL_S = 300.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """DIR --cluster PROFILE [--config FILE] [--state FILE] [--address HOST:PORT] [--json]."""
+    """DIR --cluster PROFILE [--config FILE] [--state FILE] [--address HOST:PORT]."""
     parser.add_argument(
         "folder", metavar="DIR", type=Path, help="the folder of the specs; those with `schedule:` count"
     )
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--config", metavar="FILE", type=Path, help="who may be told of failures: the contacts that specs may name"
     )
     parser.add_argument("--address", metavar="HOST:PORT", help="answer /healthz and /metrics there")
-    add_state_arguments(parser)
+    add_state_argument(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:

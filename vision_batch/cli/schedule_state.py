@@ -15,6 +15,12 @@ from vision_batch.ledger.holder import is_alive
 
 def add_state_arguments(parser: argparse.ArgumentParser) -> None:
     """[--state FILE] [--json]."""
+    add_state_argument(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON object as the last line of standard output")
+
+
+def add_state_argument(parser: argparse.ArgumentParser) -> None:
+    """[--state FILE]."""
     parser.add_argument(
         "--state",
         type=Path,
@@ -22,7 +28,6 @@ def add_state_arguments(parser: argparse.ArgumentParser) -> None:
         default=state_folder() / "schedules.sqlite",
         help="what the server remembers, on a disk of this machine; the default is %(default)s",
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object as the last line of standard output")
 
 
 def open_store(arguments: argparse.Namespace) -> Store:

@@ -122,7 +122,7 @@ def test_killed_anywhere_it_runs_the_same(
 
 
 @pytest.mark.slow
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(**NIGHTS)
 def test_in_many_nights_too(
     spec: dict[str, str], seed: int, evening: list[tuple[int, Event]], fuses: list[int]
