@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from itertools import islice
@@ -145,6 +146,12 @@ def test_what_the_schema_refuses_is_said(server: KubernetesServer, kubeconfig: P
 
     with pytest.raises(ClusterError, match=r"422: .*'soon' is not of type 'integer'"):
         api.create(RAY_JOBS, body)
+
+
+def test_a_client_that_is_not_installed_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "kubernetes", None)
+    with pytest.raises(SpecError, match=r"no kubernetes client; expected it: pip install 'vision-batch\[kubernetes\]'"):
+        connect("default")
 
 
 @pytest.mark.parametrize("context", [None, "missing"])

@@ -53,7 +53,9 @@ def connect(namespace: str, context: str | None = None) -> KubernetesApi:
         raise SpecError(Problem("this environment", found, expected)) from error
     configuration = Configuration()
     try:
-        config.load_kube_config(os.environ.get("KUBECONFIG"), context=context, client_configuration=configuration)
+        config.load_kube_config(
+            os.environ.get("KUBECONFIG") or None, context=context, client_configuration=configuration
+        )
     except config.ConfigException as error:
         try:
             if context is not None:
