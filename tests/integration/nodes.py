@@ -15,11 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tests.integration.job import MODEL, Job, digits, write_tar
 from vision_batch.inference.event import worker_facts
 from vision_batch.inference.worker import NODE_ID_CHARACTERS
+from vision_batch.ledger.verify import verify
 from vision_batch.storage.table import storage_for
 
 PATIENCE_S = 120.0
@@ -156,6 +158,20 @@ def stages_by_node(output: str, run_id: str) -> dict[str, set[str]]:
 def parts(output: str) -> int:
     """How many there are by now."""
     return sum(info.uri.endswith(".parquet") for info in storage_for(output).list(output))
+
+
+def demand_exact(output: str, shards: int, images: int) -> None:
+    """Every image of `tars` has its one row, and the same prediction as in all other tars."""
+    storage = storage_for(output)
+    found = [info.uri for info in storage.list(output) if info.uri.endswith(".parquet")]
+    columns = ["shard", "row", "label_index", "score"]
+    table = pa.concat_tables([pq.read_table(io.BytesIO(storage.read(uri)), columns=columns) for uri in found])
+    rows = table.to_pylist()
+    assert len({(row["shard"], row["row"]) for row in rows}) == len(rows) == shards * images
+    first = {row["row"]: row for row in rows}
+    assert all(row["label_index"] == first[row["row"]]["label_index"] for row in rows)
+    assert all(abs(row["score"] - first[row["row"]]["score"]) < 1e-5 for row in rows)
+    assert verify(output, deep=True).ok
 
 
 def short_id(node: Any) -> str:

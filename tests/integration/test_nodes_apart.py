@@ -18,7 +18,7 @@ from tests.conftest import S3Bucket
 from tests.faults.fault_proxy import FaultProxy
 from tests.integration.job import Job
 from tests.integration.machines import Machine, missing, network
-from tests.integration.nodes import PATIENCE_S, Told, images_by, parts, running, tars
+from tests.integration.nodes import PATIENCE_S, Told, demand_exact, images_by, parts, running, tars
 from vision_batch.cli.main import main
 from vision_batch.ledger.verify import verify
 from vision_batch.storage.table import storage_for
@@ -69,11 +69,6 @@ def s3_job(job: Callable[..., Job], rgw_s3: S3Bucket, told: Told) -> Job:
     return it
 
 
-def is_exact(output: str) -> bool:
-    audit = verify(output, deep=True)
-    return audit.ok and audit.rows == SHARDS * IMAGES
-
-
 def test_the_works_of_a_machine_that_is_cut_off_are_done_by_the_other(
     machines: Machines, s3_job: Job, rgw_s3: S3Bucket, told: Told
 ) -> None:
@@ -87,10 +82,10 @@ def test_the_works_of_a_machine_that_is_cut_off_are_done_by_the_other(
         summary = run.summary(LOST_S)
     assert (summary["status"], summary["images_ok"]) == ("done", SHARDS * IMAGES)
     assert images_by("host", output, summary["run_id"]).keys() == {"one", "two"}
-    assert is_exact(output)
+    demand_exact(output, SHARDS, IMAGES)
     two.mend()
     time.sleep(WAKE_S)
-    assert is_exact(output)
+    demand_exact(output, SHARDS, IMAGES)
 
 
 def test_a_job_is_submitted_stopped_and_submitted_again(
@@ -123,4 +118,4 @@ def test_a_job_is_submitted_stopped_and_submitted_again(
     code, ended = typed("submit", str(s3_job.spec), *options, "--wait")
     assert (code, ended["state"]) == (0, "done")
     assert typed("status", ended["job_id"])[1]["progress"]["images_done"] == SHARDS * IMAGES
-    assert is_exact(output)
+    demand_exact(output, SHARDS, IMAGES)
