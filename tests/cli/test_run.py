@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -23,6 +24,7 @@ from vision_batch.cli.run import (
     exit_code,
     print_summary,
     query_command,
+    terminated_like_interrupted,
 )
 from vision_batch.cluster.progress import last_progress
 from vision_batch.jobs.summary import RunSummary, Status
@@ -231,6 +233,19 @@ def test_uris_are_of_the_scheduled_time(tmp_path: Path, capsys: Capture) -> None
     assert main(["run", str(job.spec), "--json", "--scheduled-time", night]) == 0
     output = json.loads(capsys.readouterr().out)["output"]
     assert output == str(tmp_path / "out-2026-11-20" / "20261120T233000Z")
+
+
+def test_sigterm_interrupts_once() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    in_order = False
+    with pytest.raises(KeyboardInterrupt), terminated_like_interrupted():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+            in_order = True
+    assert in_order
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_limit_that_is_no_number(capsys: Capture) -> None:

@@ -1,6 +1,8 @@
 """Connecting to Ray."""
 
 import socket
+import subprocess
+import sys
 import time
 
 import pytest
@@ -23,3 +25,25 @@ def test_an_address_that_nobody_answers_is_refused_at_once() -> None:
 def test_an_address_of_another_kind_is_refused_with_the_way_in(address: str) -> None:
     with pytest.raises(SpecError, match="on a node of the cluster; from elsewhere: vision-batch submit"):
         connected(address).__enter__()
+
+
+TOLD = """
+import os, sys, threading
+from vision_batch.cluster.connect import _muted
+with _muted():
+    os.write(2, b"the core\\n")
+    voice = sys.stderr
+    for word in ("progress", "caf\\u00e9 \\ud800"):
+        thread = threading.Thread(target=lambda: print(word, file=sys.stderr))
+        thread.start()
+        thread.join()
+os.write(2, b"the end\\n")
+print("a handler of logging", file=voice)
+print("all", file=sys.stderr)
+"""
+
+
+def test_while_the_core_is_muted_python_is_heard() -> None:
+    done = subprocess.run([sys.executable, "-c", TOLD], capture_output=True, timeout=60, check=True)
+    lines = done.stderr.decode().splitlines()
+    assert lines == ["progress", "caf\u00e9 \\ud800", "the end", "a handler of logging", "all"]

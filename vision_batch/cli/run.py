@@ -152,9 +152,14 @@ def _pace(summary: RunSummary) -> str:
 
 @contextmanager
 def terminated_like_interrupted() -> Iterator[None]:
-    """SIGTERM raises KeyboardInterrupt, as SIGINT does: one way to stop in order."""
+    """SIGTERM raises KeyboardInterrupt, as SIGINT does: one way to stop in order.
+
+    It does so once. Whoever looks after the process may say it twice, and a service that is stopped says it to its
+    whole group: to the process and to those who pass it on.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise KeyboardInterrupt
 
     previous = signal.signal(signal.SIGTERM, stop)

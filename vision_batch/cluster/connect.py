@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import shutil
@@ -10,8 +11,8 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from typing import Any
+from contextlib import contextmanager, nullcontext, redirect_stderr
+from typing import Any, TextIO
 
 import ray
 from ray.job_config import JobConfig
@@ -81,11 +82,13 @@ def _connect(address: str | None, verbose: bool, level: int) -> None:
 
 @contextmanager
 def _sigterm_as_before() -> Iterator[None]:
-    """Takes SIGTERM back from Ray, whose handler ends the process; one that comes meanwhile is a KeyboardInterrupt."""
+    """Takes SIGTERM back from Ray, whose handler ends the process; one that comes meanwhile is a KeyboardInterrupt, and
+    then no other is heard."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
     except SystemExit as error:  # what Ray's handler raises, with exit codes of its own
+        before = signal.SIG_IGN
         raise KeyboardInterrupt from error
     finally:
         if threading.current_thread() is threading.main_thread():
@@ -96,18 +99,48 @@ def _sigterm_as_before() -> Iterator[None]:
 def _muted() -> Iterator[None]:
     """Keeps Ray's core from printing: an error line for every actor pool of Ray Data, which is none.
 
-    The level is read from the environment when Ray starts, and its reading is printed too, from outside Python.
+    The level is read from the environment when Ray starts, and its reading is printed too, from outside Python. What
+    Python says meanwhile, as a line of the run's progress, is heard.
     """
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     sys.stderr.flush()
     kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    voice = _Voice(kept)
     os.dup2(null, 2)
     try:
-        yield
+        with redirect_stderr(voice) if _is_standard_error(sys.stderr) else nullcontext():
+            yield
     finally:
         os.dup2(kept, 2)
+        voice.speak_on(2)
         os.close(kept)
         os.close(null)
+
+
+class _Voice(io.TextIOBase):
+    """Text to a file descriptor, by several threads. Whoever still has it later, as a handler of logging, goes on."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._lock = threading.Lock()
+        self._descriptor = descriptor
+
+    def speak_on(self, descriptor: int) -> None:
+        with self._lock:
+            self._descriptor = descriptor
+
+    def write(self, text: str) -> int:
+        data = text.encode(errors="backslashreplace")
+        with self._lock:
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+        return len(text)
+
+
+def _is_standard_error(file: TextIO) -> bool:
+    try:
+        return file.fileno() == 2
+    except OSError:  # it has none
+        return False
 
 
 def _demand_space() -> None:

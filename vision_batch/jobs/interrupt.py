@@ -32,7 +32,8 @@ def ending_in_order(
     """Turns a signal that comes in the block into a KeyboardInterrupt that is raised when what is whole is committed.
 
     `stop` is called by another thread soon after the first signal; `writing` says what is whole and not committed yet.
-    SIGINT after another signal raises at once. Only those of SIGINT and SIGTERM that have a handler in Python are
+    SIGINT after another signal raises at once. SIGTERM is not heard again, also not after the block: it would fall into
+    what the caller has to put in order. Only those of SIGINT and SIGTERM that have a handler in Python are
     taken, and in the main thread only: no other can handle signals.
     """
     if threading.current_thread() is not threading.main_thread():
@@ -54,7 +55,8 @@ def ending_in_order(
             sys.unraisablehook = hook
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             for number, handler in previous.items():
-                signal.signal(number, handler)
+                is_over = interrupt.asked and number == signal.SIGTERM
+                signal.signal(number, signal.SIG_IGN if is_over else handler)
         if interrupt.asked:
             raise KeyboardInterrupt
 
