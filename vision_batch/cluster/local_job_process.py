@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -68,7 +69,8 @@ def _run(folder: JobFolder, wish: StopWish) -> int:
     try:
         driver = subprocess.Popen(facts["command"], preexec_fn=partial(_enter, folder, os.getpid()))
     except (OSError, subprocess.SubprocessError) as error:
-        print(f"error: the job's process did not start: {error}", flush=True)
+        with suppress(OSError):  # the disk is full: the end has its room, these words may have none
+            print(f"error: the job's process did not start: {error}", flush=True)
         return FAILED
     is_told, next_beat = False, time.monotonic()
     while (code := driver.poll()) is None:
