@@ -49,6 +49,7 @@ def test_a_run_on_a_fresh_local_ray(job: MakeJob) -> None:
     assert code == 3, err
     assert (summary["images_ok"], summary["images_failed"], summary["status"]) == (30, 1, "done")
     assert summary["first_batch_seconds"] is not None
+    assert (summary["cpus"] >= 1, summary["gpus"]) == (True, 0)
     progress = last_progress(err.splitlines())
     assert progress is not None
     assert (progress.images_total, progress.images_done, progress.images_failed) == (31, 31, 1)
