@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.fake_jobs import FakeJobs
+from tests.cli.fake_jobs import FakeJobs, job
 from vision_batch.cli.main import main
 from vision_batch.cluster.progress import JobProgress
 from vision_batch.errors import ClusterError
@@ -71,6 +71,18 @@ def test_two_submissions_are_two_jobs_and_of_one_scheduled_time_one(service: Fak
     assert "--scheduled-time" in package.arguments
 
 
+def test_a_scheduled_job_that_has_ended_is_not_begun_again_and_how_to_resume_it_is_said(
+    service: FakeJobs, capsys: Capture
+) -> None:
+    job_id = "nightly-20261121T033000Z"
+    service.jobs[job_id] = job(job_id, state="stopped", message="stopped")
+    assert submit("--scheduled-time", "2026-11-21T03:30:00Z") == 0
+    out, err = capsys.readouterr()
+    assert out == f"{job_id}\n"
+    assert f"warning: {job_id} has ended (stopped), and one scheduled time is one job" in err
+    assert "without --scheduled-time and with --output s3://b/out/2026-11-21" in err
+
+
 def test_the_latest_time_of_the_schedule_is_one_job_however_often_it_is_submitted(service: FakeJobs) -> None:
     Path("spec.yaml").write_text(SPEC + "schedule: {cron: '30 3 1 1 *', timezone: UTC}\n")
     assert submit("--scheduled-time", "latest") == submit("--scheduled-time", "latest") == 0
@@ -106,6 +118,7 @@ def test_what_is_wrong_is_said_before_anything_is_submitted(
     ("becomes", "code"),
     [
         ({"state": "done", "exit_code": 0}, 0),
+        ({"state": "done", "exit_code": None}, 0),
         ({"state": "failed", "exit_code": 3}, 3),
         ({"state": "failed", "exit_code": 4}, 4),
         ({"state": "failed", "exit_code": -9}, 1),

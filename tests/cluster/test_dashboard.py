@@ -45,6 +45,7 @@ def test_what_was_lost_is_asked_again(lost: Answer) -> None:
     [
         (401, "demands a token, and none was sent; say `auth: token`"),
         (403, "does not accept the token in RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"),
+        (307, "not here any more, but at somewhere else; say that address in the profile"),
         (500, "HTTP 500: ValueError: no"),
     ],
 )

@@ -342,6 +342,16 @@ def test_a_job_that_ended_can_be_forgotten(jobs: LocalJobs, tmp_path: Path) -> N
         assert list((tmp_path / "jobs").iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["job.json", "exit.json"])
+def test_a_damaged_job_is_named(jobs: LocalJobs, tmp_path: Path, name: str) -> None:
+    jobs.submit(package(""), "nightly-1")
+    ended(jobs)
+    (tmp_path / "jobs" / "nightly-1" / name).write_bytes(b"{\0\0")
+    for ask in (jobs.list, lambda: jobs.info("nightly-1")):
+        with pytest.raises(ClusterError, match="damaged"):
+            ask()
+
+
 def test_old_jobs_are_forgotten_when_new_ones_come(jobs: LocalJobs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vision_batch.cluster.job_history.KEPT_JOBS", 1)
     monkeypatch.setattr("vision_batch.cluster.job_history.KEPT_S", 0.0)

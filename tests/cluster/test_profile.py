@@ -72,6 +72,8 @@ def test_this_machine_sees_everything() -> None:
         ("kind: local\nadress: x", "adress: found an unknown key"),
         ("kind: ray\nadress: http://head:8265", "adress: found an unknown key (did you mean 'address'?)"),
         ("kind: ray\naddress: head:8265", "address: found 'head:8265'; expected the URL of the cluster's dashboard"),
+        ("kind: ray\naddress: http://head:82650", "expected the URL of the cluster's dashboard"),
+        ("kind: ray\naddress: http://[::1:8265", "expected the URL of the cluster's dashboard"),
         ("kind: ray\naddress: ray://head:10001", "expected the URL of the cluster's dashboard"),
         ("kind: ray\naddress: http://me:secret@head:8265", "'http://head:8265'; expected a URL without credentials"),
         ("kind: ray\naddress: http://head:8265\nauth: false", "auth: found false; expected token or none"),

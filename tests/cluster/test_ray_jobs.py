@@ -156,6 +156,27 @@ def test_another_ray_is_refused_before_anything_is_sent() -> None:
         assert not api.asked("PUT")
 
 
+@pytest.mark.parametrize("answer", [(200, b"<html>"), (200, {}), (200, []), (404, b"no such page")])
+def test_something_else_than_a_dashboard_is_told(answer: Answer) -> None:
+    with jobs_api(lambda request: answer) as api, pytest.raises(ClusterError, match=api.address):
+        service(api).submit(PACKAGE, "nightly-1")
+
+
+def test_a_job_that_is_told_in_another_language_than_json_is_told() -> None:
+    with jobs_api(lambda request: (200, b"<html>")) as api, pytest.raises(ClusterError, match="no JSON"):
+        service(api).info("nightly-1")
+
+
+def test_an_old_ray_is_told_before_it_is_asked_for_what_it_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "the-token")
+    old = {"/api/version": (200, {"ray_version": "2.9.0"})}
+    with (
+        jobs_api(lambda request: old.get(request.path, (404, b"no such page"))) as api,
+        pytest.raises(ClusterError, match=r"the cluster has Ray 2\.9\.0"),
+    ):
+        RayJobs(RayProfile(kind="ray", address=api.address)).submit(PACKAGE, "nightly-1")
+
+
 def test_the_entrypoint_is_one_process_that_no_file_of_the_job_can_confuse() -> None:
     package = JobPackage(name="n", files={}, arguments=("run", "a b.yaml"), output="")
     assert entrypoint(package) == "cd job && exec python -P -m vision_batch run 'a b.yaml' --address auto"

@@ -58,6 +58,11 @@ def execute(arguments: argparse.Namespace) -> int:
     service.submit(package, job_id)
     print(job_id, flush=True)
     info, code = service.info(job_id), int(ExitCode.DONE)
+    if moment is not None and info.state in ("failed", "stopped"):
+        warn(
+            f"{job_id} has ended ({job_line(info)}), and one scheduled time is one job: to resume it, submit without "
+            f"--scheduled-time and with --output {package.output}"
+        )
     if arguments.wait:
         info, code = waited(service, info, arguments.cluster)
     if arguments.json:
@@ -98,7 +103,7 @@ def exit_code(info: JobInfo) -> int:
     """The job's own; where that is not known, what its state means."""
     if info.exit_code is not None:
         return info.exit_code if info.exit_code >= 0 else ExitCode.FAILED
-    return ExitCode.INTERRUPTED if info.state == "stopped" else ExitCode.FAILED
+    return {"done": ExitCode.DONE, "stopped": ExitCode.INTERRUPTED}.get(info.state, ExitCode.FAILED)
 
 
 def _run_options(arguments: argparse.Namespace) -> Iterator[str]:

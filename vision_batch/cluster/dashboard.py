@@ -41,14 +41,20 @@ class Dashboard:
         self._try_for_s = try_for_s
 
     def request(self, method: str, path: str, *, data: bytes | None = None, json: Any = None) -> requests.Response:
-        """The answer, whatever its status but 401 and 403. ClusterError for these, and when there is none in time."""
+        """The answer, whatever its status but 401, 403 and redirections. ClusterError for these, and when there is none
+        in time."""
         trouble = ""
         for attempt in _attempts(self._try_for_s):
             if attempt == 1:
                 log.warning("%s does not answer (%s); trying for %.0f s", self.address, trouble, self._try_for_s)
             try:
                 answer = self._session.request(
-                    method, self.address + path, data=data, json=json, timeout=(CONNECT_S, ANSWER_S)
+                    method,
+                    self.address + path,
+                    data=data,
+                    json=json,
+                    timeout=(CONNECT_S, ANSWER_S),
+                    allow_redirects=False,  # what is posted would arrive as a question, and count as done
                 )
             except requests.exceptions.SSLError as error:
                 raise ClusterError(f"{self.address}: no trust in its certificate: {_reason(error)}") from error
@@ -70,10 +76,14 @@ class Dashboard:
         answer = self.request(method, path, data=data, json=json)
         if answer.status_code != 200:
             raise self.refusal(answer)
+        return self.content(answer)
+
+    def content(self, answer: requests.Response) -> Any:
+        """The JSON of the answer, None where that is empty. ClusterError where it is something else."""
         try:
             return answer.json() if answer.content else None
         except ValueError as error:
-            raise ClusterError(f"{self.address}{path}: no JSON; expected the dashboard of a Ray cluster") from error
+            raise ClusterError(f"{answer.url}: no JSON; expected the dashboard of a Ray cluster") from error
 
     def refusal(self, answer: requests.Response) -> ClusterError:
         """What the dashboard said, in one line: of a traceback, its last."""
@@ -82,6 +92,11 @@ class Dashboard:
 
     def _demand_access(self, answer: requests.Response) -> None:
         match answer.status_code:
+            case 301 | 302 | 303 | 307 | 308:
+                there = answer.headers.get("Location", "somewhere else")
+                raise ClusterError(
+                    f"{self.address}: not here any more, but at {there}; say that address in the profile if it is right"
+                )
             case 401:
                 raise ClusterError(
                     f"{self.address}: the cluster demands a token, and none was sent; say `auth: token` in the profile"

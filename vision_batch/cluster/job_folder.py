@@ -23,6 +23,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from vision_batch.errors import ClusterError
 from vision_batch.ledger.holder import Holder, is_alive
 
 ASIDE = ".aside-"
@@ -36,7 +37,10 @@ SILENT_S = 60.0
 
 
 class JobFolder:
-    """One job of this machine. Reading what is not there gives None; OSError where the file system refuses."""
+    """One job of this machine. Reading what is not there gives None.
+
+    OSError where the file system refuses, ClusterError for what is damaged.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -158,7 +162,10 @@ def _read(path: Path) -> dict[str, Any] | None:
         text = path.read_bytes().strip()
     except FileNotFoundError:
         return None
-    facts: dict[str, Any] | None = json.loads(text) if text else None
+    try:
+        facts: dict[str, Any] | None = json.loads(text) if text else None
+    except ValueError as error:
+        raise ClusterError(f"{path}: damaged ({error}); remove {path.parent} when its job has ended") from error
     return facts
 
 

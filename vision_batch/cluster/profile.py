@@ -23,8 +23,12 @@ PROFILE_FILE = "a profile: a YAML file that begins with kind: local, ray or kube
 
 
 def _is_an_address(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(value)
+        is_complete = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # no port has that number, or an IPv6 address that does not end
+        is_complete = False
+    if not is_complete:
         raise ValueError("the URL of the cluster's dashboard, as http://127.0.0.1:8265")
     if parts.username is not None or parts.password is not None:
         raise ValueError("a URL without credentials: the token comes from RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH")

@@ -55,8 +55,8 @@ class RayJobs:
         self._dashboard = Dashboard(profile.address, token)
 
     def submit(self, package: JobPackage, job_id: str) -> None:
-        self._demand_token()
         self._demand_version()
+        self._demand_token()
         if self._find(job_id) is not None:
             return
         uri = self._upload(archive(package))
@@ -112,7 +112,7 @@ class RayJobs:
             return None
         if answer.status_code != 200:
             raise self._dashboard.refusal(answer)
-        details: dict[str, Any] = answer.json()
+        details: dict[str, Any] = self._dashboard.content(answer)
         return details
 
     def _log(self, job_id: str) -> str:
@@ -171,8 +171,10 @@ class RayJobs:
 
     def _demand_version(self) -> None:
         """ClusterError where the cluster's Ray is none that this version of vision-batch works with."""
-        found = self._dashboard.ask("GET", "/api/version")["ray_version"]
-        wanted = required("ray")
+        answer = self._dashboard.ask("GET", "/api/version")
+        if not isinstance(answer, dict) or "ray_version" not in answer:
+            raise ClusterError(f"{self._dashboard.address}: something else answers there than the dashboard of Ray")
+        found, wanted = answer["ray_version"], required("ray")
         if wanted is not None and not wanted.contains(found, prereleases=True):
             raise ClusterError(
                 f"{self._dashboard.address}: the cluster has Ray {found}; vision-batch {__version__} needs ray{wanted}"
