@@ -350,6 +350,8 @@ def test_a_damaged_job_is_named(jobs: LocalJobs, tmp_path: Path, name: str) -> N
     for ask in (jobs.list, lambda: jobs.info("nightly-1")):
         with pytest.raises(ClusterError, match="damaged"):
             ask()
+    jobs.submit(package(""), "nightly-2")
+    assert ended(jobs, "nightly-2").state == "done"
 
 
 def test_old_jobs_are_forgotten_when_new_ones_come(jobs: LocalJobs, monkeypatch: pytest.MonkeyPatch) -> None:

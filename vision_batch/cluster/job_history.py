@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from vision_batch.cluster.job_folder import ASIDE, JobFolder
+from vision_batch.errors import ClusterError
 
 KEPT_JOBS = 200
 KEPT_S = 7 * 86400.0
@@ -22,14 +23,21 @@ LEFT_S = 3600.0
 def clean(folder: Path) -> None:
     """Removes the jobs below `folder` that are not remembered any more, and what was left half made or half removed.
 
-    OSError where that is refused. Others may clean at the same time.
+    Others may clean at the same time. What cannot be read or removed stays: nobody's submission fails for it.
     """
     for left in folder.glob(f"{ASIDE}*"):
         with suppress(FileNotFoundError):  # another one cleans too
             if time.time() - left.stat().st_mtime > LEFT_S:
                 shutil.rmtree(left, ignore_errors=True)
     jobs = [JobFolder(path) for path in folder.glob("[!.]*/")]
-    ended = [(when, job) for job in jobs if (when := job.ended()) is not None]
+    ended = [(when, job) for job in jobs if (when := _ended(job)) is not None]
     for when, job in sorted(ended, key=lambda each: each[0])[:-KEPT_JOBS]:
         if time.time() - when > KEPT_S:
-            job.remove()
+            with suppress(OSError):
+                job.remove()
+
+
+def _ended(job: JobFolder) -> float | None:
+    with suppress(OSError, ClusterError):
+        return job.ended()
+    return None
