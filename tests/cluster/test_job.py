@@ -24,9 +24,14 @@ def test_every_exit_code_has_a_meaning() -> None:
 @pytest.mark.parametrize(
     ("code", "state"), [(0, "done"), (1, "failed"), (3, "failed"), (4, "failed"), (130, "stopped"), (-9, "failed")]
 )
-def test_an_exit_code_says_how_a_job_ended(code: int, state: str) -> None:
-    assert state_of_exit(code) == state
+def test_an_exit_code_says_how_a_job_ended_that_was_asked_to(code: int, state: str) -> None:
+    assert state_of_exit(code, asked=True) == state
     assert state in ENDED
+
+
+def test_what_is_interrupted_and_nobody_asked_for_it_has_failed() -> None:
+    assert state_of_exit(130, asked=False) == "failed"
+    assert state_of_exit(0, asked=False) == "done"
 
 
 def test_the_meaning_of_an_exit_code_is_in_words() -> None:

@@ -176,6 +176,12 @@ def test_no_kubeconfig_is_the_environments_fault(
         ({"jobDeploymentStatus": "Complete", "jobStatus": "STOPPED"}, "stopped", None, "submit it again to resume"),
         ({"jobDeploymentStatus": "Suspended"}, "pending", None, "suspended by somebody"),
         (
+            {"jobDeploymentStatus": "Failed", "jobStatus": "FAILED", "message": "command failed with exit code 130, …"},
+            "failed",  # its node was drained: nobody has called `stop`
+            130,
+            "run again to resume",
+        ),
+        (
             {"jobDeploymentStatus": "Failed", "jobStatus": "FAILED", "message": "command failed with exit code 4, …"},
             "failed",
             4,

@@ -126,9 +126,9 @@ def test_a_job_says_how_it_ended(jobs: LocalJobs) -> None:
     ends = {
         "sys.exit(0)": ("done", 0, "done (exit code 0)"),
         "sys.exit(3)": ("failed", 3, "max_error_fraction"),
-        "sys.exit(130)": ("stopped", 130, "run again to resume"),
+        "sys.exit(130)": ("failed", 130, "run again to resume"),
         "os.kill(os.getpid(), 9)": ("failed", -9, "killed by signal 9"),
-        "os.kill(os.getpid(), 15)": ("stopped", 130, "run again to resume"),  # as all processes of a service are told
+        "os.kill(os.getpid(), 15)": ("failed", 130, "run again to resume"),  # as all are told when the machine restarts
     }
     before = time.time()
     for number, end in enumerate(ends):

@@ -227,7 +227,7 @@ def test_a_job_is_told_as_it_is() -> None:
         ("SUCCEEDED", 0, "done", "done (exit code 0)"),
         ("FAILED", 3, "failed", "every image has its row, but more failed"),
         ("FAILED", 4, "failed", "incomplete"),
-        ("FAILED", 130, "stopped", "stopped; what was whole is committed"),
+        ("FAILED", 130, "failed", "stopped; what was whole is committed"),
         ("FAILED", -9, "failed", "killed by signal 9"),
         ("FAILED", None, "failed", "Waiting for it."),
         ("STOPPED", None, "stopped", "stopped; what was whole is committed"),

@@ -115,7 +115,7 @@ def test_a_job_runs_and_ends_in_order_with_the_rights_of_its_pods(tmp_path: Path
     command = ["unshare", *apart, "bash", "-c", CONTAINER, "container", script]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True, timeout=200)
     first, second = json.loads(done.stdout.splitlines()[-1])
-    assert told(first) == ("stopped", 130), "a driver that was not asked, or not waited for"
+    assert told(first) == ("failed", 130), "a driver that was not asked, or not waited for"
     assert told(second) == ("done", 0)
     assert job.table().num_rows == IMAGES
     stopped, resumed = (json.loads(path.read_text()) for path in sorted((job.output / "_ledger" / "runs").iterdir()))

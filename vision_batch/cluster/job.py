@@ -70,9 +70,13 @@ def new_job_id(name: str, moment: datetime) -> str:
     return f"{name}-{moment.astimezone(UTC):%Y%m%dT%H%M%SZ}"
 
 
-def state_of_exit(code: int) -> JobState:
-    """How a job ended whose process ended with `code`."""
-    return "done" if code == 0 else "stopped" if code == 130 else "failed"
+def state_of_exit(code: int, *, asked: bool) -> JobState:
+    """How a job ended whose process ended with `code`; `asked` says whether somebody has called `stop`.
+
+    A run that was interrupted by anything else (its machine is restarted, its node given up) has failed: it goes on
+    when it is tried again, and nobody wanted its end.
+    """
+    return "done" if code == 0 else "stopped" if code == 130 and asked else "failed"
 
 
 def meaning_of_exit(code: int) -> str:

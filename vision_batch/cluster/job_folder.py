@@ -4,6 +4,7 @@
     package/        the spec and its plug-ins: the folder that the job runs in
     log             all that it wrote
     process.json    who began it, once and for all; its modification time says that this process was alive then
+    stop            there once somebody has asked for the job's end
     driver.json     the process of `vision-batch run`, which writes it itself before it begins
     exit.json       how that ended; blank until then, and of the size that it will have: a full disk takes no end away
 
@@ -50,6 +51,7 @@ class JobFolder:
         self._process = path / "process.json"
         self._driver = path / "driver.json"
         self._exit = path / "exit.json"
+        self._stop = path / "stop"
 
     def create(self, facts: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
         """Makes the folder whole or not at all; one that is there already stays as it is."""
@@ -96,6 +98,15 @@ class JobFolder:
             file.write(text.ljust(EXIT_BYTES).encode())  # in one piece: no reader finds half of it
             file.flush()
             os.fsync(file.fileno())
+
+    def ask_to_stop(self) -> None:
+        """Leaves word that the job's end is wanted; a disk that has no room for that is no reason not to end it."""
+        with suppress(OSError):
+            self._stop.touch()
+
+    @property
+    def was_asked_to_stop(self) -> bool:
+        return self._stop.exists()
 
     def facts(self) -> dict[str, Any] | None:
         """What was submitted."""

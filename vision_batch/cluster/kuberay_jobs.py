@@ -191,7 +191,11 @@ def _state(job: Object, waiting: str) -> tuple[JobState, int | None, str]:
 def _ended(ray: str, said: str, stopping: bool) -> tuple[JobState, int | None, str]:
     code = re.search(r"exit code (-?\d+)", said)
     if code:
-        return state_of_exit(int(code[1])), int(code[1]), meaning_of_exit(int(code[1]))
+        return (
+            state_of_exit(int(code[1]), asked=stopping or ray == "STOPPED"),
+            int(code[1]),
+            meaning_of_exit(int(code[1])),
+        )
     if stopping or ray == "STOPPED":
         return "stopped", None, "stopped; submit it again to resume"
     return "failed", None, _first_line(said) or "failed, and KubeRay does not say why"

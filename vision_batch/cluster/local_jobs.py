@@ -75,6 +75,8 @@ class LocalJobs:
     def stop(self, job_id: str) -> None:
         with self._files(job_id):
             job, info = self._existing(job_id)
+            if info.state not in ENDED:
+                job.ask_to_stop()
             if job.claim(None):  # it has not begun, and never will
                 job.end(INTERRUPTED)
             elif (holder := job.process_to_stop()) is not None:
@@ -184,5 +186,10 @@ def _standing(job: JobFolder) -> tuple[JobState, int | None, str, datetime | Non
     exit = job.exit()  # asked last: a process writes it before it ends
     if exit is not None:
         code: int = exit["code"]
-        return state_of_exit(code), code, meaning_of_exit(code), datetime.fromtimestamp(exit["ended"], UTC)
+        return (
+            state_of_exit(code, asked=job.was_asked_to_stop),
+            code,
+            meaning_of_exit(code),
+            datetime.fromtimestamp(exit["ended"], UTC),
+        )
     return ("running", None, "", None) if lives else ("failed", None, VANISHED, None)

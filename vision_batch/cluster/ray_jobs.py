@@ -16,7 +16,7 @@ from urllib.parse import quote
 from vision_batch import __version__
 from vision_batch.cluster.archive import JOB_FOLDER, archive, archive_name
 from vision_batch.cluster.dashboard import Dashboard
-from vision_batch.cluster.job import ENDED, JobInfo, JobState, meaning_of_exit, state_of_exit
+from vision_batch.cluster.job import ENDED, JobInfo, JobState, meaning_of_exit
 from vision_batch.cluster.package import JobPackage
 from vision_batch.cluster.profile import RayProfile
 from vision_batch.cluster.ray_token import read_token
@@ -190,8 +190,6 @@ def entrypoint(package: JobPackage) -> str:
 def job_info(details: dict[str, Any]) -> JobInfo:
     """A job as the Jobs API describes it; times there are in milliseconds."""
     state, code = STATES[details["status"]], details["driver_exit_code"]
-    if state == "failed" and code is not None:
-        state = state_of_exit(code)
     metadata = details["metadata"] or {}
     return JobInfo(
         job_id=details["submission_id"],

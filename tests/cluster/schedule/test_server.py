@@ -210,6 +210,13 @@ def test_a_job_that_somebody_stopped_stays_stopped(world: World) -> None:
     assert world.told == []
 
 
+def test_a_job_that_was_interrupted_and_nobody_asked_for_it_is_resumed(world: World) -> None:
+    world.spec("0 13 * * *")
+    world.jobs.course = lambda job_id: (timedelta(minutes=1), 0 if job_id.endswith("-2") else 130)
+    world.run_for(1.5)
+    assert [(run.state, run.attempt) for run in world.runs()] == [("done", 2)]
+
+
 def test_a_job_that_the_cluster_has_lost_is_resumed(world: World) -> None:
     world.spec("0 13 * * *")
     world.run_for(1.03)

@@ -128,7 +128,7 @@ class FakeJobs:
             return job.info
         return replace(
             job.info,
-            state=state_of_exit(job.exit_code),
+            state=state_of_exit(job.exit_code, asked=job.info.job_id in self.stops),
             exit_code=job.exit_code,
             message=meaning_of_exit(job.exit_code),
             ended=job.ends,
