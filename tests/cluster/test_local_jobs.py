@@ -342,14 +342,14 @@ def test_a_job_that_ended_can_be_forgotten(jobs: LocalJobs, tmp_path: Path) -> N
         assert list((tmp_path / "jobs").iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["job.json", "exit.json"])
-def test_a_damaged_job_is_named(jobs: LocalJobs, tmp_path: Path, name: str) -> None:
+def test_a_damaged_job_is_named_and_in_nobodys_way(jobs: LocalJobs, tmp_path: Path) -> None:
     jobs.submit(package(""), "nightly-1")
     ended(jobs)
-    (tmp_path / "jobs" / "nightly-1" / name).write_bytes(b"{\0\0")
-    for ask in (jobs.list, lambda: jobs.info("nightly-1")):
-        with pytest.raises(ClusterError, match="damaged"):
-            ask()
+    for name in ("exit.json", "job.json"):
+        (tmp_path / "jobs" / "nightly-1" / name).write_bytes(b"{\0\0")
+        for ask in (jobs.list, lambda: jobs.info("nightly-1")):
+            with pytest.raises(ClusterError, match="damaged"):
+                ask()
     jobs.submit(package(""), "nightly-2")
     assert ended(jobs, "nightly-2").state == "done"
 

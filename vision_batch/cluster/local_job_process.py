@@ -34,7 +34,7 @@ def main(path: str) -> None:
     is_ours = folder.claim(this_process())
     os.close(told)
     if is_ours:
-        folder.end(_run(folder, wish))
+        folder.end(keep(folder, wish))
 
 
 class StopWish:
@@ -60,7 +60,7 @@ def _leave() -> int:
     return told
 
 
-def _run(folder: JobFolder, wish: StopWish) -> int:
+def keep(folder: JobFolder, wish: StopWish) -> int:
     """Runs the job's command and returns its exit code. It is told to stop once, however often that is asked for."""
     if wish.asked:
         return INTERRUPTED
@@ -78,7 +78,8 @@ def _run(folder: JobFolder, wish: StopWish) -> int:
             driver.send_signal(signal.SIGTERM)
             is_told = True
         if time.monotonic() >= next_beat:
-            folder.beat()
+            with suppress(OSError):  # a storage that fails for a moment does not part the run from its keeper
+                folder.beat()
             next_beat = time.monotonic() + BEAT_S
         time.sleep(POLL_S)
     return INTERRUPTED if code == -signal.SIGTERM else code  # told before it listened, by us or with all of a service

@@ -181,7 +181,7 @@ def _info(job_id: str, job: JobFolder) -> JobInfo | None:
 def _standing(job: JobFolder) -> tuple[JobState, int | None, str, datetime | None]:
     """State, exit code, message, and when it ended."""
     if not job.is_claimed:
-        return "pending", None, "its submitter ended before it had begun; submit it again", None
+        return "pending", None, "its submitter ended before it had begun; submit it again, or stop it", None
     lives = job.is_alive()
     exit = job.exit()  # asked last: a process writes it before it ends
     if exit is not None:
