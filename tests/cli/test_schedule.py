@@ -11,6 +11,7 @@ import pytest
 
 from tests.cluster.schedule.world import World
 from vision_batch.cli.main import main
+from vision_batch.cluster.schedule.schedule import Refusal
 
 Capture = pytest.CaptureFixture[str]
 
@@ -51,6 +52,13 @@ def test_list(world: World, capsys: Capture) -> None:
     assert [each["spec"] for each in found["refused"]] == [str(world.specs / "broken.yaml")]
 
 
+def test_further_problems_of_a_refused_spec_are_told_from_other_specs(world: World, capsys: Capture) -> None:
+    with world.store.transaction():
+        world.store.put_refusals([Refusal(path="a.yaml", problem="input: found nothing\ntask: found nothing")])
+    text, _ = asked(world, capsys, "list")
+    assert "\nrefused: a.yaml: input: found nothing\n  task: found nothing\nserver: " in text
+
+
 def test_history_is_the_latest_first(world: World, capsys: Capture) -> None:
     text, found = asked(world, capsys, "history", "nightly")
     assert [(run["scheduled_time"], run["state"], run["exit_code"]) for run in found["runs"]] == [
@@ -76,7 +84,10 @@ def test_history_says_when_nobody_could_be_told(world: World, capsys: Capture) -
 def test_pause_and_resume(world: World, capsys: Capture) -> None:
     assert asked(world, capsys, "pause", "nightly")[1] == {"schedule": "nightly", "paused": True}
     assert asked(world, capsys, "list")[1]["schedules"][0]["standing"] == "paused"
-    assert asked(world, capsys, "resume", "nightly")[1] == {"schedule": "nightly", "paused": False}
+    assert asked(world, capsys, "resume", "nightly") == (
+        "nightly: resumed: its next time runs\n",
+        {"schedule": "nightly", "paused": False},
+    )
     assert asked(world, capsys, "list")[1]["schedules"][0]["standing"] == "served"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -83,6 +85,22 @@ def test_another_server_is_told_from_a_dashboard() -> None:
         pytest.raises(ClusterError, match="no JSON; expected"),
     ):
         Dashboard(api.address, None).ask("GET", "/api/version")
+
+
+def test_the_port_of_something_else_is_said_in_words() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"\x00\x00\x12\x04\x00\xfe\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(ClusterError, match=r"\(what answers there does not speak HTTP\)"):
+            Dashboard(f"http://127.0.0.1:{server.getsockname()[1]}", None, try_for_s=0).ask("GET", "/api/version")
+        thread.join()
 
 
 def test_no_error_tells_the_token() -> None:

@@ -73,7 +73,7 @@ def _pause(store: Store, name: str, now: datetime) -> Answer:
 
 def _resume(store: Store, name: str, now: datetime) -> Answer:
     schedule = resume(store, name, now)
-    return "not paused", {"schedule": schedule.name, "paused": False}
+    return "resumed: its next time runs", {"schedule": schedule.name, "paused": False}
 
 
 REQUESTS: dict[str, tuple[str, Request]] = {

@@ -62,7 +62,7 @@ def execute(arguments: argparse.Namespace) -> int:
     server, refusals = acting_server(store), store.refusals()
     _print_table(standings)
     for refusal in refusals:
-        print(f"refused: {refusal.path}: {refusal.problem}")
+        print(refusal)
     print(f"server: {server or 'none acts: `vision-batch schedule serve` begins'}")
     if arguments.json:
         refused = [{"spec": refusal.path, "problem": refusal.problem} for refusal in refusals]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
+from http.client import BadStatusLine, RemoteDisconnected
 from itertools import count
 from typing import Any
 
@@ -140,4 +141,6 @@ def _reason(error: Exception) -> str:
     """The innermost cause: what wraps it repeats the URL and names classes."""
     while (cause := error.__cause__ or error.__context__) is not None and isinstance(cause, Exception):
         error = cause
+    if isinstance(error, BadStatusLine) and not isinstance(error, RemoteDisconnected):
+        return "what answers there does not speak HTTP"
     return str(error) or type(error).__name__

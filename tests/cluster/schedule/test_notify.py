@@ -59,7 +59,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def schedule(on_failure: str | None = "on-call") -> Schedule:
-    package = JobPackage(name="nightly", files={}, arguments=(), output="s3://bucket/out")
+    package = JobPackage(name="nightly", files={}, arguments=(), output="s3://bucket/{date}")
     settings = ScheduleSettings(cron="30 3 * * *", on_failure=on_failure)
     return Schedule(name="nightly", path="/srv/nightly.yaml", settings=settings, package=package, considered=NIGHT)
 
@@ -129,7 +129,7 @@ def test_a_contact_is_given_the_run_and_the_row_says_so(store: Store, shell: She
     assert record["event"] == "run_failed"
     assert (record["schedule"], record["scheduled_time"]) == ("nightly", "2026-11-21T03:30:00Z")
     assert (record["state"], record["exit_code"]) == ("failed", 2)
-    assert (record["spec"], record["output"]) == ("/srv/nightly.yaml", "s3://bucket/out")
+    assert (record["spec"], record["output"]) == ("/srv/nightly.yaml", "s3://bucket/2026-11-21")
 
 
 def test_each_of_many_runs_is_told(store: Store, shell: Shell) -> None:

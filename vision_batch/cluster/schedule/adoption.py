@@ -70,4 +70,4 @@ def _refuse(store: Store, refusals: list[Refusal], known: dict[str, Schedule]) -
         if before.get(refusal.path) != refusal.problem:
             names = [name for name, schedule in known.items() if schedule.path == refusal.path and schedule.present]
             kept = f"; {names[0]} goes on as it was" if names else ""
-            yield f"refused: {refusal.path}: {refusal.problem}{kept}"
+            yield f"{refusal}{kept}"

@@ -96,7 +96,7 @@ class Notifier:
         if contact is None:
             telling.settle("the server's configuration has no such contact")
             return telling
-        body = record_of(run, spec=schedule.path, output=schedule.package.output)
+        body = record_of(run, spec=schedule.path, output=schedule.package_at(run.scheduled_time).output)
         notice_id = new_job_id(run.schedule, run.scheduled_time)
 
         telling.hangs_at = time.monotonic() + contact.timeout_s + HANGS_S
@@ -121,6 +121,6 @@ class Notifier:
 
 
 def record_of(run: ScheduledRun, *, spec: str, output: str) -> bytes:
-    """What a contact is given: the run as `schedule history --json` shows it, its spec and its output, as JSON."""
+    """What a contact is given: the run as `schedule history --json` shows it, its spec and its own output, as JSON."""
     facts: dict[str, Any] = {"event": "run_failed", **run.as_dict(), "spec": spec, "output": output}
     return json.dumps(facts).encode()

@@ -42,6 +42,10 @@ class Refusal:
     path: str
     problem: str
 
+    def __str__(self) -> str:
+        """`refused: …`; further problems have indented lines of their own."""
+        return f"refused: {self.path}: {self.problem}".replace("\n", "\n  ")
+
 
 def package_to_text(package: JobPackage) -> str:
     """A package without a time of its own, as JSON."""
