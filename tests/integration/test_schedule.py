@@ -1,4 +1,4 @@
-"""Two real servers on one state: the one that acts is killed while it submits a job, and the other goes on."""
+"""Real servers and jobs: the server that acts is killed while it submits a job, and another goes on."""
 
 from __future__ import annotations
 
@@ -9,14 +9,27 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import S3Bucket
+from tests.integration.conftest import SubmitCluster
+from vision_batch.cli.schedule_serve import WallClock
+from vision_batch.cluster.package import JobPackage
+from vision_batch.cluster.profile import RayProfile, load_profile
+from vision_batch.cluster.ray_jobs import RayJobs
 from vision_batch.cluster.schedule.admission import run_now
+from vision_batch.cluster.schedule.folder import SpecFolder
+from vision_batch.cluster.schedule.leader import Leadership
 from vision_batch.cluster.schedule.run import ScheduledRun
+from vision_batch.cluster.schedule.server import Server
 from vision_batch.cluster.schedule.store import Store
+from vision_batch.jobs.scheduled import read_scheduled
+from vision_batch.ledger.holder import this_process
 
 # It ends at once, with exit code 2: it has no images.
 SPEC = """
@@ -113,3 +126,61 @@ def test_a_server_that_was_suspended_stands_by_when_it_wakes_up(tmp_path: Path) 
         wait_until(lambda: f"process {second.pid} on" in said(tmp_path, "first"), "the first stands by")
         assert [(run.state, run.exit_code, run.attempt) for run in store.history()] == [("failed", 2, 1)]
         store.close()
+
+
+class KilledAfter(BaseException):
+    """Ends a server when it has submitted a job, before it can say so."""
+
+
+class DeadlyJobs(RayJobs):
+    """The jobs of a real cluster, whose submitters die of it as often as `lives` says."""
+
+    lives = 2
+
+    def submit(self, package: JobPackage, job_id: str) -> None:
+        super().submit(package, job_id)
+        if self.lives:
+            self.lives -= 1
+            raise KilledAfter
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.s3
+@pytest.mark.parametrize("s3", ["moto"], indirect=True)
+def test_on_a_ray_cluster_too_a_job_is_submitted_once_and_says_why_it_failed(
+    submit_cluster: SubmitCluster, s3: S3Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN", submit_cluster.head.token)
+    write_jobs(tmp_path)
+    spec = tmp_path / "jobs" / "nightly.yaml"
+    text = SPEC.replace("uri: images", f"uri: '{s3.uri}/in/'").replace("uri: labels", f"uri: '{s3.uri}/out-{{date}}/'")
+    spec.write_text(text.replace("model.pt2", f"{s3.uri}/model.pt2"))
+    (tmp_path / "ray.yaml").write_text(f"kind: ray\naddress: http://127.0.0.1:{submit_cluster.head.port}\n")
+    profile = load_profile(str(tmp_path / "ray.yaml"))
+    assert isinstance(profile.settings, RayProfile)
+    jobs = DeadlyJobs(profile.settings)
+
+    def serve_until(happened: Callable[[Store], bool]) -> Store:
+        store = Store(tmp_path / "state.sqlite")
+        nobody = replace(this_process(), pid=1, ticks=1)  # so that each server finds the one before dead
+        server = Server(
+            store=store,
+            leadership=Leadership(store, nobody, serves="", alive=lambda holder: False),
+            folder=SpecFolder(tmp_path / "jobs", partial(read_scheduled, profile=profile)),
+            service=jobs,
+            clock=WallClock(),
+        )
+        server.serve(lambda: happened(store))
+        return store
+
+    store = serve_until(lambda store: bool(store.schedules()))
+    asked = run_now(store, "nightly", datetime.now(UTC).replace(microsecond=0))
+    for _ in range(2):
+        with pytest.raises(KilledAfter):
+            serve_until(lambda store: False)
+    (run,) = serve_until(lambda store: not store.runs_in_work()).history()
+    assert (run.state, run.exit_code, run.attempt) == ("failed", 2, 1)
+    assert run.message.count("input.uri: found no files") == 1
+    (job,) = [job for job in jobs.list() if job.job_id == run.job_id]
+    assert job.output == f"{s3.uri}/out-{asked.scheduled_time:%Y-%m-%d}"

@@ -198,7 +198,7 @@ def test_why_a_job_failed_is_told_with_its_end(world: World) -> None:
         "{}",
     ]
     world.run_for(1.1)
-    assert world.runs()[0].message.endswith("(exit code 2); error: input.uri: found nothing; expected images")
+    assert world.runs()[0].message.endswith("(exit code 2): input.uri: found nothing; expected images")
 
 
 def test_a_job_that_somebody_stopped_stays_stopped(world: World) -> None:

@@ -147,11 +147,12 @@ class Server:
                 self._save(run, judged(run, job, schedule, now))
 
     def _with_reason(self, job: JobInfo) -> JobInfo:
-        """The job's message and the last error of its log, where that can be had."""
+        """The job, whose message says the last error of its log too, where that can be had."""
         errors: deque[str] = deque(maxlen=1)
         with suppress(ClusterError):
-            errors.extend(line for line in self._service.logs(job.job_id, follow=False) if line.startswith(ERROR))
-        return replace(job, message=f"{job.message}; {errors[0][:REASON_CHARACTERS]}") if errors else job
+            lines = self._service.logs(job.job_id, follow=False)
+            errors.extend(line.removeprefix(ERROR)[:REASON_CHARACTERS] for line in lines if line.startswith(ERROR))
+        return replace(job, message=f"{job.message}: {errors[0]}") if errors and errors[0] not in job.message else job
 
     def _admit(self, schedule: Schedule, now: datetime) -> None:
         with self._store.transaction(self._leadership.token):
