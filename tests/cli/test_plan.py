@@ -229,8 +229,11 @@ def test_what_is_left_costs_by_the_rate_card_and_by_the_newest_run(job: Job, cap
 
 def test_the_runs_of_a_trial_may_tell_the_pace(job: Job, capsys: Capture, tmp_path: Path) -> None:
     write_folder(job.data, digits(100))
-    forecast, _ = plan(job, capsys, "--rate-card", write_rates(tmp_path / "rates.yaml", tmp_path / "trial"))
+    forecast, said = plan(job, capsys, "--rate-card", write_rates(tmp_path / "rates.yaml", tmp_path / "trial"))
     assert forecast["cost"]["nodes"][-1]["images_per_second"] is None
+    assert "no run in the output on such nodes is long enough to tell" in said
+    _, said = plan(job, capsys, "--rate-card", write_rates(tmp_path / "rates.yaml", tmp_path / "trial", "runs: tril/"))
+    assert f"no run in {tmp_path / 'tril'} on such nodes is long enough to tell" in said
     rates = write_rates(tmp_path / "rates.yaml", tmp_path / "trial", "runs: trial/")
     assert plan(job, capsys, "--rate-card", rates)[0]["cost"]["nodes"][0]["images_per_second"] == 25
 

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from vision_batch.jobs.rate_card import NodeType, Pace, RateCard
 from vision_batch.ledger.run_record import RunRecord
 
-UNKNOWN = "no run on such nodes is long enough to tell: try --limit there and name its output as runs:"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
@@ -62,7 +60,7 @@ def estimate_cost(card: RateCard, images: int, runs: Iterable[RunRecord]) -> Cos
     to be bound by all that it had, so that nodes of another shape may be faster than this says, not slower.
     """
     paces = _paces(card, runs)
-    nodes = [_node_cost(name, node, images, card.hours, paces.get(node.gpus > 0)) for name, node in card.nodes.items()]
+    nodes = [_node_cost(name, node, images, card, paces.get(node.gpus > 0)) for name, node in card.nodes.items()]
     nodes.sort(key=lambda node: math.inf if node.cost is None else node.cost)
     return Cost(currency=card.currency, images=images, nodes=tuple(nodes))
 
@@ -79,7 +77,7 @@ def _paces(card: RateCard, runs: Iterable[RunRecord]) -> dict[bool, Measured]:
     return found
 
 
-def _node_cost(name: str, node: NodeType, images: int, hours: float | None, measured: Measured | None) -> NodeCost:
+def _node_cost(name: str, node: NodeType, images: int, card: RateCard, measured: Measured | None) -> NodeCost:
     pace, source = node.images_per_second, "the rate card"
     if pace is None and measured is not None:
         pace, source = measured.pace, f"run {measured.run_id}"
@@ -92,14 +90,15 @@ def _node_cost(name: str, node: NodeType, images: int, hours: float | None, meas
             nodes=None,
             hours=None,
             cost=None,
-            source=UNKNOWN,
+            source=f"no run in {card.runs or 'the output'} on such nodes is long enough to tell: "
+            "try --limit there and name its output as runs:",
         )
     bounds = {"cpus": node.cpus * pace.per_core}
     if pace.per_gpu is not None:
         bounds["gpus"] = node.gpus * pace.per_gpu
     limited_by = min(bounds, key=bounds.__getitem__)
     node_hours = images / bounds[limited_by] / 3600
-    nodes = max(1, math.ceil(node_hours / hours)) if hours else 1
+    nodes = max(1, math.ceil(node_hours / card.hours)) if card.hours else 1
     return NodeCost(
         name=name,
         images_per_second=bounds[limited_by],
