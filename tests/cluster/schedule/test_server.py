@@ -138,6 +138,33 @@ def test_a_clock_that_goes_back_runs_nothing_twice(world: World) -> None:
     assert world.story() == ["13:00 done", "14:00 done", "15:00 done"]
 
 
+@pytest.mark.parametrize("catch_up", ["latest", "all", "none"])
+def test_a_clock_that_was_far_ahead_for_a_while_silences_no_night(world: World, catch_up: str) -> None:
+    world.spec("0 13 * * *", catch_up=catch_up)
+    world.run_for(1.5)
+    world.time += timedelta(days=60)
+    world.tick()
+    world.time -= timedelta(days=60)
+    for job in world.jobs.jobs.values():  # how long a job takes is no matter of the clock
+        job.ends = min(job.ends, world.time + timedelta(minutes=5))
+    world.run_for(48, every_minutes=15)
+    nights = [run for run in world.runs() if run.scheduled_time < BEGIN + timedelta(days=3)]
+    assert [(f"{run.scheduled_time:%d}", run.state) for run in nights] == [(day, "done") for day in ("21", "22", "23")]
+
+
+def test_a_next_attempt_is_not_waited_for_longer_than_any_backoff_when_the_clock_goes_back(world: World) -> None:
+    world.spec("0 13 * * *")
+    world.jobs.course = lambda job_id: (timedelta(minutes=5), 0 if job_id.endswith("-2") else 1)
+    world.run_for(1.05)
+    world.time += timedelta(days=365)
+    world.tick()
+    assert world.runs()[0].state == "due"
+    world.time -= timedelta(days=365)
+    world.jobs.jobs["nightly-20261121T130000Z"].ends = world.time
+    world.run_for(0.5)
+    assert [(run.state, run.attempt) for run in world.runs()] == [("done", 2)]
+
+
 # failures
 
 
@@ -223,6 +250,18 @@ def test_a_job_that_the_cluster_has_lost_is_resumed(world: World) -> None:
     world.jobs.forget("nightly-20261121T130000Z")
     world.run_for(0.5)
     assert [(run.state, run.attempt) for run in world.runs()] == [("done", 2)]
+
+
+def test_a_job_of_another_server_that_has_our_id_is_not_taken_for_ours(world: World) -> None:
+    world.spec("0 13 * * *")
+    world.tick(59)
+    package = replace(world.store.schedules()[0].package, output="s3://other-team/labels")
+    world.jobs.submit(package, "nightly-20261121T130000Z")
+    world.run_for(0.5)
+    run = world.runs()[0]
+    assert (run.state, run.notice) == ("failed", "given")
+    assert "rows go to s3://other-team/labels; give one of the schedules" in run.message
+    assert world.jobs.stops == []
 
 
 def test_a_time_that_comes_while_a_run_waits_for_its_next_attempt_overlaps_it(world: World) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from vision_batch.cluster.schedule.policy import arrival, outdone_by, replaced
+from vision_batch.cluster.schedule.policy import ON_TIME, arrival, outdone_by, replaced
 from vision_batch.cluster.schedule.run import ScheduledRun
 from vision_batch.cluster.schedule.schedule import Schedule
 from vision_batch.cluster.schedule.store import Store
@@ -16,10 +16,13 @@ from vision_batch.errors import Problem, SpecError
 def admit(store: Store, schedule: Schedule, now: datetime) -> list[ScheduledRun]:
     """Adds a run for each of the schedule's times that has come since it was last considered; returns those.
 
-    Inside a transaction.
+    Inside a transaction. Where the clock was ahead and has gone back, times that were passed over are still to come.
     """
     if not schedule.present:
         return []
+    if schedule.considered - now > ON_TIME:
+        store.take_back(schedule.name, now)
+        schedule = replace(schedule, considered=now)
     its = times(schedule.settings.cron, schedule.settings.timezone)
     moments = list(its.between(schedule.considered, now))
     if not moments:
@@ -75,9 +78,14 @@ def _set_paused(store: Store, name: str, now: datetime, *, paused: bool) -> Sche
     with store.transaction():
         schedule = _known(store, name)
         admit(store, schedule, now)
-        changed = replace(schedule, paused=paused, considered=max(now, schedule.considered))
+        changed = replace(schedule, paused=paused, considered=until(schedule, now))
         store.put_schedule(changed)
         return changed
+
+
+def until(schedule: Schedule, now: datetime) -> datetime:
+    """Up to when the schedule's times have been considered, once they were admitted at `now`."""
+    return now if schedule.considered - now > ON_TIME else max(now, schedule.considered)
 
 
 def _known(store: Store, name: str) -> Schedule:

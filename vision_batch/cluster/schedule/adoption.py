@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 
-from vision_batch.cluster.schedule.admission import admit
+from vision_batch.cluster.schedule.admission import admit, until
 from vision_batch.cluster.schedule.folder import Reading, ScheduledSpec
 from vision_batch.cluster.schedule.run import to_text
 from vision_batch.cluster.schedule.schedule import Refusal, Schedule
@@ -27,7 +27,7 @@ def adopt(store: Store, folder: str, reading: Reading, now: datetime) -> list[st
         is_kept = schedule.path in refused or folder in refused
         if schedule.present and not is_kept and name not in {spec.name for spec in specs}:
             admit(store, schedule, now)
-            store.put_schedule(replace(schedule, present=False, considered=max(now, schedule.considered)))
+            store.put_schedule(replace(schedule, present=False, considered=until(schedule, now)))
             said.append(
                 f"{name}: {schedule.path} has no schedule of that name any more; nothing of it begins from now on"
             )
@@ -54,7 +54,7 @@ def _adopt(store: Store, spec: ScheduledSpec, old: Schedule | None, now: datetim
         if same and old.present:
             return
         admit(store, old, now)
-        new = replace(new, paused=old.paused, considered=max(now, old.considered))
+        new = replace(new, paused=old.paused, considered=until(old, now))
     store.put_schedule(new)
     following = times(new.settings.cron, new.settings.timezone).after(now)
     is_new = old is None or not old.present

@@ -71,7 +71,11 @@ def startable(schedule: Schedule, in_work: Sequence[ScheduledRun], now: datetime
         return None
     allowed = [run for run in in_work if run.kind == "manual" or not schedule.paused]
     head = next(iter([run for run in allowed if run.attempt] or allowed), None)
-    return head if head is not None and head.not_before <= now else None
+    if head is None:
+        return None
+    wait = head.not_before - now
+    clock_went_back = wait > schedule.settings.retries.longest_wait
+    return head if wait <= timedelta(0) or clock_went_back else None
 
 
 def with_next_attempt(run: ScheduledRun, now: datetime) -> ScheduledRun:

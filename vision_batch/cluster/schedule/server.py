@@ -175,14 +175,19 @@ class Server:
         """Has the run's job begun; what the cluster does not take is submitted again at the next tick."""
         assert run.job_id is not None
         self._leadership.confirm()
+        package = schedule.package_at(run.scheduled_time)
         try:
-            self._service.submit(schedule.package_at(run.scheduled_time), run.job_id)
+            self._service.submit(package, run.job_id)
+            output = self._service.info(run.job_id).output
         except ClusterError as error:
             self._save(run, replace(run, message=f"not submitted yet: {error}"))
         except SpecError as error:
             self._save(run, end(run, "failed", f"not submitted: {error}", now))
         else:
-            self._save(run, replace(run, state="running", message=""))
+            if output in (None, package.output):
+                self._save(run, replace(run, state="running", message=""))
+            else:
+                self._save(run, end(run, "failed", _taken(run, output), now))
 
     def _stop_jobs(self, now: datetime) -> None:
         for run in self._store.runs_in_work():
@@ -217,6 +222,14 @@ class Server:
         if found is None:
             raise ScheduleError(f"{self._store.path}: there are runs of {run.schedule!r}, but no such schedule")
         return found
+
+
+def _taken(run: ScheduledRun, output: str | None) -> str:
+    """Another server uses the cluster too: what it runs is not to be taken for ours, and not to be stopped."""
+    return (
+        f"not submitted: the cluster has a job {run.job_id} already, whose rows go to {output}; "
+        f"give one of the schedules that are called {run.schedule} there another name"
+    )
 
 
 def _story(run: ScheduledRun) -> str:

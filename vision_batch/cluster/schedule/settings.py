@@ -32,6 +32,11 @@ class RetrySettings(Settings):
         parse_duration(value)
         return value
 
+    @property
+    def longest_wait(self) -> timedelta:
+        """No attempt is waited for longer."""
+        return parse_duration(self.max_backoff)
+
     def wait(self, attempt: int) -> timedelta:
         """How long to wait after `attempt` (from 1) has failed."""
         first, longest = (parse_duration(text).total_seconds() for text in (self.backoff, self.max_backoff))

@@ -164,6 +164,15 @@ class Store:
         statement = f"INSERT OR IGNORE INTO runs ({', '.join(_RUN_COLUMNS)}) VALUES ({places})"
         return self._execute(statement, run.as_dict()) == 1
 
+    def take_back(self, name: str, now: datetime) -> None:
+        """Removes the runs of the schedule's times after `now`, but for those that have begun; and considers them anew.
+
+        What has begun stays, so that it does not begin twice.
+        """
+        statement = "DELETE FROM runs WHERE schedule = ? AND scheduled_time > ? AND attempt = 0 AND kind <> 'manual'"
+        self._rows(statement, name, to_text(now))
+        self.considered(name, now)
+
     def update_run(self, run: ScheduledRun) -> None:
         """Replaces what is stored of a run that has not ended; ScheduleError for one that has."""
         values = ", ".join(f"{name} = :{name}" for name in _RUN_COLUMNS)
