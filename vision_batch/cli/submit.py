@@ -27,8 +27,8 @@ POLL_S = 1.0
 EPILOG = (
     "What travels is the spec with its variables and paths resolved, the plug-ins that it names, and nothing else of "
     "this machine; local paths are refused unless the profile says that every node sees them. The id is made of the "
-    "job's name, the time and four digits; with --scheduled-time of name and time alone, so that the same command "
-    "again is the same job. See also list, status, logs and stop."
+    "job's name, the time and four hexadecimal digits; with --scheduled-time of name and time alone, so that the same "
+    "command again is the same job. See also list, status, logs and stop."
 )
 
 
