@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -92,6 +93,35 @@ def test_every_sign_of_life_counts(servers: Servers, sign: str) -> None:
         servers.clocks[2] += LEASE_S - 1
         getattr(first, sign)()
     assert not second.acquire()
+
+
+def test_one_that_waits_for_a_cluster_gives_signs_of_life(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vision_batch.cluster.schedule.leader.BEAT_S", 0.01)
+    first, second = servers.start(1), servers.start(2)
+    first.acquire()
+    assert not second.acquire()
+    before = servers.stores[2].leader().beat
+    with first.kept():
+        deadline = time.monotonic() + 10
+        while servers.stores[2].leader().beat == before:
+            assert time.monotonic() < deadline, "no sign of life"
+        servers.clocks[2] += LEASE_S
+        assert not second.acquire()
+    silent = servers.stores[2].leader().beat
+    time.sleep(0.05)
+    assert servers.stores[2].leader().beat == silent
+
+
+def test_one_that_hangs_gives_none(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vision_batch.cluster.schedule.leader.BEAT_S", 0.01)
+    monkeypatch.setattr("vision_batch.cluster.schedule.leader.LONGEST_WORK_S", 0.0)
+    first, second = servers.start(1), servers.start(2)
+    first.acquire()
+    with first.kept():
+        time.sleep(0.1)
+        assert not second.acquire()
+        servers.clocks[2] += LEASE_S
+        assert second.acquire()
 
 
 def test_how_long_the_second_itself_was_away_does_not_count(servers: Servers) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.schedule.world import BEGIN, World
+from vision_batch.cluster.package import JobPackage
 from vision_batch.cluster.schedule.admission import pause, resume, run_now
 from vision_batch.cluster.schedule.run import Notice, ScheduledRun
-from vision_batch.errors import ScheduleError, SpecError
+from vision_batch.errors import ClusterError, ScheduleError, SpecError
 
 
 @pytest.fixture
@@ -311,6 +312,39 @@ def test_a_cluster_that_does_not_answer_is_waited_for(world: World) -> None:
     world.jobs.is_down = False
     world.tick()
     assert [(run.state, run.attempt) for run in world.runs()] == [("done", 1)]
+
+
+def test_a_cluster_that_keeps_one_waiting_is_asked_once_a_tick(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vision_batch.cluster.schedule.server.PATIENCE_S", 0.0)
+    for name in "abc":
+        world.spec("0 13 * * *", name=name, file=f"{name}.yaml")
+    world.tick(59)
+    asked: list[str] = []
+
+    def submit(package: JobPackage, job_id: str) -> None:
+        asked.append(job_id[0])
+        raise ClusterError("nothing answers")
+
+    begin, world.jobs.submit = world.jobs.submit, submit  # type: ignore[method-assign]
+    for _ in range(3):
+        world.tick(1)
+    assert sorted(asked) == ["a", "b", "c"]  # each in a tick of its own
+    assert world.story() == ["13:00 submitted"] * 3
+    world.jobs.submit = begin  # type: ignore[method-assign]
+    world.tick()
+    assert world.story() == ["13:00 running"] * 3
+
+
+def test_a_cluster_that_does_not_list_its_jobs_is_not_asked_to_begin_one(world: World) -> None:
+    world.spec("0 13 * * *", name="a", file="a.yaml")
+    world.spec("2 13 * * *", name="b", file="b.yaml")
+    world.run_for(1.02)
+    world.jobs.is_down = True
+    world.run_for(0.05)
+    assert [(run.state, run.message) for run in world.runs()] == [
+        ("running", "the cluster does not answer: nothing answers"),
+        ("submitted", ""),
+    ]
 
 
 def test_a_job_that_does_not_end_when_it_is_told_to_is_told_again(world: World) -> None:

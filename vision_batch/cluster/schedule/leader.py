@@ -9,15 +9,20 @@ that it tries is refused: see `Store.transaction`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
+from threading import Event, Thread
 
 from vision_batch.cluster.schedule.store import Leader, NotLeadingError, Store
-from vision_batch.errors import Problem, SpecError
+from vision_batch.errors import Problem, ScheduleError, SpecError
 from vision_batch.ledger.holder import Holder, is_alive
 
 LEASE_S = 15.0
-"""Longer than a server's work between two beats takes, but for calls to a cluster that does not answer."""
+"""Longer than an acting server is silent."""
+BEAT_S = 5.0
+LONGEST_WORK_S = 300.0
+"""A server whose work takes longer hangs, and gives no more signs of life: another one may have more luck."""
 
 
 class Leadership:
@@ -67,9 +72,29 @@ class Leadership:
 
     def confirm(self) -> None:
         """Another sign of life, just before something is done that no transaction can undo. NotLeadingError."""
-        with self._store.transaction(self.token):
-            leader = self._store.leader()
-            self._store.put_leader(replace(leader, beat=leader.beat + 1))
+        _beat(self._store, self.token)
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Signs of life while work goes on, however long a cluster takes to answer, up to LONGEST_WORK_S.
+
+        Without them two servers would take the lead from each other for as long as that, and neither finish anything.
+        """
+        is_over = Event()
+        thread = Thread(target=self._keep, args=(self.token, is_over), name="signs of life", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            thread.join()
+
+    def _keep(self, token: int, is_over: Event) -> None:
+        until = time.monotonic() + LONGEST_WORK_S
+        while not is_over.wait(BEAT_S) and time.monotonic() < until:
+            # a connection is one thread's; whoever works learns by itself that it does not lead or cannot write
+            with suppress(NotLeadingError, ScheduleError), closing(Store(self._store.path)) as store:
+                _beat(store, token)
 
     def release(self) -> None:
         """Lets another server follow at once."""
@@ -89,3 +114,9 @@ class Leadership:
         if leader != self._seen:
             self._seen, self._seen_at = leader, self._clock()
         return self._clock() - self._seen_at >= LEASE_S
+
+
+def _beat(store: Store, token: int) -> None:
+    with store.transaction(token):
+        leader = store.leader()
+        store.put_leader(replace(leader, beat=leader.beat + 1))

@@ -9,6 +9,8 @@ goes on from the store.
 from __future__ import annotations
 
 import logging
+import random
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -37,6 +39,8 @@ from vision_batch.errors import ClusterError, ScheduleError, SpecError
 
 TICK_S = 2.0
 STANDBY_S = 1.0
+PATIENCE_S = 10.0
+"""A refusal that takes longer is a cluster that does not answer."""
 ERROR = "error: "
 """How the lines begin in which a command says why it failed."""
 REASON_CHARACTERS = 500
@@ -77,6 +81,7 @@ class Server:
         self._clock = clock
         self._notify = notify
         self._acts: bool | None = None
+        self._answers = True
 
     def serve(self, stopping: Callable[[], bool]) -> None:
         """Ticks until `stopping()`. Trouble with the store is said, once, and waited out."""
@@ -102,12 +107,14 @@ class Server:
         if not acts:
             return False
         try:
-            self._act(self._clock.now().astimezone(UTC).replace(microsecond=0))
+            with self._leadership.kept():
+                self._act(self._clock.now().astimezone(UTC).replace(microsecond=0))
         except NotLeadingError:
             return False  # the next tick says so
         return True
 
     def _act(self, now: datetime) -> None:
+        self._answers = True
         self._read_specs(now)
         self._look_at_jobs(now)
         for schedule in self._store.schedules():
@@ -129,22 +136,22 @@ class Server:
     def _look_at_jobs(self, now: datetime) -> None:
         """Records what became of the jobs, and submits those that a server may have died before it submitted."""
         runs = [(run, self._schedule(run)) for run in self._store.runs_in_work() if run.state in WITH_A_JOB]
-        looked_at = []
-        for run, schedule in runs:
-            if run.state == "submitted" and run.ending is None and not overdue(run, schedule.settings, now):
-                self._submit(schedule, run, now)
-            else:
-                looked_at.append((run, schedule))
+        unsure = [(run, schedule) for run, schedule in runs if _may_not_be_there(run, schedule, now)]
+        looked_at = [pair for pair in runs if pair not in unsure]
         try:
-            jobs = {job.job_id: job for job in self._service.list()} if looked_at else {}
+            jobs = {job.job_id: job for job in self._service.list()} if runs else {}
         except ClusterError as error:
+            self._answers = False
             for run, _ in looked_at:
                 self._save(run, replace(run, message=f"the cluster does not answer: {error}"))
-        else:
-            for run, schedule in looked_at:
-                job = jobs.get(run.job_id or "")
-                job = self._with_reason(job) if job is not None and job.state == "failed" else job
-                self._save(run, judged(run, job, schedule, now))
+            return
+        for run, schedule in looked_at:
+            job = jobs.get(run.job_id or "")
+            job = self._with_reason(job) if job is not None and job.state == "failed" else job
+            self._save(run, judged(run, job, schedule, now))
+        # those that have failed before come last, in any order: none stands in the way of the others for ever
+        for run, schedule in sorted(unsure, key=lambda pair: (bool(pair[0].message), random.random())):
+            self._submit(schedule, run, now)
 
     def _with_reason(self, job: JobInfo) -> JobInfo:
         """The job, whose message says the last error of its log too, where that can be had."""
@@ -172,14 +179,20 @@ class Server:
             self._submit(schedule, begun, now)
 
     def _submit(self, schedule: Schedule, run: ScheduledRun, now: datetime) -> None:
-        """Has the run's job begun; what the cluster does not take is submitted again at the next tick."""
+        """Has the run's job begun; what the cluster does not take is submitted again at the next tick.
+
+        A cluster that kept us waiting for nothing is asked for no more in this one: the other schedules' times go on.
+        """
         assert run.job_id is not None
+        if not self._answers:
+            return
         self._leadership.confirm()
-        package = schedule.package_at(run.scheduled_time)
+        package, asked = schedule.package_at(run.scheduled_time), time.monotonic()
         try:
             self._service.submit(package, run.job_id)
             output = self._service.info(run.job_id).output
         except ClusterError as error:
+            self._answers = time.monotonic() - asked < PATIENCE_S
             self._save(run, replace(run, message=f"not submitted yet: {error}"))
         except SpecError as error:
             self._save(run, end(run, "failed", f"not submitted: {error}", now))
@@ -222,6 +235,11 @@ class Server:
         if found is None:
             raise ScheduleError(f"{self._store.path}: there are runs of {run.schedule!r}, but no such schedule")
         return found
+
+
+def _may_not_be_there(run: ScheduledRun, schedule: Schedule, now: datetime) -> bool:
+    """Whether a server may have died before it submitted the run's job, which is still wanted."""
+    return run.state == "submitted" and run.ending is None and not overdue(run, schedule.settings, now)
 
 
 def _taken(run: ScheduledRun, output: str | None) -> str:
