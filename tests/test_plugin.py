@@ -170,11 +170,18 @@ class TestWhatIsRefused:
         with pytest.raises(SpecError, match=r"no vb_there/model.py"):
             plugin(tmp_path, "vb_there.model:f")
 
-    def test_an_attribute_that_is_not_there_or_cannot_be_called(self, tmp_path: Path) -> None:
-        write(tmp_path, vb_a="g = 3")
-        for name in ("vb_a:f", "vb_a:g"):
-            with pytest.raises(SpecError, match="no callable"):
-                plugin(tmp_path, name).load()
+    def test_an_attribute_that_its_file_never_names(self, tmp_path: Path) -> None:
+        write(tmp_path, vb_a="def build_model(): ...")
+        with pytest.raises(SpecError, match=r"model.source: found no 'build' in .*vb_a.py; expected a function"):
+            plugin(tmp_path, "vb_a:build")
+
+    @pytest.mark.parametrize(
+        "text", ["f = 3", "# f", "from os import *", "def __getattr__(name): raise AttributeError"]
+    )
+    def test_an_attribute_that_is_not_there_or_cannot_be_called(self, tmp_path: Path, text: str) -> None:
+        write(tmp_path, vb_a=text)
+        with pytest.raises(SpecError, match="no callable"):
+            plugin(tmp_path, "vb_a:f").load()
 
     def test_bad_syntax_before_anything_is_imported(self, tmp_path: Path) -> None:
         write(tmp_path, vb_a="x = 1\ndef f(:\n")
@@ -256,7 +263,7 @@ class TestCodeFromElsewhere:
 
 class TestErrorsWhileImporting:
     def test_they_name_the_plugin_and_the_reason_every_time(self, tmp_path: Path) -> None:
-        write(tmp_path, vb_bad="import vb_bad_b\nimport vb_not_installed_anywhere", vb_bad_b="")
+        write(tmp_path, vb_bad="import vb_bad_b\nimport vb_not_installed_anywhere as f", vb_bad_b="")
         found = plugin(tmp_path, "vb_bad:f")
         for _ in range(2):
             with pytest.raises(SpecError, match=r"vb_bad:f: found ModuleNotFoundError while importing vb_bad: No mod"):
@@ -265,7 +272,7 @@ class TestErrorsWhileImporting:
         assert "vb_bad_b" not in sys.modules
 
     def test_a_later_version_that_is_right_can_be_loaded(self, tmp_path: Path) -> None:
-        write(tmp_path, vb_bad="1 / 0")
+        write(tmp_path, vb_bad="f = 1 / 0")
         with pytest.raises(SpecError, match="ZeroDivisionError"):
             plugin(tmp_path, "vb_bad:f").load()
         write(tmp_path, vb_bad="def f(): return 1")

@@ -63,14 +63,22 @@ def find_plugin(name: str, folder: Path, *, where: str) -> Plugin:
     """The plug-in called `name` beside a spec in `folder`; SpecError, naming `where`, if it is not there."""
     if not NAME.fullmatch(name):
         raise SpecError(Problem(where, repr(name), "module:attribute, a Python file beside the spec and a name in it"))
-    module = name.split(":")[0]
+    module, attribute = name.split(":")
     if module.split(".")[0] in RESERVED:
         raise SpecError(Problem(where, f"{name!r}, which has the name of an installed module", "a name of its own"))
     sources: dict[str, str] = {}
     _collect(module, folder, sources)
-    if module not in {_module_name(path) for path in sources}:
+    path = next((path for path in sources if _module_name(path) == module), None)
+    if path is None:
         raise SpecError(Problem(where, f"no {module.replace('.', '/')}.py in {folder}", "a file beside the spec"))
+    if not _may_define(sources[path], attribute):
+        raise SpecError(Problem(where, f"no {attribute!r} in {folder / path}", "a function or class in it"))
     return Plugin(name, tuple(sorted(sources.items())))
+
+
+def _may_define(source: str, attribute: str) -> bool:
+    """Whether the module may have such a name. Only importing it tells for certain, which is left to workers."""
+    return re.search(rf"\b{attribute}\b|import \*|\b__getattr__\b", source) is not None
 
 
 def _collect(module: str, folder: Path, sources: dict[str, str]) -> None:
