@@ -347,6 +347,24 @@ def test_a_cluster_that_does_not_list_its_jobs_is_not_asked_to_begin_one(world: 
     ]
 
 
+def test_a_cluster_keeps_only_the_latest_jobs_of_a_schedule(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vision_batch.cluster.schedule.server.KEPT_JOBS", 2)
+    world.spec("0 * * * *")
+    world.jobs.course = lambda job_id: (timedelta(minutes=5), 1 if job_id.endswith("T140000Z") else 0)
+    world.tick()
+    package = replace(world.store.schedules()[0].package, name="by-hand")
+    world.jobs.submit(package, "by-hand-20261121T120000Z-1a2b")
+    world.run_for(2.5)
+    assert list(world.jobs.jobs)[1:] == ["nightly-20261121T140000Z", "nightly-20261121T140000Z-2"]
+    world.run_for(3)
+    assert world.story() == [f"{hour}:00 done" for hour in (13, 14, 15, 16, 17)]
+    assert list(world.jobs.jobs) == [
+        "by-hand-20261121T120000Z-1a2b",
+        "nightly-20261121T160000Z",
+        "nightly-20261121T170000Z",
+    ]
+
+
 def test_a_job_that_does_not_end_when_it_is_told_to_is_told_again(world: World) -> None:
     world.spec("0 13 * * *", deadline="10m")
     world.jobs.course = lambda job_id: (timedelta(hours=5), 0)

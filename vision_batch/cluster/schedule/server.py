@@ -12,12 +12,13 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
 
+from vision_batch.cluster.job import ENDED as JOB_ENDED
 from vision_batch.cluster.job import JobInfo, JobService
 from vision_batch.cluster.schedule.admission import admit
 from vision_batch.cluster.schedule.adoption import adopt
@@ -39,6 +40,8 @@ from vision_batch.errors import ClusterError, ScheduleError, SpecError
 
 TICK_S = 2.0
 STANDBY_S = 1.0
+KEPT_JOBS = 100
+"""So many ended jobs of a schedule stay at the cluster, with their logs; the history knows of all."""
 PATIENCE_S = 10.0
 """A refusal that takes longer is a cluster that does not answer."""
 ERROR = "error: "
@@ -149,9 +152,21 @@ class Server:
             job = jobs.get(run.job_id or "")
             job = self._with_reason(job) if job is not None and job.state == "failed" else job
             self._save(run, judged(run, job, schedule, now))
+        self._forget_oldest(jobs.values())
         # those that have failed before come last, in any order: none stands in the way of the others for ever
         for run, schedule in sorted(unsure, key=lambda pair: (bool(pair[0].message), random.random())):
             self._submit(schedule, run, now)
+
+    def _forget_oldest(self, jobs: Iterable[JobInfo]) -> None:
+        """Removes one of the jobs that are too many, if there is any: the oldest of a schedule's ended runs."""
+        ended: dict[str, list[str]] = {}
+        for job in jobs:
+            if job.state in JOB_ENDED and self._store.has_ended(job.job_id):
+                ended.setdefault(job.name, []).append(job.job_id)
+        oldest = next((ids[0] for ids in ended.values() if len(ids) > KEPT_JOBS), None)
+        if oldest is not None:
+            with suppress(ClusterError):  # it is found again
+                self._service.forget(oldest)
 
     def _with_reason(self, job: JobInfo) -> JobInfo:
         """The job, whose message says the last error of its log too, where that can be had."""

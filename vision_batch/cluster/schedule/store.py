@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -69,6 +70,8 @@ INSERT INTO leader VALUES (1, NULL, '', 0, 0);
 """
 _RUN_COLUMNS = tuple(field.name for field in fields(ScheduledRun))
 _TIMES = ("scheduled_time", "created", "not_before", "started", "ended", "stop_sent")
+_ATTEMPT = re.compile(r"(?<=Z)-[0-9]+$")
+"""What the id of a run's second and later jobs ends with."""
 _KEY = "schedule = :schedule AND scheduled_time = :scheduled_time"
 
 
@@ -205,6 +208,12 @@ class Store:
         """The earliest of the schedule's runs later than `moment`, or of all."""
         statement = "SELECT * FROM runs WHERE schedule = ? AND scheduled_time > ? ORDER BY scheduled_time LIMIT 1"
         return next(map(_run, self._rows(statement, schedule, "" if moment is None else to_text(moment))), None)
+
+    def has_ended(self, job_id: str) -> bool:
+        """Whether that is a job, of any attempt, of a run which has ended."""
+        first = _ATTEMPT.sub("", job_id)
+        statement = "SELECT 1 FROM runs WHERE ended IS NOT NULL AND (job_id = ? OR job_id > ? AND job_id < ?)"
+        return bool(self._rows(statement, first, f"{first}-", f"{first}."))  # a dot comes after the minus
 
     def counts(self, schedule: str) -> dict[RunState, int]:
         """How many runs of the schedule are in each state that any is in."""
