@@ -449,18 +449,6 @@ def test_when_a_spec_is_removed_nothing_more_begins_and_its_history_stays(world:
     assert world.story() == ["13:00 done", "16:00 done"]
 
 
-def test_a_spec_that_is_away_for_a_moment_leaves_no_time_out(world: World) -> None:
-    world.spec("0 13 * * *")
-    world.tick(59)
-    (world.specs / "nightly.yaml").unlink()
-    world.tick(1.2)
-    assert "it is gone" in world.store.refusals()[0].problem
-    world.spec("0 13 * * *")
-    world.run_for(0.3)
-    assert world.story() == ["13:00 done"]
-    assert world.store.refusals() == []
-
-
 def test_of_two_specs_of_one_name_the_one_that_was_there_is_served(world: World) -> None:
     world.spec("0 * * * *", file="b.yaml")
     world.tick()

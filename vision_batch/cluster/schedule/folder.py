@@ -15,8 +15,6 @@ from vision_batch.errors import SpecError
 ENDINGS = (".yaml", ".yml")
 READ_AGAIN = timedelta(minutes=1)
 """Also when no file has changed: what a spec names may lie elsewhere."""
-GONE = timedelta(minutes=1)
-"""A spec that is away for a shorter time is being replaced: what falls due meanwhile is not to be left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +47,6 @@ class SpecFolder:
         self._read = read
         self._seen: tuple[object, ...] | None = None
         self._seen_at: datetime | None = None
-        self._served: frozenset[str] = frozenset()
-        self._missed: dict[str, datetime] = {}
 
     def look(self, now: datetime) -> Reading | None:
         """What it holds; None when nothing has changed since the last look."""
@@ -70,17 +66,7 @@ class SpecFolder:
                 refusals.append(Refusal(path=str(path), problem=str(error)))
             else:
                 specs += [spec] if spec else []
-        refusals += self._just_gone({str(self.path / name) for name, *_ in seen}, now)
-        self._served = frozenset([spec.path for spec in specs] + [refusal.path for refusal in refusals])
         return Reading(specs=tuple(specs), refusals=tuple(refusals))
-
-    def _just_gone(self, there: set[str], now: datetime) -> list[Refusal]:
-        """Of the specs that were served those that are not `there`, since not long ago."""
-        missed = {path: self._missed.get(path, now) for path in sorted(self._served - there)}
-        self._missed = {path: since for path, since in missed.items() if timedelta(0) <= now - since < GONE}
-        return [
-            Refusal(path=path, problem="it is gone; unless it comes back it is soon removed") for path in self._missed
-        ]
 
     def _files(self) -> Iterator[tuple[str, int, int, int]]:
         """Name, time of change in ns, size in bytes and inode of the specs and of the code beside them, by name."""
