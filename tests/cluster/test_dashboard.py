@@ -27,7 +27,7 @@ def test_the_token_is_sent_whatever_else_the_machine_knows(tmp_path: Path, monke
     monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
     monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:1")
     with jobs_api(answers((200, {"here": True}))) as api:
-        assert Dashboard(api.address, "the-token").ask("GET", "/api/version") == {"here": True}
+        assert Dashboard(api.address, lambda: "the-token").ask("GET", "/api/version") == {"here": True}
         Dashboard(api.address, None).ask("GET", "/api/version")
     assert [request.headers.get("authorization") for request in api.requests] == ["Bearer the-token", None]
 
@@ -54,7 +54,7 @@ def test_what_was_lost_is_asked_again(lost: Answer) -> None:
 def test_a_refusal_is_said_at_once_and_in_words(status: int, said: str) -> None:
     refusal = answers((status, b"Traceback\n  in x\nValueError: no\n"))
     with jobs_api(refusal) as api, pytest.raises(ClusterError, match=said):
-        Dashboard(api.address, "the-token").ask("GET", "/api/jobs/")
+        Dashboard(api.address, lambda: "the-token").ask("GET", "/api/jobs/")
     assert len(api.requests) == 1
 
 
@@ -105,5 +105,5 @@ def test_the_port_of_something_else_is_said_in_words() -> None:
 
 def test_no_error_tells_the_token() -> None:
     with jobs_api(answers((403, b"no"))) as api, pytest.raises(ClusterError) as caught:
-        Dashboard(api.address, "planted-token").ask("GET", "/api/version")
+        Dashboard(api.address, lambda: "planted-token").ask("GET", "/api/version")
     assert "planted-token" not in repr(caught.value) + str(caught.value.__cause__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -302,3 +303,19 @@ def test_a_token_is_demanded_unless_the_profile_says_none(monkeypatch: pytest.Mo
     monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
     with pytest.raises(SpecError, match="RAY_AUTH_TOKEN: found no token"):
         RayJobs(RayProfile(kind="ray", address="http://127.0.0.1:1"))
+
+
+def test_a_token_that_is_replaced_is_taken_without_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "token"
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(file))
+    file.write_text("first")
+    with jobs_api(Cluster()) as api:
+        jobs = RayJobs(RayProfile(kind="ray", address=api.address))
+        jobs.list()
+        file.write_text("second\n")
+        jobs.list()
+        file.unlink()
+        with pytest.raises(ClusterError, match=r"RAY_AUTH_TOKEN_PATH: found .*token: No such file"):
+            jobs.list()
+    assert [request.headers.get("authorization") for request in api.requests] == ["Bearer first", "Bearer second"]

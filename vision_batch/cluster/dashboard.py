@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.client import BadStatusLine, RemoteDisconnected
 from itertools import count
 from typing import Any
@@ -35,7 +35,8 @@ NOT_YET = (500, "No available agent")
 class Dashboard:
     """One cluster's dashboard. Only what may be repeated is asked of it: an answer that was lost is asked for again."""
 
-    def __init__(self, address: str, token: str | None, *, try_for_s: float = TRY_FOR_S) -> None:
+    def __init__(self, address: str, token: Callable[[], str] | None, *, try_for_s: float = TRY_FOR_S) -> None:
+        """`token` is asked for every request: a service runs for longer than a token may last."""
         self.address = address
         self._session = requests.Session()
         self._session.auth = _Bearer(token)
@@ -112,12 +113,12 @@ class Dashboard:
 class _Bearer(AuthBase):
     """Sets the header itself, so that no password in a ~/.netrc takes its place."""
 
-    def __init__(self, token: str | None) -> None:
+    def __init__(self, token: Callable[[], str] | None) -> None:
         self._token = token
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         if self._token is not None:
-            request.headers["Authorization"] = f"Bearer {self._token}"
+            request.headers["Authorization"] = f"Bearer {self._token()}"
         return request
 
 

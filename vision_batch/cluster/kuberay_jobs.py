@@ -133,8 +133,8 @@ def job_info(job: Object, waiting: str = "") -> JobInfo:
     state, exit_code, message = _state(job, waiting)
     ended = status.get("endTime") or (annotations.get(STOP) if state == "stopped" else None)
     return JobInfo(
-        job_id=annotations[JOB_ID],
-        name=annotations[NAME],
+        job_id=annotations.get(JOB_ID, metadata["name"]),
+        name=annotations.get(NAME, metadata["name"]),
         state=state,
         exit_code=exit_code,
         message=message[:MESSAGE_CHARACTERS],

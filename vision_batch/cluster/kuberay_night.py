@@ -125,7 +125,7 @@ def _others(api: KubernetesApi, template: Object, own: Object) -> list[OtherRun]
 def _other_ray_job(job: Object) -> OtherRun:
     metadata, info = job["metadata"], job_info(job)
     created = _time(metadata["creationTimestamp"])
-    scheduled = metadata["annotations"].get(SCHEDULED)
+    scheduled = metadata.get("annotations", {}).get(SCHEDULED)
     ended = (info.ended or created) if info.state in ENDED else None
     return OtherRun(scheduled=_time(scheduled) if scheduled else created, ended=ended)
 

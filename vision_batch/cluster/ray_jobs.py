@@ -21,7 +21,7 @@ from vision_batch.cluster.package import JobPackage
 from vision_batch.cluster.profile import RayProfile
 from vision_batch.cluster.ray_token import read_token
 from vision_batch.cluster.requirement import required
-from vision_batch.errors import ClusterError
+from vision_batch.errors import ClusterError, SpecError
 
 STOP_WAIT_S = 40
 """Between the request to stop and Ray's SIGKILL; a driver needs up to 20 s, and where it plans a little more."""
@@ -51,8 +51,9 @@ class RayJobs:
 
     def __init__(self, profile: RayProfile) -> None:
         self._auth = profile.auth
-        token = read_token() if profile.auth == "token" else None
-        self._dashboard = Dashboard(profile.address, token)
+        if profile.auth == "token":
+            read_token()
+        self._dashboard = Dashboard(profile.address, _token if profile.auth == "token" else None)
 
     def submit(self, package: JobPackage, job_id: str) -> None:
         self._demand_version()
@@ -179,6 +180,14 @@ class RayJobs:
             raise ClusterError(
                 f"{self._dashboard.address}: the cluster has Ray {found}; vision-batch {__version__} needs ray{wanted}"
             )
+
+
+def _token() -> str:
+    """ClusterError where there is none any more: whoever serves schedules goes on and tries again."""
+    try:
+        return read_token()
+    except SpecError as error:
+        raise ClusterError(str(error)) from error
 
 
 def entrypoint(package: JobPackage) -> str:

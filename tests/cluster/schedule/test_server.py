@@ -314,6 +314,27 @@ def test_a_cluster_that_does_not_answer_is_waited_for(world: World) -> None:
     assert [(run.state, run.attempt) for run in world.runs()] == [("done", 1)]
 
 
+def test_a_cluster_that_refuses_a_job_for_an_hour_costs_the_attempt_and_in_the_end_the_night(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def submit(package: JobPackage, job_id: str) -> None:
+        raise ClusterError("HTTP 403: no")
+
+    world.spec("0 13 * * *", retries="{limit: 1, backoff: 1m}")
+    with monkeypatch.context() as patch:
+        patch.setattr(world.jobs, "submit", submit)
+        world.run_for(1.5)
+        assert [(run.state, run.attempt, run.message) for run in world.runs()] == [
+            ("submitted", 1, "not submitted yet: HTTP 403: no")
+        ]
+        world.run_for(2)
+    (run,) = world.runs()
+    assert (run.state, run.message) == ("failed", "not submitted within 1h: HTTP 403: no; attempt 2 of 2")
+    assert [told.message for told in world.told] == [run.message]
+    world.run_for(24)
+    assert world.story()[-1] == "13:00 done"
+
+
 def test_a_cluster_that_keeps_one_waiting_is_asked_once_a_tick(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vision_batch.cluster.schedule.server.PATIENCE_S", 0.0)
     for name in "abc":

@@ -17,6 +17,8 @@ ON_TIME = timedelta(minutes=10)
 """A time that is found no later than this has not been missed: a server may be started anew, or wait for a cluster."""
 FINAL_EXIT_CODES = (2, 3)
 """Trying again would end the same: a wrong spec; done, with too many images that cannot be read."""
+SUBMIT_FOR = timedelta(hours=1)
+"""How long a cluster that answers may refuse a job before the attempt has failed. Silence is waited out."""
 STOP_AGAIN = timedelta(minutes=2)
 """A job that was told to stop and goes on is told once more: it should have ended within 20 s."""
 
@@ -83,7 +85,15 @@ def with_next_attempt(run: ScheduledRun, now: datetime) -> ScheduledRun:
     attempt = run.attempt + 1
     job_id = new_job_id(run.schedule, run.scheduled_time) + (f"-{attempt}" if attempt > 1 else "")
     started = run.started or now
-    return replace(run, state="submitted", attempt=attempt, job_id=job_id, started=started, exit_code=None, message="")
+    begun = replace(run, state="submitted", attempt=attempt, job_id=job_id, started=started, not_before=now)
+    return replace(begun, exit_code=None, message="")
+
+
+def refused(run: ScheduledRun, reason: str, schedule: Schedule, now: datetime) -> ScheduledRun:
+    """`run` after the cluster has not taken its job: to be submitted again, or an attempt that failed."""
+    if now - run.not_before < SUBMIT_FOR:
+        return replace(run, message=f"not submitted yet: {reason}")
+    return failed(run, f"not submitted within {format_duration(SUBMIT_FOR)}: {reason}", schedule, now)
 
 
 def overdue(run: ScheduledRun, settings: ScheduleSettings, now: datetime) -> bool:

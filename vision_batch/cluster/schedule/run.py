@@ -26,8 +26,8 @@ class ScheduledRun:
     """A run, known by its schedule and its time; all times are UTC, in whole seconds.
 
     `attempt` counts the jobs that were submitted for it, and `job_id` is the last one's; each resumes the one before.
-    A run that is due starts at `not_before` or later. `ending` says why its job is being stopped, and `stop_sent` when
-    the job was told so. `notice` is what became of the notification of a failure.
+    A run that is due starts at `not_before` or later; one with a job was begun then. `ending` says why its job is being
+    stopped, and `stop_sent` when the job was told so. `notice` is what became of the notification of a failure.
     """
 
     schedule: str

@@ -28,6 +28,7 @@ from vision_batch.cluster.schedule.policy import (
     end,
     judged,
     overdue,
+    refused,
     startable,
     stop_is_due,
     waited_too_long,
@@ -208,7 +209,7 @@ class Server:
             output = self._service.info(run.job_id).output
         except ClusterError as error:
             self._answers = time.monotonic() - asked < PATIENCE_S
-            self._save(run, replace(run, message=f"not submitted yet: {error}"))
+            self._save(run, refused(run, str(error), schedule, now))
         except SpecError as error:
             self._save(run, end(run, "failed", f"not submitted: {error}", now))
         else:
