@@ -163,7 +163,7 @@ class TestWhatEndsTheRun:
         assert "10 classes and model.labels has 2 names" in event.message
 
     def test_a_plug_in_that_cannot_be_imported_on_the_worker(self, tmp_path: Path) -> None:
-        (tmp_path / "steps.py").write_text("import a_module_that_is_nowhere")
+        (tmp_path / "steps.py").write_text("from a_module_that_is_nowhere import invert")
         job = make_job(tmp_path)
         job = replace(job, function=find_plugin("steps:invert", tmp_path, where="preprocess.function"))
         (event,) = self.told(preprocessed(job))
