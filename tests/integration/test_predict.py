@@ -41,7 +41,8 @@ def test_every_file_of_a_folder_has_one_row(
 ) -> None:
     it = job(name=f"folder-{layout}")
     count = write_mixed_folder(it)
-    summary = it.run(ray_address, f"compute.layout={layout}")
+    # in small chunks: how busy a worker is shows from its second report on
+    summary = it.run(ray_address, f"compute.layout={layout}", "compute.batch_size=4")
     check_metrics(ray_metrics, f"folder-{layout}", it)
     table = it.table()
     assert (summary.status, summary.images_total, summary.images_ok, summary.images_failed) == ("done", count, 152, 3)
