@@ -102,15 +102,16 @@ class Job:
     def output(self) -> Path:
         return self.folder / "out"
 
-    def run(self, address: str | None, *overrides: str, **options: Any) -> RunSummary:
+    def run(self, address: str | None, *overrides: str, alone: bool = False, **options: Any) -> RunSummary:
         """Runs the job on the cluster at an address, or (None) on a fresh local Ray.
 
-        The latter is driven by a process of its own: one process does not go from a cluster to another Ray and back.
+        The latter, and what is to be `alone`, is driven by a process of its own: one process does not go from a cluster
+        to another Ray and back, and Ray tells monitoring as many times over as a process has connected.
         """
-        if address is not None:
+        if address is not None and not alone:
             return _run(self.spec, overrides, address, options)
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-            return pool.submit(_run, self.spec, overrides, None, options).result()
+            return pool.submit(_run, self.spec, overrides, address, options).result()
 
     def table(self, output: Path | None = None) -> pa.Table:
         """All parts, as any reader of OUTPUT/*.parquet sees them, in the order of (shard, row)."""

@@ -42,7 +42,7 @@ def test_every_file_of_a_folder_has_one_row(
     it = job(name=f"folder-{layout}")
     count = write_mixed_folder(it)
     # in small chunks: how busy a worker is shows from its second report on
-    summary = it.run(ray_address, f"compute.layout={layout}", "compute.batch_size=4")
+    summary = it.run(ray_address, f"compute.layout={layout}", "compute.batch_size=4", alone=True)
     check_metrics(ray_metrics, f"folder-{layout}", it)
     table = it.table()
     assert (summary.status, summary.images_total, summary.images_ok, summary.images_failed) == ("done", count, 152, 3)

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -245,9 +246,14 @@ def test_a_server_that_falls_silent_is_asked_until_it_answers(proxy: FaultProxy,
     storage = S3Storage(retry=Retry(first_s=0.004, longest_s=0.4, total_s=2.4), read_timeout_s=1.2)
     stored = fill(storage, rgw_s3.uri, 300)
     proxy.rules = [Rule(kind="silence")]
-    threading.Timer(1.4, proxy.rules.clear).start()
     requests = [ReadRequest(uri=info.uri, version=info.version, size_bytes=info.size_bytes) for info in stored]
-    assert list(storage.read_many(requests)) == list(stored.values())
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(lambda: list(storage.read_many(requests)))
+        while proxy.hits()["silence"] < 256 and not read.done():
+            time.sleep(0.02)
+        time.sleep(0.2)
+        proxy.rules.clear()
+        assert read.result() == list(stored.values())
     assert proxy.hits()["silence"] >= 256
     proxy.rules = [Rule(kind="status")]
     threading.Timer(1.4, proxy.rules.clear).start()
