@@ -15,7 +15,7 @@ from vision_batch.cluster.finding import Finding, fail, ok, warn
 from vision_batch.datasets.detect import detect_format
 from vision_batch.datasets.listing import list_input
 from vision_batch.errors import ChangedError, ExistsError, SpecError, VisionBatchError
-from vision_batch.jobs.spec import LoadedSpec, load_spec
+from vision_batch.jobs.spec import AnySpec, load_spec
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.models.bundle import resolve_model
 from vision_batch.plugin import find_plugin
@@ -45,7 +45,7 @@ def check_spec(path: str, overrides: Sequence[str], address: str | None = None) 
     yield check_model(spec)
 
 
-def check_storage(spec: LoadedSpec) -> list[Finding]:
+def check_storage(spec: AnySpec) -> list[Finding]:
     """Input and output, with the credentials for them, as the process sees them that calls this."""
     credentials = [check_credentials()] if any(scheme(uri) == "s3" for uri in _uris(spec)) else []
     return [*credentials, *check_input(spec), *check_output(spec.settings.output.uri)]
@@ -70,7 +70,7 @@ def check_credentials() -> Finding:
     return ok("s3 credentials", f"found by {credentials.method}; {place}")
 
 
-def check_input(spec: LoadedSpec) -> Iterator[Finding]:
+def check_input(spec: AnySpec) -> Iterator[Finding]:
     """Every input can be listed, and its format is known."""
     listed = True
     for entry in spec.settings.input.inputs:
@@ -104,7 +104,7 @@ def check_output(uri: str) -> Iterator[Finding]:
         yield fail("output", _one_line(error), "check output.uri, and that the credentials may write and delete there")
 
 
-def check_model(spec: LoadedSpec) -> Finding:
+def check_model(spec: AnySpec) -> Finding:
     """The model's files and plug-ins are there; nothing is loaded."""
     settings = spec.settings
     try:
@@ -155,7 +155,7 @@ def _is_put(storage: Storage, probe: str, *, if_absent: bool = False, if_version
     return True
 
 
-def _uris(spec: LoadedSpec) -> list[str]:
+def _uris(spec: AnySpec) -> list[str]:
     return [spec.settings.output.uri, *(entry.uri for entry in spec.settings.input.inputs)]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from vision_batch.datasets.pattern import is_pattern, parse
 from vision_batch.errors import Problem, SpecError
-from vision_batch.jobs.settings import PredictSettings
+from vision_batch.jobs.settings import JobSettings
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.storage.uri import is_inside, join, relative_to, scheme
 
@@ -15,7 +15,7 @@ from vision_batch.storage.uri import is_inside, join, relative_to, scheme
 BARE_SOURCES = ("python", "export")
 
 
-def inconsistencies(settings: PredictSettings) -> list[Problem]:
+def inconsistencies(settings: JobSettings) -> list[Problem]:
     """Every disagreement between the parts of `settings`, whose URIs are normalised."""
     return [*_output_is_apart(settings), *_output_is_no_file(settings), *_one_size(settings)]
 
@@ -40,7 +40,7 @@ def overlap(source: str, output: str) -> bool:
     return any(pattern.regex.fullmatch(uri) for uri in (paths.part("a shard", 0), paths.definition))
 
 
-def _output_is_apart(settings: PredictSettings) -> Iterator[Problem]:
+def _output_is_apart(settings: JobSettings) -> Iterator[Problem]:
     several = not isinstance(settings.input.uri, str)
     for index, entry in enumerate(settings.input.inputs):
         where = f"input.uri.{index}" if several else "input.uri"
@@ -52,13 +52,13 @@ def _output_is_apart(settings: PredictSettings) -> Iterator[Problem]:
             yield from (Problem(where, f"{p.where}: {p.found}", p.expected) for p in error.problems)
 
 
-def _output_is_no_file(settings: PredictSettings) -> Iterator[Problem]:
+def _output_is_no_file(settings: JobSettings) -> Iterator[Problem]:
     uri = settings.output.uri
     if not scheme(uri) and os.path.isfile(uri):
         yield Problem("output.uri", f"the file {uri}", "a folder; it need not exist yet")
 
 
-def _one_size(settings: PredictSettings) -> Iterator[Problem]:
+def _one_size(settings: JobSettings) -> Iterator[Problem]:
     """A batch holds images of one size. A source with a preprocessing of its own may go without the section."""
     kind = settings.model.source.partition(":")[0]
     preprocess = settings.preprocess

@@ -12,7 +12,7 @@ from vision_batch.inference.settings import AUTO, EXACT
 from vision_batch.jobs.cost import Cost, estimate_cost
 from vision_batch.jobs.prepare import Prepared, prepare, reading_input, reading_output
 from vision_batch.jobs.rate_card import RateCard
-from vision_batch.jobs.spec import LoadedSpec
+from vision_batch.jobs.spec import AnySpec
 from vision_batch.ledger.definition import CELL_ROWS, check_definition
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.ledger.plan import Plan, make_plan
@@ -52,7 +52,7 @@ class Forecast:
         return asdict(self)
 
 
-def forecast_predict(spec: LoadedSpec, *, address: str | None = None, rate_card: RateCard | None = None) -> Forecast:
+def forecast_predict(spec: AnySpec, *, address: str | None = None, rate_card: RateCard | None = None) -> Forecast:
     """Looks at input and output and writes nothing; connects to Ray only for the resources of `address`."""
     prepared = prepare(spec)
     if prepared.claimed is not None:

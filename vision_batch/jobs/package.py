@@ -13,15 +13,15 @@ import yaml
 from vision_batch.cluster.package import SPEC_NAME, JobPackage
 from vision_batch.cluster.profile import LoadedProfile
 from vision_batch.errors import Problem, SpecError
-from vision_batch.jobs.settings import PredictSettings
-from vision_batch.jobs.spec import LoadedSpec
+from vision_batch.jobs.settings import JobSettings
+from vision_batch.jobs.spec import AnySpec
 from vision_batch.models.settings import ModelSettings
 from vision_batch.plugin import find_plugin
 from vision_batch.storage.uri import normalise, scheme
 
 
 def job_package(
-    spec: LoadedSpec, profile: LoadedProfile, *, options: Sequence[str] = (), scheduled_time: datetime | None = None
+    spec: AnySpec, profile: LoadedProfile, *, options: Sequence[str] = (), scheduled_time: datetime | None = None
 ) -> JobPackage:
     """The job that runs `spec` on the cluster of `profile`. `options` are further ones of `vision-batch run`.
 
@@ -44,7 +44,7 @@ def job_package(
     )
 
 
-def plugin_files(spec: LoadedSpec) -> dict[str, bytes]:
+def plugin_files(spec: AnySpec) -> dict[str, bytes]:
     """The sources of the plug-ins that the spec names, by path in its folder, with all of it that they import."""
     kind, _, address = spec.settings.model.source.partition(":")
     preprocess = spec.settings.preprocess
@@ -56,7 +56,7 @@ def plugin_files(spec: LoadedSpec) -> dict[str, bytes]:
     return {path: text.encode() for plugin in plugins for path, text in plugin.sources}
 
 
-def local_paths(settings: PredictSettings) -> Iterator[tuple[str, str]]:
+def local_paths(settings: JobSettings) -> Iterator[tuple[str, str]]:
     """Where a spec whose URIs are absolute names something of this machine, and what."""
     model = settings.model
     address = model.source.partition(":")[2]
@@ -71,7 +71,7 @@ def local_paths(settings: PredictSettings) -> Iterator[tuple[str, str]]:
     return ((where, uri) for where, uri in named.items() if uri is not None and not scheme(uri))
 
 
-def spec_text(settings: PredictSettings) -> str:
+def spec_text(settings: JobSettings) -> str:
     """YAML that loads as `settings` again, wherever it lies: no variable in it is left to be expanded.
 
     Without `schedule`: when a job runs is none of its own business.

@@ -16,7 +16,7 @@ from vision_batch.jobs.interrupt import ending_in_order
 from vision_batch.jobs.placement import Placement
 from vision_batch.jobs.prepare import Prepared, prepare, reading_output
 from vision_batch.jobs.reporter import Reporter, Silent, Standing
-from vision_batch.jobs.spec import LoadedSpec
+from vision_batch.jobs.spec import AnySpec
 from vision_batch.jobs.summary import RunSummary, Status
 from vision_batch.jobs.tally import Expectation
 from vision_batch.ledger.definition import check_definition
@@ -36,7 +36,7 @@ FATAL_CRASHES = 3
 
 
 def run_predict(
-    spec: LoadedSpec,
+    spec: AnySpec,
     *,
     address: str | None = None,
     limit: int | None = None,

@@ -15,7 +15,7 @@ from vision_batch.errors import Problem, SpecError, StorageError, UnavailableErr
 from vision_batch.images.settings import PreprocessSettings
 from vision_batch.inference.settings import AUTO
 from vision_batch.jobs.settings import PredictSettings
-from vision_batch.jobs.spec import LoadedSpec
+from vision_batch.jobs.spec import AnySpec, spec_of_kind
 from vision_batch.ledger.definition import ClaimedOutput, Definition, read_definition
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.models.bundle import ModelBundle, resolve_model
@@ -68,13 +68,13 @@ class Prepared:
         )
 
 
-def prepare(spec: LoadedSpec, *, limit: int | None = None) -> Prepared:
+def prepare(spec: AnySpec, *, limit: int | None = None) -> Prepared:
     """Resolves what a spec names and writes nothing.
 
     What `auto` stood for when the output was created is taken from its definition, so that it cannot drift. `limit` is
     part of the definition: an output of the first N images is no beginning of the whole. SpecError for what is wrong.
     """
-    settings = spec.settings
+    settings = spec_of_kind(spec, PredictSettings).settings
     paths = LedgerPaths(settings.output.uri)
     with reading_output():
         claimed = read_definition(paths)

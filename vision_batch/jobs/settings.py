@@ -1,4 +1,4 @@
-"""The whole of a predict spec, put together from the settings of its parts."""
+"""The whole of a spec of each kind of job, put together from the settings of its parts."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from vision_batch.models.settings import ModelSettings
 from vision_batch.settings import Settings
 from vision_batch.tasks.settings import TaskSettings
 
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
+
 
 class OutputSettings(Settings):
     """Where the parts and their ledger go: a folder of its own."""
@@ -29,19 +31,27 @@ class OutputSettings(Settings):
         return value
 
 
-class PredictSettings(Settings):
-    """A predict job. `preprocess` is None where the model brings its own (`transformers:`).
+class JobSettings(Settings):
+    """What the specs of every kind of job have.
 
-    `schedule` is for `vision-batch schedule`; `run` passes it over.
+    `preprocess` is None where the model brings its own (`transformers:`). `schedule` is for `vision-batch schedule`;
+    `run` passes it over.
     """
 
-    job: Literal["predict"]
-    name: str = Field(default="predict", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")
+    job: str
+    name: str = Field(pattern=NAME)
     input: InputSettings
     model: ModelSettings
     task: TaskSettings
     preprocess: PreprocessSettings | None = None
     output: OutputSettings
-    compute: ComputeSettings = Field(default_factory=ComputeSettings)
     limits: LimitsSettings = Field(default_factory=LimitsSettings)
     schedule: ScheduleSettings | None = None
+
+
+class PredictSettings(JobSettings):
+    """A predict job: every image of the input gets its row."""
+
+    job: Literal["predict"]
+    name: str = Field(default="predict", pattern=NAME)
+    compute: ComputeSettings = Field(default_factory=ComputeSettings)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from vision_batch.datasets.settings import InputSettings, NamedUri
 from vision_batch.documents.document import read_document
@@ -23,21 +23,24 @@ from vision_batch.errors import Problem, SpecError
 from vision_batch.jobs.consistency import inconsistencies
 from vision_batch.jobs.override import Location, Override, apply_override, parse_override
 from vision_batch.jobs.placeholder import expand_environment
-from vision_batch.jobs.settings import PredictSettings
+from vision_batch.jobs.settings import JobSettings
+from vision_batch.jobs.table import JOBS
 from vision_batch.jobs.validation import validate
 from vision_batch.models.settings import ModelSettings
 from vision_batch.storage.uri import normalise, scheme
 
 T = TypeVar("T")
+Kind = TypeVar("Kind", bound=JobSettings)
+KindCo = TypeVar("KindCo", bound=JobSettings, covariant=True)
 
-SPEC_FILE = "a spec: a YAML file that begins with job: predict"
+SPEC_FILE = "a spec: a YAML file that begins with job: predict or job: train"
 
 _CREDENTIALS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]*@")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LoadedSpec:
-    """A spec that is ready to run.
+class LoadedSpec(Generic[KindCo]):
+    """A spec that is ready to run, of the kind of job that its settings are of.
 
     `folder` is the spec file's own, absolute: plug-ins and the model's relative paths are found there. `raw` is the
     file's content with overrides, before `${ENV_VAR}` was expanded: it may be recorded.
@@ -45,8 +48,19 @@ class LoadedSpec:
 
     path: Path
     folder: Path
-    settings: PredictSettings
+    settings: KindCo
     raw: dict[str, Any]
+
+
+AnySpec = LoadedSpec[JobSettings]
+
+
+def spec_of_kind(spec: AnySpec, kind: type[Kind]) -> LoadedSpec[Kind]:
+    """The same, known to be of that kind; SpecError where it is of another one."""
+    if not isinstance(spec.settings, kind):
+        wanted = next(name for name, settings in JOBS.items() if settings is kind)
+        raise SpecError(Problem("job", spec.settings.job, f"{wanted}, the kind of job that this is for"))
+    return cast("LoadedSpec[Kind]", spec)
 
 
 def load_spec(
@@ -56,7 +70,7 @@ def load_spec(
     output: str | None = None,
     scheduled_time: datetime | None = None,
     for_any_time: bool = False,
-) -> LoadedSpec:
+) -> AnySpec:
     """The spec at `path` with `overrides` (`a.b.c=value`) and, if given, another `output.uri`.
 
     `scheduled_time` has a time zone; the default is now. With `for_any_time` its places in URIs stay open. SpecError
@@ -118,7 +132,7 @@ class _Places:
     time: datetime | None
     problems: list[Problem]
 
-    def in_settings(self, settings: PredictSettings) -> PredictSettings:
+    def in_settings(self, settings: JobSettings) -> JobSettings:
         output = settings.output.model_copy(update={"uri": self._uri(settings.output.uri, ("output", "uri"))})
         update = {"input": self._input(settings.input), "output": output, "model": self._model(settings.model)}
         return settings.model_copy(update=update)

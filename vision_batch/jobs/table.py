@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vision_batch.jobs.settings import PredictSettings
+from vision_batch.jobs.settings import JobSettings, PredictSettings
 
-JOBS = {
+JOBS: dict[str, type[JobSettings]] = {
     "predict": PredictSettings,
 }

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from vision_batch.documents.validation import settings_of_kind, validate_settings
-from vision_batch.jobs.settings import PredictSettings
+from vision_batch.jobs.settings import JobSettings
 from vision_batch.jobs.table import JOBS
 
 
-def validate(document: Mapping[str, Any]) -> PredictSettings:
+def validate(document: Mapping[str, Any]) -> JobSettings:
     """The settings of the job that `document` describes. SpecError with every problem."""
     model = settings_of_kind("job", document, JOBS, what="kinds of job")
     return validate_settings(model, document, what="the spec")

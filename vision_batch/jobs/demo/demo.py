@@ -13,7 +13,7 @@ from vision_batch.jobs.demo.example import read_example
 from vision_batch.jobs.demo.score import Score, read_score
 from vision_batch.jobs.predict import run_predict
 from vision_batch.jobs.reporter import Reporter, Silent
-from vision_batch.jobs.spec import LoadedSpec, load_spec
+from vision_batch.jobs.spec import AnySpec, load_spec
 from vision_batch.jobs.summary import RunSummary
 from vision_batch.storage.table import storage_for
 
@@ -25,7 +25,7 @@ SPEC, PLUGIN, WEIGHTS, IMAGES = "digits.yaml", "digits_model.py", "digits.safete
 class DemoSummary:
     """How the demo ended. `score` is None when its run did not end as done."""
 
-    spec: LoadedSpec
+    spec: AnySpec
     run: RunSummary
     score: Score | None
 

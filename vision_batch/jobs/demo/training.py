@@ -16,7 +16,7 @@ from vision_batch.datasets.table import format_named
 from vision_batch.errors import ImageError
 from vision_batch.images.preprocess import Preprocessor
 from vision_batch.images.settings import PreprocessSettings
-from vision_batch.jobs.spec import LoadedSpec
+from vision_batch.jobs.spec import AnySpec
 from vision_batch.models.labels import read_labels
 from vision_batch.plugin import find_plugin
 
@@ -27,7 +27,7 @@ SHIFT_PX = 2
 SEED = 0
 
 
-def train_weights(spec: LoadedSpec, tars: str) -> bytes:
+def train_weights(spec: AnySpec, tars: str) -> bytes:
     """The weights of the spec's plug-in model, trained on `tars`, as safetensors.
 
     `tars` is the glob of the training shards. They are read and preprocessed by the code that predicts.
@@ -44,7 +44,7 @@ def train_weights(spec: LoadedSpec, tars: str) -> bytes:
     return safetensors.torch.save(module.state_dict())
 
 
-def _read(spec: LoadedSpec, preprocess: PreprocessSettings, tars: str) -> tuple[np.ndarray, list[str]]:
+def _read(spec: AnySpec, preprocess: PreprocessSettings, tars: str) -> tuple[np.ndarray, list[str]]:
     """Pixels, uint8 (N, H, W, 3), and truths of the images that can be used."""
     preprocessor = Preprocessor(preprocess, max_pixels=spec.settings.limits.max_pixels)
     pixels: list[np.ndarray] = []
@@ -58,7 +58,7 @@ def _read(spec: LoadedSpec, preprocess: PreprocessSettings, tars: str) -> tuple[
     return np.stack(pixels), truths
 
 
-def _samples(spec: LoadedSpec, tars: str) -> Iterator[Sample]:
+def _samples(spec: AnySpec, tars: str) -> Iterator[Sample]:
     settings = spec.settings.input
     format = format_named("webdataset")
     listing = list_input(tars)
