@@ -52,9 +52,10 @@ def _problems(error: ValidationError, document: Any, model: type[BaseModel], wha
     schema = model_schema(model)
     found = [(_location(document, e["loc"], e["type"]), e) for e in error.errors(include_url=False)]
     locations = {location for location, _ in found}
+    judged = {location for location, detail in found if detail["type"] == "value_error"}
     for location, detail in found:
         deeper = any(len(other) > len(location) and other[: len(location)] == location for other in locations)
-        if deeper and detail["type"] != "value_error":
+        if (deeper or location in judged) and detail["type"] != "value_error":
             continue  # another branch of a union got further: that one is what was meant
         yield _problem(location, detail, document, schema, what)
 
