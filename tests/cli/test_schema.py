@@ -46,6 +46,7 @@ def test_starters_fit(kind: str, schema: dict[str, Any]) -> None:
     "change",
     [
         {"job": "train"},
+        {"job": "evaluate"},
         {"compute": {"batchsize": 3}},
         {"task": {"type": "classification", "top_k": 0}},
         {"input": {}},

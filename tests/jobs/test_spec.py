@@ -366,7 +366,7 @@ class TestValidation:
             ("preprocess.letterbox_px=64", "only one of resize_shorter_px, letterbox_px"),
             ("output.uri=x.parquet", "output.uri: found 'x.parquet'; expected a folder, neither a .parquet file nor"),
             ("output.uri=x-*", "output.uri: found 'x-*'; expected a folder, neither a .parquet file nor a glob"),
-            ("job=train", "job: found 'train'; expected one of the kinds of job: predict"),
+            ("job=evaluate", "job: found 'evaluate'; expected one of the kinds of job: predict, train"),
             (
                 "job=predcit",
                 "job: found 'predcit' (did you mean 'predict'?); expected one of the kinds of job: predict",

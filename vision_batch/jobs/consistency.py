@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterator
 
 from vision_batch.datasets.pattern import is_pattern, parse
+from vision_batch.datasets.settings import InputSettings
 from vision_batch.errors import Problem, SpecError
-from vision_batch.jobs.settings import JobSettings
+from vision_batch.jobs.settings import JobSettings, TrainJobSettings
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.storage.uri import is_inside, join, relative_to, scheme
 
@@ -17,7 +18,12 @@ BARE_SOURCES = ("python", "export")
 
 def inconsistencies(settings: JobSettings) -> list[Problem]:
     """Every disagreement between the parts of `settings`, whose URIs are normalised."""
-    return [*_output_is_apart(settings), *_output_is_no_file(settings), *_one_size(settings)]
+    problems = [
+        *_output_is_apart(settings.output.uri, settings.input, "input"),
+        *_output_is_no_file(settings),
+        *_one_size(settings),
+    ]
+    return [*problems, *_training(settings)] if isinstance(settings, TrainJobSettings) else problems
 
 
 def overlap(source: str, output: str) -> bool:
@@ -40,14 +46,14 @@ def overlap(source: str, output: str) -> bool:
     return any(pattern.regex.fullmatch(uri) for uri in (paths.part("a shard", 0), paths.definition))
 
 
-def _output_is_apart(settings: JobSettings) -> Iterator[Problem]:
-    several = not isinstance(settings.input.uri, str)
-    for index, entry in enumerate(settings.input.inputs):
-        where = f"input.uri.{index}" if several else "input.uri"
+def _output_is_apart(output: str, settings: InputSettings, section: str) -> Iterator[Problem]:
+    several = not isinstance(settings.uri, str)
+    for index, entry in enumerate(settings.inputs):
+        where = f"{section}.uri.{index}" if several else f"{section}.uri"
         try:
-            if overlap(entry.uri, settings.output.uri):
-                found = f"{settings.output.uri}, which is, holds or is inside {where}, {entry.uri}"
-                yield Problem("output.uri", found, "a folder apart from the input")
+            if overlap(entry.uri, output):
+                found = f"{output}, which is, holds or is inside {where}, {entry.uri}"
+                yield Problem("output.uri", found, f"a folder apart from the {section}")
         except SpecError as error:
             yield from (Problem(where, f"{p.where}: {p.found}", p.expected) for p in error.problems)
 
@@ -67,6 +73,25 @@ def _one_size(settings: JobSettings) -> Iterator[Problem]:
             yield Problem("preprocess", "nothing", f"{_SIZES} (a {kind}: model brings no preprocessing of its own)")
     elif preprocess.output_px is None and preprocess.function is None:
         yield Problem("preprocess", "settings that leave images of different sizes", _SIZES)
+
+
+def _training(settings: TrainJobSettings) -> Iterator[Problem]:
+    """What is to be learned, and what it is measured on."""
+    if settings.input.label_column is None:
+        labels = "the labels: a Parquet column, a WebDataset extension as cls, or folder, for folders per class"
+        yield Problem("input.label_column", "nothing", labels)
+    if settings.validation is None and settings.train.early_stopping is not None:
+        yield Problem("train.early_stopping", "no validation", "validation, on which it can be seen when to stop")
+    try:
+        validation = settings.validation_input
+    except ValueError:
+        yield Problem("validation.uri", "two inputs of one name", "every input with a name of its own")
+        return
+    if validation is not None:
+        yield from _output_is_apart(settings.output.uri, validation, "validation")
+        learned = {_real(entry.uri) for entry in settings.input.inputs}
+        for uri in [entry.uri for entry in validation.inputs if _real(entry.uri) in learned]:
+            yield Problem("validation.uri", f"{uri}, which is in input.uri too", "images that the model never learns")
 
 
 _SIZES = (

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic.json_schema import models_json_schema
+
 from vision_batch.jobs.table import JOBS
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -11,6 +13,5 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 def spec_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of every kind of spec."""
-    schemas = [settings.model_json_schema() for settings in JOBS.values()]
-    body = schemas[0] if len(schemas) == 1 else {"oneOf": schemas}
-    return {"$schema": DIALECT, **body, "title": "A spec of vision-batch"}
+    kinds, shared = models_json_schema([(settings, "validation") for settings in JOBS.values()])
+    return {"$schema": DIALECT, "oneOf": list(kinds.values()), **shared, "title": "A spec of vision-batch"}

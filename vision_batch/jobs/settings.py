@@ -14,6 +14,7 @@ from vision_batch.inference.settings import ComputeSettings, LimitsSettings
 from vision_batch.models.settings import ModelSettings
 from vision_batch.settings import Settings
 from vision_batch.tasks.settings import TaskSettings
+from vision_batch.training.settings import TrainComputeSettings, TrainSettings, ValidationSettings
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
 
@@ -55,3 +56,20 @@ class PredictSettings(JobSettings):
     job: Literal["predict"]
     name: str = Field(default="predict", pattern=NAME)
     compute: ComputeSettings = Field(default_factory=ComputeSettings)
+
+
+class TrainJobSettings(JobSettings):
+    """A train job: a model learns from the input's images and labels. Without `validation` nothing is measured."""
+
+    job: Literal["train"]
+    name: str = Field(default="train", pattern=NAME)
+    validation: ValidationSettings | None = None
+    train: TrainSettings
+    compute: TrainComputeSettings = Field(default_factory=TrainComputeSettings)
+
+    @property
+    def validation_input(self) -> InputSettings | None:
+        """The images to validate on, mapped like the input's; None where they have no URI of their own."""
+        if self.validation is None or self.validation.uri is None:
+            return None
+        return InputSettings.model_validate(self.input.model_dump() | {"uri": self.validation.uri})

@@ -23,7 +23,7 @@ from vision_batch.errors import Problem, SpecError
 from vision_batch.jobs.consistency import inconsistencies
 from vision_batch.jobs.override import Location, Override, apply_override, parse_override
 from vision_batch.jobs.placeholder import expand_environment
-from vision_batch.jobs.settings import JobSettings
+from vision_batch.jobs.settings import JobSettings, TrainJobSettings
 from vision_batch.jobs.table import JOBS
 from vision_batch.jobs.validation import validate
 from vision_batch.models.settings import ModelSettings
@@ -134,15 +134,24 @@ class _Places:
 
     def in_settings(self, settings: JobSettings) -> JobSettings:
         output = settings.output.model_copy(update={"uri": self._uri(settings.output.uri, ("output", "uri"))})
-        update = {"input": self._input(settings.input), "output": output, "model": self._model(settings.model)}
+        update: dict[str, Any] = {
+            "input": self._input(settings.input),
+            "output": output,
+            "model": self._model(settings.model),
+        }
+        if isinstance(settings, TrainJobSettings) and settings.validation is not None:
+            uri = self._uris(settings.validation.uri, ("validation", "uri"))
+            update["validation"] = settings.validation.model_copy(update={"uri": uri})
         return settings.model_copy(update=update)
 
     def _input(self, settings: InputSettings) -> InputSettings:
         allow = [self._uri(uri, ("input", "allow", index)) for index, uri in enumerate(settings.allow)]
-        if isinstance(settings.uri, str):
-            return settings.model_copy(update={"uri": self._uri(settings.uri, ("input", "uri")), "allow": allow})
-        entries = [self._entry(entry, ("input", "uri", index)) for index, entry in enumerate(settings.uri)]
-        return settings.model_copy(update={"uri": entries, "allow": allow})
+        return settings.model_copy(update={"uri": self._uris(settings.uri, ("input", "uri")), "allow": allow})
+
+    def _uris(self, uri: str | list[str | NamedUri] | None, location: Location) -> str | list[str | NamedUri] | None:
+        if uri is None or isinstance(uri, str):
+            return None if uri is None else self._uri(uri, location)
+        return [self._entry(entry, (*location, index)) for index, entry in enumerate(uri)]
 
     def _entry(self, entry: str | NamedUri, location: Location) -> str | NamedUri:
         if isinstance(entry, str):

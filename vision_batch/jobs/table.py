@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from vision_batch.jobs.settings import JobSettings, PredictSettings
+from vision_batch.jobs.settings import JobSettings, PredictSettings, TrainJobSettings
 
 JOBS: dict[str, type[JobSettings]] = {
     "predict": PredictSettings,
+    "train": TrainJobSettings,
 }
