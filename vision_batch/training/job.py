@@ -22,7 +22,8 @@ class TrainJob:
     the model's or else those that the data have. `class_images` has how many training images each of them has, where
     the task counts that. `validation_input` and `validation_format` are None where validation images come from the
     input, or from nowhere. `max_pixels` bounds an image before it is decoded. Of `folds` this is training `fold`,
-    counted from 0; None where there are none.
+    counted from 0; None where there are none. `dataset` is the ledger whose plan and catalogue name the images: that of
+    the output which holds the folds, None for this output's own.
     """
 
     paths: LedgerPaths
@@ -45,3 +46,4 @@ class TrainJob:
     precision: str
     compile: bool = False
     fold: int | None = None
+    dataset: LedgerPaths | None = None
