@@ -7,11 +7,17 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
+Ending: TypeAlias = tuple[subprocess.CompletedProcess[str], list[Path]]
+
+TARGETS = ["fuzz_decode", "fuzz_tar"]
 SECONDS = 30
 FEWEST_RUNS = 2000
 """A target that tries less in this time hardly works."""
@@ -28,7 +34,7 @@ fuzz(judge, seeds=[b"fa", b"bu"])
 """
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def _atheris() -> None:
     if find_spec("atheris") is None:
         reason = "atheris is not installed: it is built for Linux and for Python before 3.14"
@@ -37,7 +43,7 @@ def _atheris() -> None:
         pytest.skip(reason)
 
 
-def fuzzed(program: list[str], folder: Path, seconds: int) -> tuple[subprocess.CompletedProcess[str], list[Path]]:
+def fuzzed(program: list[str], folder: Path, seconds: int) -> Ending:
     """How a target ended, and the files that break its law."""
     options = ["--seconds", str(seconds), "--seed", "1", "--findings", str(folder)]
     ended = subprocess.run(
@@ -52,10 +58,21 @@ def told(ended: subprocess.CompletedProcess[str], findings: list[Path]) -> str:
     return "\n".join([f"exit {ended.returncode}", (ended.stdout + ended.stderr)[-4000:], *inputs])
 
 
+@pytest.fixture(scope="module")
+def endings(_atheris: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Ending]]]:
+    """How each target ends, all of them side by side: each keeps one core busy."""
+    folders = {target: tmp_path_factory.mktemp(target) for target in TARGETS}
+    with ThreadPoolExecutor(len(TARGETS)) as pool:
+        yield {
+            target: pool.submit(fuzzed, ["-m", f"tests.faults.{target}"], folder, SECONDS)
+            for target, folder in folders.items()
+        }
+
+
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("target", ["fuzz_decode", "fuzz_tar"])
-def test_no_input_breaks_the_law(target: str, tmp_path: Path) -> None:
-    ended, findings = fuzzed(["-m", f"tests.faults.{target}"], tmp_path, SECONDS)
+@pytest.mark.parametrize("target", TARGETS)
+def test_no_input_breaks_the_law(target: str, endings: dict[str, Future[Ending]]) -> None:
+    ended, findings = endings[target].result()
     assert (ended.returncode, findings) == (0, []), told(ended, findings)
     runs = re.search(r"number_of_executed_units:\s+(\d+)", ended.stderr)
     assert runs is not None

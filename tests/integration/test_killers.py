@@ -80,7 +80,7 @@ def dangerous(tmp_path_factory: pytest.TempPathFactory, ray_address: str) -> tup
     return it, table
 
 
-@pytest.mark.parametrize("layout", ["joined", "split"])
+@pytest.mark.parametrize("layout", ["joined", pytest.param("split", marks=pytest.mark.slow)])
 def test_images_that_kill_cost_their_rows_and_no_other(
     dangerous: tuple[Job, pa.Table], ray_address: str, layout: str, tmp_path: Path
 ) -> None:

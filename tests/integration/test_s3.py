@@ -36,6 +36,7 @@ def upload_tars(bucket: S3Bucket, job: Job, count: int) -> None:
         upload(bucket, f"data/{number}.tar", (job.folder / "tars" / f"{number}.tar").read_bytes())
 
 
+@pytest.mark.parametrize("s3", ["rgw", pytest.param("moto", marks=pytest.mark.slow)], indirect=True)
 def test_folder_and_tars_to_parts_and_back_to_nothing_to_do(job: MakeJob, s3: S3Bucket) -> None:
     it = job(input={"uri": f"{s3.uri}/images/"}, output={"uri": f"{s3.uri}/out"})
     for number, content in enumerate(digits(70)):
