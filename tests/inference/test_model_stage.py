@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vision_batch.errors import DeviceError, ModelError
+from vision_batch.images.geometry import Geometry
 from vision_batch.inference.batch_size import BatchSize
 from vision_batch.inference.chunk import DecodedChunk, Place, PredictedChunk, Row
 from vision_batch.inference.model_stage import ModelStage
@@ -71,6 +72,7 @@ def decoded(values: list[int | None], index: int = 0) -> DecodedChunk:
             image_id=f"i{i}",
             width=4,
             height=3,
+            geometry=Geometry(scale_x=2, scale_y=1.5, offset_x=0, offset_y=0),
             truth=i,
             kept=("here",),
             error_code=None if v is not None else "empty",

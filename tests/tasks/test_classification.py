@@ -15,11 +15,13 @@ from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
 
 from vision_batch.errors import ModelError
+from vision_batch.images.geometry import Geometry
 from vision_batch.tasks.settings import TaskSettings
 from vision_batch.tasks.table import task_for
-from vision_batch.tasks.task import Task
+from vision_batch.tasks.task import Task, View
 
 LABELS = ("cat", "dog", "bird")
+VIEW = View(width=640, height=480, geometry=Geometry(scale_x=2, scale_y=2, offset_x=96, offset_y=16))
 LOGITS = np.array([[1, 3, 2], [5, 0, -5]], np.float32)
 
 
@@ -28,7 +30,7 @@ def task(labels: tuple[str, ...] | None = LABELS, top_k: int = 5, score_threshol
 
 
 def rows(outputs: np.ndarray, of: Task) -> list[dict[str, Any]]:
-    columns = of.columns(outputs, [(640, 480)] * len(outputs))
+    columns = of.columns(outputs, [VIEW] * len(outputs), (224, 224))
     rows: list[dict[str, Any]] = pa.table(columns, schema=pa.schema(of.fields())).to_pylist()
     return rows
 

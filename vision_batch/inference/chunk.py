@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from vision_batch.datasets.sample import Sample
 from vision_batch.errors import ImageError, ModelError
+from vision_batch.images.geometry import Geometry
 from vision_batch.ledger.patch import Patch
+from vision_batch.tasks.task import View
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,6 +48,15 @@ class Row:
     error: str | None = None
     truth: Any = None
     kept: tuple[Any, ...] = ()
+    geometry: Geometry | None = None
+
+    @property
+    def view(self) -> View:
+        """What the model sees of a row that has pixels."""
+        assert self.width is not None
+        assert self.height is not None
+        assert self.geometry is not None
+        return View(width=self.width, height=self.height, geometry=self.geometry)
 
     def fail(self, error: ImageError) -> None:
         """Turns the row into an error row, keeping dimensions that are already known."""

@@ -91,7 +91,7 @@ class Decoder:
                 decode_s += time.perf_counter() - before
                 continue
             decode_s += image.decoded_at - before
-            row.width, row.height = image.width, image.height
+            row.width, row.height, row.geometry = image.width, image.height, image.geometry
             if pixels is None:
                 slots[position] = image.pixels
         # the CPU's time in the proportion of the clock's: asking for it costs more, and this is done for every image

@@ -25,7 +25,7 @@ from vision_batch.models.compiled import CompiledPredictor
 from vision_batch.models.device import give_memory_back, is_out_of_memory
 from vision_batch.models.predictor import Predictor
 from vision_batch.models.transfer import Answer
-from vision_batch.tasks.task import Task
+from vision_batch.tasks.task import Task, View
 
 Columns: TypeAlias = tuple[list[pa.Array], dict[int, ImageError]]
 """Task columns of the images that could be predicted, and the error of each that could not, by position."""
@@ -72,15 +72,15 @@ class ModelStage:
     def _begin_chunk(self, chunk: DecodedChunk, watch: Stopwatch) -> list[Begun]:
         """The chunk's batches, in order, of the size that is best or being tried."""
         batches: list[Begun] = []
-        sizes = [(chunk.rows[i].width or 0, chunk.rows[i].height or 0) for i in chunk.good]
+        views = [chunk.rows[i].view for i in chunk.good]
         start = 0
         with self._lock:
             self._limit_threads()
-            while start < len(sizes):
-                rows = self._batch_size.next_rows(len(sizes) - start)
+            while start < len(views):
+                rows = self._batch_size.next_rows(len(views) - start)
                 span = slice(start, start + rows)
                 began = time.perf_counter()
-                batch = self._begin(chunk.pixels[span], sizes[span], watch)
+                batch = self._begin(chunk.pixels[span], views[span], watch)
                 if self._batch_size.trying:
                     columns, failures = batch()
                     if not failures:
@@ -112,7 +112,7 @@ class ModelStage:
         if torch.get_num_threads() != self._threads:
             torch.set_num_threads(self._threads)
 
-    def _begin(self, pixels: NDArray[np.uint8], sizes: Sequence[tuple[int, int]], watch: Stopwatch) -> Begun:
+    def _begin(self, pixels: NDArray[np.uint8], views: Sequence[View], watch: Stopwatch) -> Begun:
         """Begins one batch. One that fails at once is narrowed down at once, to the images to blame."""
         start_cpu = time.thread_time()
         try:
@@ -123,14 +123,14 @@ class ModelStage:
             is_short = self._learn_limit(error, pixels)
             failure = ImageError("model_error", _one_line(error))
         else:
-            return partial(self._columns, wait, sizes, watch, time.thread_time() - start_cpu)
+            return partial(self._columns, wait, views, pixels.shape[1:3], watch, time.thread_time() - start_cpu)
         if is_short:  # behind the handler, because the error's traceback kept what the model had allocated
             give_memory_back()
         if len(pixels) == 1:
             return partial(_known, self._no_columns, {0: failure})
         middle = len(pixels) // 2
-        first = self._begin(pixels[:middle], sizes[:middle], watch)()
-        second = self._begin(pixels[middle:], sizes[middle:], watch)()
+        first = self._begin(pixels[:middle], views[:middle], watch)()
+        second = self._begin(pixels[middle:], views[middle:], watch)()
         return partial(_known, *_joined([first, second]))
 
     def _learn_limit(self, error: Exception, pixels: NDArray[np.uint8]) -> bool:
@@ -147,7 +147,12 @@ class ModelStage:
         return True
 
     def _columns(
-        self, wait: Callable[[], Answer], sizes: Sequence[tuple[int, int]], watch: Stopwatch, cpu_s: float
+        self,
+        wait: Callable[[], Answer],
+        views: Sequence[View],
+        model_px: tuple[int, int],
+        watch: Stopwatch,
+        cpu_s: float,
     ) -> Columns:
         """`cpu_s` is what the calling thread took to begin; on a CPU the operators' other threads take as much each."""
         answer = wait()
@@ -156,16 +161,16 @@ class ModelStage:
         watch.add("copy", answer.copy_s, share * cpu_s)
         watch.add("model", answer.model_s, (1 - share) * cpu_s)
         outputs = answer.outputs
-        self._task.check(outputs, len(sizes))
+        self._task.check(outputs, len(views))
         with watch.time("postprocess"):
             finite = self._task.finite(outputs)
             if finite.all():
-                return self._task.columns(outputs, sizes), {}
+                return self._task.columns(outputs, views, model_px), {}
             failures = {
                 int(i): ImageError("model_error", "the model gave NaN or infinity") for i in np.flatnonzero(~finite)
             }
-            kept = [size for size, ok in zip(sizes, finite, strict=True) if ok]
-            return self._task.columns(outputs[finite], kept), failures
+            kept = [view for view, ok in zip(views, finite, strict=True) if ok]
+            return self._task.columns(outputs[finite], kept, model_px), failures
 
 
 def _known(columns: list[pa.Array], failures: dict[int, ImageError]) -> Columns:

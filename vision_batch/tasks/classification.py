@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from vision_batch.errors import ModelError
-from vision_batch.tasks.task import Agreement
+from vision_batch.images.example import Example
+from vision_batch.tasks.class_index import class_index, class_name
+from vision_batch.tasks.logits import check_logits
+from vision_batch.tasks.task import Agreement, Target, View
+
+if TYPE_CHECKING:
+    import torch
 
 SELECT_UP_TO = 32
 """Below this many classes to keep, taking the largest again and again is faster than sorting every row."""
@@ -34,6 +40,10 @@ class Classification:
     score_threshold: float = 0.0
     labels: tuple[str, ...] | None
 
+    headline: ClassVar[str] = "accuracy"
+    losses: ClassVar[tuple[str, ...]] = ("cross_entropy", "focal", "bce", "mse", "huber")
+    default_loss: ClassVar[str] = "cross_entropy"
+
     def fields(self) -> list[pa.Field]:
         return [
             pa.field("label", pa.string()),
@@ -44,25 +54,7 @@ class Classification:
         ]
 
     def check(self, outputs: Any, count: int | None = None) -> None:
-        if not isinstance(outputs, np.ndarray):
-            raise ModelError(
-                f"the model returned {_described(outputs)}; classification needs one tensor of (N, C) logits: "
-                "return it from forward()"
-            )
-        if outputs.ndim != 2 or outputs.shape[1] == 0 or not np.issubdtype(outputs.dtype, np.floating):
-            raise ModelError(
-                f"the model returned {outputs.dtype} of shape {outputs.shape}; classification needs floating-point "
-                "logits of shape (N, C), one row per image and one column per class, without softmax"
-            )
-        if count is not None and outputs.shape[0] != count:
-            raise ModelError(
-                f"the model returned {outputs.shape[0]} rows for {count} images; classification needs one row per image"
-            )
-        if self.labels is not None and outputs.shape[1] != len(self.labels):
-            raise ModelError(
-                f"the model returned scores for {outputs.shape[1]} classes and model.labels has {len(self.labels)} "
-                "names; give one name per class, in the order of the model's outputs"
-            )
+        check_logits(outputs, count, self.labels, axes="(N, C)", what="classification")
 
     def finite(self, outputs: np.ndarray) -> np.ndarray:
         return np.asarray(np.isfinite(outputs).all(axis=1))
@@ -81,7 +73,7 @@ class Classification:
             text=f"{same} of {len(scores)} labels are those of fp32, and scores differ by at most {moved:.4f}",
         )
 
-    def columns(self, outputs: np.ndarray, sizes: Sequence[tuple[int, int]]) -> list[pa.Array]:
+    def columns(self, outputs: np.ndarray, views: Sequence[View], model_px: tuple[int, int]) -> list[pa.Array]:
         count, classes = outputs.shape
         best = _largest(outputs, min(self.top_k, classes))
         scores = _softmax_at(outputs, best)
@@ -96,6 +88,49 @@ class Classification:
             pa.ListArray.from_arrays(offsets, names.take(pa.array(best[listed]))),
             pa.ListArray.from_arrays(offsets, pa.array(scores[listed])),
         ]
+
+    def target(self, truth: Any) -> Target:
+        return Target(value=class_index(class_name(truth), self.labels or ()))
+
+    def collate(self, targets: Sequence[Target], examples: Sequence[Example]) -> NDArray[np.int64]:
+        return np.array([target.value for target in targets], np.int64)
+
+    def metrics(self) -> ClassificationMetrics:
+        return ClassificationMetrics(classes=len(self.labels or ()), top_k=self.top_k)
+
+
+class ClassificationMetrics:
+    """`accuracy`, `top_<k>_accuracy` where there are more than k classes, and `macro_f1`.
+
+    The last is the mean over the classes that occur in truths or predictions, as scikit-learn's. A state is three
+    counts per class (right, predicted, true), and one of those among the best k.
+    """
+
+    def __init__(self, *, classes: int, top_k: int) -> None:
+        self._classes = classes
+        self._top_k = top_k
+        self._state = np.zeros(3 * classes + 1)
+
+    def update(self, outputs: torch.Tensor, targets: torch.Tensor) -> None:
+        best = outputs.argmax(dim=1)
+        right = best[best == targets]
+        counts = (values.bincount(minlength=self._classes) for values in (right, best, targets))
+        among = outputs.topk(min(self._top_k, self._classes), dim=1).indices == targets[:, None]
+        self._state += np.array([*(n for part in counts for n in part.tolist()), among.sum().item()])
+
+    def state(self) -> NDArray[np.float64]:
+        return self._state.copy()
+
+    def result(self, state: NDArray[np.float64]) -> dict[str, float]:
+        right, predicted, true = state[:-1].reshape(3, self._classes)
+        count = true.sum()
+        if not count:
+            return {}
+        occurs = predicted + true > 0
+        top_k = {f"top_{self._top_k}_accuracy": state[-1] / count} if 1 < self._top_k < self._classes else {}
+        f1 = 2 * right[occurs] / (predicted + true)[occurs]
+        named = {"accuracy": right.sum() / count, **top_k, "macro_f1": f1.mean()}
+        return {name: float(value) for name, value in named.items()}
 
 
 def _largest(logits: np.ndarray, k: int) -> np.ndarray:
@@ -118,11 +153,3 @@ def _softmax_at(logits: np.ndarray, index: np.ndarray) -> np.ndarray:
         total = np.exp(logits - top).sum(axis=1, keepdims=True, dtype=np.float64)
     shifted = np.take_along_axis(logits, index, axis=1).astype(np.float64) - top
     return np.asarray(np.exp(shifted) / total, dtype=np.float32)
-
-
-def _described(outputs: Any) -> str:
-    if isinstance(outputs, dict):
-        return f"a dict with {', '.join(map(str, outputs))}"
-    if isinstance(outputs, (list, tuple)):
-        return f"a {type(outputs).__name__} of {len(outputs)}"
-    return f"a {type(outputs).__name__}"

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from vision_batch.tasks.classification import Classification
-from vision_batch.tasks.settings import TaskSettings
-from vision_batch.tasks.task import Task
+from vision_batch.tasks.multilabel import MultiLabel
+from vision_batch.tasks.segmentation import Segmentation
+from vision_batch.tasks.settings import KEYS, Kind, TaskSettings
+from vision_batch.tasks.task import TrainableTask
 
-TASKS = {"classification": Classification}
+TASKS: dict[Kind, type[Classification] | type[MultiLabel] | type[Segmentation]] = {
+    "classification": Classification,
+    "multi_label": MultiLabel,
+    "segmentation": Segmentation,
+}
 
 
-def task_for(settings: TaskSettings, labels: tuple[str, ...] | None) -> Task:
-    """The task of a spec; `labels` are the model's, class index to name."""
-    return TASKS[settings.type](top_k=settings.top_k, score_threshold=settings.score_threshold, labels=labels)
+def task_for(settings: TaskSettings, labels: tuple[str, ...] | None) -> TrainableTask:
+    """The task of a spec; `labels` are the model's, class index to name. To train it they must be known."""
+    chosen = {key: getattr(settings, key) for key in KEYS[settings.kind]}
+    return TASKS[settings.kind](labels=labels, **chosen)

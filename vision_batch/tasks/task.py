@@ -1,13 +1,23 @@
-"""The seam between a model's numbers and the table that a user reads."""
+"""The seams between a model's numbers and what a user reads, and between a user's labels and what a model learns."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
+
+from vision_batch.images.example import Annotation, Example
+from vision_batch.images.geometry import Geometry
+
+if TYPE_CHECKING:
+    import torch
+
+IGNORE: Final = 255
+"""In a target mask: nothing is to be learned here. Also what `mask_png` has where the model saw nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +26,15 @@ class Agreement:
 
     is_close: bool
     text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What a model saw of an image: the full image's size in pixels, and where the model's pixels lie in it."""
+
+    width: int
+    height: int
+    geometry: Geometry
 
 
 class Task(Protocol):
@@ -37,8 +56,61 @@ class Task(Protocol):
     def agreement(self, exact: Any, lowered: Any) -> Agreement:
         """Of outputs for the same images, those in fp32 and those in a lower precision."""
 
-    def columns(self, outputs: Any, sizes: Sequence[tuple[int, int]]) -> list[pa.Array]:
+    def columns(self, outputs: Any, views: Sequence[View], model_px: tuple[int, int]) -> list[pa.Array]:
         """One array of N values per field, in the order of `fields`.
 
-        `sizes` are (width, height) of the full images in pixels. Every image must be finite.
+        `model_px` is the (height, width) of the pixels that the model was given. Every image must be finite.
         """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What one image's label asks of a model.
+
+    `value` is a class index, or float32 (C,) with a 1 for each class that the image has; None where the target lies on
+    the image's own pixels: then `annotation` moves with them.
+    """
+
+    value: int | NDArray[np.float32] | None = None
+    annotation: Annotation | None = None
+
+
+class Metrics(Protocol):
+    """How good outputs are, over any number of batches and workers."""
+
+    def update(self, outputs: torch.Tensor, targets: torch.Tensor) -> None:
+        """Counts a batch in: the module's outputs, targets as collated, both on one device."""
+
+    def state(self) -> NDArray[np.float64]:
+        """All that was counted, (S,), S fixed by task and labels: the states of several workers may be summed."""
+
+    def result(self, state: NDArray[np.float64]) -> dict[str, float]:
+        """Name to value in [0, 1]; what is not defined, as where nothing was counted, is left out."""
+
+
+class TrainableTask(Task, Protocol):
+    """A task that a model can be trained for. Its labels are known: class index to name."""
+
+    @property
+    def headline(self) -> str:
+        """The metric that decides which checkpoint is best: more is better."""
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """The losses that suit it, by name."""
+
+    @property
+    def default_loss(self) -> str:
+        """The one of them that a spec without `train.loss` means."""
+
+    def target(self, truth: Any) -> Target:
+        """What `truth` asks; ImageError `invalid_label` where that cannot be said."""
+
+    def collate(self, targets: Sequence[Target], examples: Sequence[Example]) -> NDArray[Any]:
+        """The targets of a batch: int64 (N,); float32 (N, C); or uint8 (N, h, w) of class indices and IGNORE.
+
+        `examples` are the same images after augmentation. N may be 0.
+        """
+
+    def metrics(self) -> Metrics:
+        """An empty count."""

@@ -1,0 +1,228 @@
+"""One class per pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from vision_batch.errors import ImageError, Problem, SpecError
+from vision_batch.images.example import Annotation, Example
+from vision_batch.tasks.logits import check_logits
+from vision_batch.tasks.task import IGNORE, Agreement, Target, View
+
+if TYPE_CHECKING:
+    import torch
+
+BYTE_CLASSES: Final = 256
+"""How many class indices a byte holds; masks of more classes have 16 bits."""
+STRIP_PIXELS: Final = 1 << 20
+"""Of the full image at once: 4 MB for the scores of a class, which a core's caches still help with."""
+SAME_PIXELS: Final = 0.99
+"""The share of pixels that must keep their class in a lower precision: those that change lie between two classes."""
+CLASS_PIXELS: Final = pa.list_(pa.struct([("label", pa.string()), ("label_index", pa.int32()), ("pixels", pa.int64())]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segmentation:
+    """The best of C classes for each pixel of the full image.
+
+    The model's logits are interpolated (bilinear) to its own input and from there to the full image, and the largest
+    wins. Where preprocessing cut the image the model saw nothing: `mask_png` is IGNORE there (65535 in a mask of 16
+    bits), and `class_pixels` leaves those pixels out.
+    """
+
+    labels: tuple[str, ...] | None
+
+    headline: ClassVar[str] = "mean_iou"
+    losses: ClassVar[tuple[str, ...]] = ("cross_entropy", "focal", "dice", "bce", "mse", "huber")
+    default_loss: ClassVar[str] = "cross_entropy"
+
+    def fields(self) -> list[pa.Field]:
+        return [pa.field("mask_png", pa.binary()), pa.field("class_pixels", CLASS_PIXELS)]
+
+    def check(self, outputs: Any, count: int | None = None) -> None:
+        check_logits(outputs, count, self.labels, axes="(N, C, h, w)", what="segmentation")
+
+    def finite(self, outputs: np.ndarray) -> np.ndarray:
+        return np.asarray(np.isfinite(outputs).all(axis=(1, 2, 3)))
+
+    def agreement(self, exact: np.ndarray, lowered: np.ndarray) -> Agreement:
+        """Close where nearly every pixel keeps its class."""
+        usable = self.finite(exact)
+        if not usable.any() or not self.finite(lowered[usable]).all():
+            return Agreement(is_close=False, text="it gives NaN or infinity, or fp32 gives nothing else")
+        same = float((exact[usable].argmax(axis=1) == lowered[usable].argmax(axis=1)).mean())
+        return Agreement(is_close=same >= SAME_PIXELS, text=f"{100 * same:.2f} % of the pixels have the class of fp32")
+
+    def columns(self, outputs: np.ndarray, views: Sequence[View], model_px: tuple[int, int]) -> list[pa.Array]:
+        classes = outputs.shape[1]
+        names = self.labels or [str(index) for index in range(classes)]
+        masks: list[bytes] = []
+        counts: list[list[dict[str, Any]]] = []
+        for logits, view in zip(outputs, views, strict=True):
+            mask, pixels = full_mask(logits, view, model_px)
+            masks.append(_png(mask))
+            counts.append(
+                [
+                    {"label": names[index], "label_index": index, "pixels": pixels[index]}
+                    for index in np.flatnonzero(pixels)
+                ]
+            )
+        return [pa.array(masks, pa.binary()), pa.array(counts, CLASS_PIXELS)]
+
+    def target(self, truth: Any) -> Target:
+        mask = _decoded(truth)
+        classes = len(self.labels or ())
+        if mask.dtype == np.uint16:
+            mask = np.where(mask == np.iinfo(np.uint16).max, IGNORE, mask)
+        strange = mask[(mask >= classes) & (mask != IGNORE)]
+        if strange.size:
+            raise ImageError(
+                "invalid_label",
+                f"the mask has the value {strange[0]}; model.labels has {classes} names, and {IGNORE} is no class",
+            )
+        return Target(annotation=Annotation(mask=mask.astype(np.uint8, copy=False)))
+
+    def collate(self, targets: Sequence[Target], examples: Sequence[Example]) -> NDArray[np.uint8]:
+        masks = [example.mask for example in examples if example.mask is not None]
+        return np.stack(masks) if masks else np.empty((0, 1, 1), np.uint8)
+
+    def metrics(self) -> SegmentationMetrics:
+        """SpecError where a target's byte cannot hold the classes and IGNORE."""
+        classes = len(self.labels or ())
+        if not 0 < classes < BYTE_CLASSES:
+            expected = f"from 1 to {IGNORE} names: a target mask has {IGNORE} where nothing is to be learned"
+            raise SpecError(Problem("model.labels", f"{classes} names", expected))
+        return SegmentationMetrics(classes=classes)
+
+
+class SegmentationMetrics:
+    """`mean_iou`, over the classes that occur in truths or predictions, and `pixel_accuracy`.
+
+    A state is the confusion matrix, true class by predicted, of the pixels that are not IGNORE.
+    """
+
+    def __init__(self, *, classes: int) -> None:
+        self._classes = classes
+        self._confusion = np.zeros(classes * classes)
+
+    def update(self, outputs: torch.Tensor, targets: torch.Tensor) -> None:
+        """Image by image: scores as large as the targets are there for one only."""
+        from torch.nn.functional import interpolate
+
+        for logits, target in zip(outputs, targets, strict=True):
+            scores = interpolate(logits[None].float(), size=target.shape, mode="bilinear", align_corners=False)
+            judged = target != IGNORE
+            pairs = target[judged].long() * self._classes + scores[0].argmax(dim=0)[judged]
+            self._confusion += pairs.bincount(minlength=len(self._confusion)).cpu().numpy()
+
+    def state(self) -> NDArray[np.float64]:
+        return self._confusion.copy()
+
+    def result(self, state: NDArray[np.float64]) -> dict[str, float]:
+        confusion = state.reshape(self._classes, self._classes)
+        right, total = confusion.diagonal(), confusion.sum()
+        if not total:
+            return {}
+        union = confusion.sum(axis=0) + confusion.sum(axis=1) - right
+        occurs = union > 0
+        return {
+            "mean_iou": float((right[occurs] / union[occurs]).mean()),
+            "pixel_accuracy": float(right.sum() / total),
+        }
+
+
+def full_mask(
+    logits: NDArray[np.float32], view: View, model_px: tuple[int, int]
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """The class of each pixel of the full image (H, W) from `logits` (C, h, w), and the pixels of each class (C,).
+
+    The mask is uint8, or uint16 above 256 classes.
+    """
+    classes = len(logits)
+    dtype: type[np.uint8] | type[np.uint16] = np.uint8 if classes <= BYTE_CLASSES else np.uint16
+    mask = np.full((view.height, view.width), np.iinfo(dtype).max, dtype)
+    pixels = np.zeros(classes, np.int64)
+    scores = _at_input(logits, model_px)
+    geometry = view.geometry
+    left, right = _seen(view.width, model_px[1], geometry.scale_x, geometry.offset_x)
+    top, bottom = _seen(view.height, model_px[0], geometry.scale_y, geometry.offset_y)
+    for first, last in _strips(top, bottom, right - left):
+        best = _best(scores, view, left, first, right - left, last - first, dtype)
+        mask[first:last, left:right] = best
+        pixels += np.bincount(best.ravel(), minlength=classes)
+    return mask, pixels
+
+
+def _at_input(logits: NDArray[np.float32], model_px: tuple[int, int]) -> NDArray[np.float32]:
+    """(C, h, w) to (C, height, width) of the model's input, as torch interpolates."""
+    if logits.shape[1:] == tuple(model_px):
+        return logits
+    import torch
+    from torch.nn.functional import interpolate
+
+    scores = interpolate(torch.from_numpy(logits)[None], size=tuple(model_px), mode="bilinear", align_corners=False)
+    return np.asarray(scores[0].numpy())
+
+
+def _seen(full: int, model: int, scale: float, offset: float) -> tuple[int, int]:
+    """Along one axis the pixels [first, last) of `full` whose centres lie in the `model` pixels of the input."""
+    first, last = np.clip(np.ceil(np.array([offset, offset + model * scale]) - 0.5), 0, full)
+    return int(first), int(last)
+
+
+def _strips(top: int, bottom: int, width: int) -> Iterator[tuple[int, int]]:
+    """Rows [first, last) of at most STRIP_PIXELS, but one row at least."""
+    rows = max(1, STRIP_PIXELS // max(1, width))
+    return ((first, min(first + rows, bottom)) for first in range(top, bottom, rows) if width > 0)
+
+
+def _best(
+    scores: NDArray[np.float32], view: View, left: int, top: int, width: int, height: int, dtype: type[np.generic]
+) -> NDArray[Any]:
+    """The best class of each pixel of a window of the full image; of equal ones the lower index."""
+    import cv2
+
+    geometry = view.geometry
+    matrix = np.array(  # centres of the window's pixels to indices of the model's pixels
+        [
+            [1 / geometry.scale_x, 0, (left + 0.5 - geometry.offset_x) / geometry.scale_x - 0.5],
+            [0, 1 / geometry.scale_y, (top + 0.5 - geometry.offset_y) / geometry.scale_y - 0.5],
+        ]
+    )
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    index = np.zeros((height, width), dtype)
+    highest: NDArray[Any] | None = None
+    for number, plane in enumerate(scores):
+        score = cv2.warpAffine(plane, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        if highest is None:
+            highest = score
+        else:
+            index[score > highest] = number
+            highest = np.maximum(highest, score, out=highest)
+    return index
+
+
+def _png(mask: NDArray[Any]) -> bytes:
+    import cv2
+
+    return bytes(cv2.imencode(".png", mask)[1])
+
+
+def _decoded(truth: Any) -> NDArray[Any]:
+    """The mask of a label: the bytes of a PNG, alone or in Hugging Face's struct<bytes, path>."""
+    import cv2
+
+    data = truth.get("bytes") if isinstance(truth, Mapping) else truth
+    if not isinstance(data, bytes | memoryview):
+        found = "nothing" if data is None else f"a {type(data).__name__}"
+        raise ImageError("invalid_label", f"the label is {found}; expected the bytes of a mask as PNG")
+    mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if mask is None or mask.ndim != 2:
+        raise ImageError("invalid_label", "the label is no PNG of one channel")
+    return mask
