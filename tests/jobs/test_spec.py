@@ -385,7 +385,11 @@ class TestValidation:
 
     def test_missing_sections_are_all_named(self, load: Load) -> None:
         places = {problem.where for problem in problems_of(load, "job: predict\n")}
-        assert places == {"input", "model", "task", "output"}
+        assert places == {"input", "model", "output"}
+
+    def test_only_a_trained_model_brings_its_task(self, load: Load) -> None:
+        problem = only_problem(load, GOOD.replace("task: {type: classification}\n", ""))
+        assert str(problem) == "task: found nothing; expected what a prediction means, as {type: classification}"
 
     def test_all_typos_at_once(self, load: Load) -> None:
         text = with_lines("compute: {layout: fast, batchsize: 3}", "limit: {max_pixels: 3}")

@@ -15,10 +15,10 @@ from vision_batch.cluster.finding import Finding, fail, ok, warn
 from vision_batch.datasets.detect import detect_format
 from vision_batch.datasets.listing import list_input
 from vision_batch.errors import ChangedError, ExistsError, SpecError, VisionBatchError
+from vision_batch.jobs.agreement import agreed_preprocess, agreed_task
 from vision_batch.jobs.spec import AnySpec, load_spec
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.models.bundle import resolve_model
-from vision_batch.plugin import find_plugin
 from vision_batch.storage.storage import Storage
 from vision_batch.storage.table import storage_for
 from vision_batch.storage.uri import join, scheme
@@ -109,8 +109,8 @@ def check_model(spec: AnySpec) -> Finding:
     settings = spec.settings
     try:
         bundle = resolve_model(settings.model, spec.folder, read_preprocess=settings.preprocess is None)
-        if settings.preprocess is not None and settings.preprocess.function is not None:
-            find_plugin(settings.preprocess.function, spec.folder, where="preprocess.function")
+        agreed_task(settings, bundle)
+        agreed_preprocess(settings, bundle, spec.folder)
     except VisionBatchError as error:
         return fail("model", _one_line(error), "check the model section and the files beside the spec")
     labels = f"{len(bundle.labels)} labels" if bundle.labels is not None else "no labels"

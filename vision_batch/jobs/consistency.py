@@ -21,6 +21,7 @@ def inconsistencies(settings: JobSettings) -> list[Problem]:
     problems = [
         *_output_is_apart(settings.output.uri, settings.input, "input"),
         *_output_is_no_file(settings),
+        *_one_task(settings),
         *_one_size(settings),
     ]
     return [*problems, *_training(settings)] if isinstance(settings, TrainJobSettings) else problems
@@ -62,6 +63,12 @@ def _output_is_no_file(settings: JobSettings) -> Iterator[Problem]:
     uri = settings.output.uri
     if not scheme(uri) and os.path.isfile(uri):
         yield Problem("output.uri", f"the file {uri}", "a folder; it need not exist yet")
+
+
+def _one_task(settings: JobSettings) -> Iterator[Problem]:
+    """Only a trained model has a task of its own."""
+    if settings.task is None and settings.model.source.partition(":")[0] != "trained":
+        yield Problem("task", "nothing", "what a prediction means, as {type: classification}")
 
 
 def _one_size(settings: JobSettings) -> Iterator[Problem]:

@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from vision_batch.cluster.package import SPEC_NAME, JobPackage
 from vision_batch.cluster.profile import LoadedProfile
+from vision_batch.documents.yaml_text import yaml_text
 from vision_batch.errors import Problem, SpecError
 from vision_batch.jobs.settings import JobSettings
 from vision_batch.jobs.spec import AnySpec
 from vision_batch.models.settings import ModelSettings
+from vision_batch.models.trained import PROGRAM, read_model
 from vision_batch.plugin import find_plugin
 from vision_batch.storage.uri import normalise, scheme
 
@@ -46,14 +46,24 @@ def job_package(
 
 def plugin_files(spec: AnySpec) -> dict[str, bytes]:
     """The sources of the plug-ins that the spec names, by path in its folder, with all of it that they import."""
-    kind, _, address = spec.settings.model.source.partition(":")
-    preprocess = spec.settings.preprocess
+    plugins = [find_plugin(name, spec.folder, where=where) for where, name in _plugin_names(spec).items()]
+    return {path: text.encode() for plugin in plugins for path, text in plugin.sources}
+
+
+def _plugin_names(spec: AnySpec) -> dict[str, str]:
+    """The plug-ins by the place of the spec that names them: the spec, or the record of its trained model."""
+    model, preprocess = spec.settings.model, spec.settings.preprocess
+    kind, _, address = model.source.partition(":")
+    trained = read_model(normalise(address, spec.folder)) if kind == "trained" else None
+    if trained is not None:
+        kind, _, address = trained.model.source.partition(":")
+        preprocess = trained.preprocess
+    is_program = trained is not None and PROGRAM in trained.files and spec.settings.job == "predict"
     names = {
-        "model.source": address if kind == "python" else None,
+        "model.source": address if kind == "python" and not is_program else None,
         "preprocess.function": None if preprocess is None else preprocess.function,
     }
-    plugins = [find_plugin(name, spec.folder, where=where) for where, name in names.items() if name is not None]
-    return {path: text.encode() for plugin in plugins for path, text in plugin.sources}
+    return {where: name for where, name in names.items() if name is not None}
 
 
 def local_paths(settings: JobSettings) -> Iterator[tuple[str, str]]:
@@ -77,7 +87,7 @@ def spec_text(settings: JobSettings) -> str:
     Without `schedule`: when a job runs is none of its own business.
     """
     document = _escaped(settings.model_dump(exclude_unset=True, exclude={"schedule"}))
-    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000)
+    return yaml_text(document)
 
 
 def _absolute(model: ModelSettings, folder: Path) -> ModelSettings:
@@ -113,13 +123,3 @@ def _escaped(value: Any) -> Any:
             return [_escaped(child) for child in value]
         case _:
             return value
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes every text: PyYAML writes YAML 1.1, in which other words are numbers and booleans than in a spec."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-_Dumper.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"'))

@@ -288,7 +288,7 @@ class PredictRun:
             preprocess=prepared.preprocess,
             function=prepared.function,
             model=prepared.model,
-            task=prepared.settings.task,
+            task=prepared.task,
             max_pixels=prepared.settings.limits.max_pixels,
             precision=prepared.precision,
             cell_rows=backlog.cell_rows,

@@ -14,12 +14,14 @@ from vision_batch.datasets.table import format_named
 from vision_batch.errors import Problem, SpecError, StorageError, UnavailableError
 from vision_batch.images.settings import PreprocessSettings
 from vision_batch.inference.settings import AUTO
+from vision_batch.jobs.agreement import agreed_preprocess, agreed_task
 from vision_batch.jobs.settings import PredictSettings
 from vision_batch.jobs.spec import AnySpec, spec_of_kind
 from vision_batch.ledger.definition import ClaimedOutput, Definition, read_definition
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.models.bundle import ModelBundle, resolve_model
-from vision_batch.plugin import Plugin, find_plugin
+from vision_batch.plugin import Plugin
+from vision_batch.tasks.settings import TaskSettings
 
 if TYPE_CHECKING:
     from vision_batch.inference.precision_trial import PrecisionTrial
@@ -42,6 +44,7 @@ class Prepared:
     preprocess: PreprocessSettings
     function: Plugin | None
     model: ModelBundle
+    task: TaskSettings
     precision: str
     limit: int | None
     definition: Definition
@@ -57,7 +60,7 @@ class Prepared:
             preprocess=self.preprocess,
             function=self.function,
             model=self.model,
-            task=self.settings.task,
+            task=self.task,
             max_pixels=self.settings.limits.max_pixels,
         )
 
@@ -87,19 +90,14 @@ def prepare(spec: AnySpec, *, limit: int | None = None) -> Prepared:
     if problems:
         raise SpecError(problems)
     model = resolve_model(settings.model, spec.folder, read_preprocess=settings.preprocess is None)
-    preprocess = settings.preprocess or model.preprocess
-    if preprocess is None:
-        raise SpecError(
-            Problem("preprocess", "nothing", "how to resize: this model brings no preprocessing of its own")
-        )
-    name = preprocess.function
-    function = None if name is None else find_plugin(name, spec.folder, where="preprocess.function")
+    task = agreed_task(settings, model)
+    preprocess, function = agreed_preprocess(settings, model, spec.folder)
     precision = _resolve(settings.compute.precision, recorded.get("precision")) or AUTO
     facts = {
         **_input_facts(input),
         **{f"preprocess.{key}": value for key, value in preprocess.model_dump().items()},
         **{f"model.{key}": value for key, value in model.facts.items()},
-        **{f"task.{key}": value for key, value in settings.task.model_dump().items()},
+        **{f"task.{key}": value for key, value in task.model_dump().items()},
         "limits.max_pixels": settings.limits.max_pixels,
         "precision": precision,
         **({} if function is None else {"preprocess.function_sha256": function.digest}),
@@ -114,6 +112,7 @@ def prepare(spec: AnySpec, *, limit: int | None = None) -> Prepared:
         preprocess=preprocess,
         function=function,
         model=model,
+        task=task,
         precision=precision,
         limit=limit,
         definition=Definition(facts),

@@ -35,15 +35,15 @@ class OutputSettings(Settings):
 class JobSettings(Settings):
     """What the specs of every kind of job have.
 
-    `preprocess` is None where the model brings its own (`transformers:`). `schedule` is for `vision-batch schedule`;
-    `run` passes it over.
+    `preprocess` is None where the model brings its own (`transformers:`, `trained:`), `task` where it was trained for
+    one (`trained:`). `schedule` is for `vision-batch schedule`; `run` passes it over.
     """
 
     job: str
     name: str = Field(pattern=NAME)
     input: InputSettings
     model: ModelSettings
-    task: TaskSettings
+    task: TaskSettings | None = None
     preprocess: PreprocessSettings | None = None
     output: OutputSettings
     limits: LimitsSettings = Field(default_factory=LimitsSettings)

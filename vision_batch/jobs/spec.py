@@ -159,7 +159,8 @@ class _Places:
         return entry.model_copy(update={"uri": self._uri(entry.uri, (*location, "uri"))})
 
     def _model(self, settings: ModelSettings) -> ModelSettings:
-        """A model's paths are resolved where models are, from the spec's folder: here only those of overrides."""
+        """A model's paths are resolved where models are, from the spec's folder: here only those of overrides, and of
+        trained models, whose folders may be named by the time as the outputs are that they lie in."""
         update: dict[str, Any] = {}
         for key in ("weights", "labels"):
             value = getattr(settings, key)
@@ -167,7 +168,7 @@ class _Places:
                 update[key] = self._uri(value, ("model", key))
         kind, _, rest = settings.source.partition(":")
         is_path = kind == "export" or (kind == "transformers" and os.path.isdir(rest))
-        if is_path and self._is_overridden(("model", "source")):
+        if kind == "trained" or (is_path and self._is_overridden(("model", "source"))):
             update["source"] = f"{kind}:{self._uri(rest, ('model', 'source'))}"
         return settings.model_copy(update=update)
 

@@ -15,6 +15,7 @@ from vision_batch.models.digest import weights_digest
 from vision_batch.models.labels import read_labels
 from vision_batch.models.settings import ModelSettings
 from vision_batch.models.table import SOURCES
+from vision_batch.models.trained import TrainedModel
 from vision_batch.plugin import Plugin
 from vision_batch.storage.table import storage_for
 from vision_batch.storage.uri import normalise
@@ -29,7 +30,8 @@ class ModelBundle:
 
     `facts` is all that decides the model's predictions, by name, for the output's definition. `labels` are the spec's,
     else the model's own, class index to name. `preprocess` is what a model's own folder demands, None where it does
-    not say. `weights_bytes` is None where nobody knows before the model is loaded.
+    not say. `weights_bytes` is None where nobody knows before the model is loaded. `trained` is the record of a model
+    that a train job made.
     """
 
     kind: str
@@ -41,6 +43,7 @@ class ModelBundle:
     labels: tuple[str, ...] | None
     preprocess: PreprocessSettings | None
     facts: dict[str, str]
+    trained: TrainedModel | None = None
 
     def load(self) -> torch.nn.Module:
         """The module in eval mode, on the CPU, float32.
@@ -50,10 +53,13 @@ class ModelBundle:
         return SOURCES[self.kind].load(self)
 
 
-def resolve_model(settings: ModelSettings, folder: Path, *, read_preprocess: bool = True) -> ModelBundle:
+def resolve_model(
+    settings: ModelSettings, folder: Path, *, read_preprocess: bool = True, for_training: bool = False
+) -> ModelBundle:
     """Finds the model of a spec that lies in `folder`, and digests its code and weights; loads nothing.
 
     `read_preprocess=False` says that the spec has steps of its own: then the model's are neither read nor a fact.
+    `for_training` asks for a module that can be trained.
 
     SpecError for an unknown kind of source, files that are not there, and options that do not fit.
     """
@@ -61,25 +67,27 @@ def resolve_model(settings: ModelSettings, folder: Path, *, read_preprocess: boo
     if kind not in SOURCES or not address:
         raise SpecError(_unknown_source(settings.source, kind))
     weights = None if settings.weights is None else normalise(settings.weights, folder)
-    found = SOURCES[kind].resolve(address, settings, folder, read_preprocess=read_preprocess)
+    found = SOURCES[kind].resolve(address, settings, folder, read_preprocess=read_preprocess, for_training=for_training)
     labels = read_labels(settings.labels, folder) or found.labels
     facts = {"source": kind, **found.facts}
     if weights is not None:
         facts["weights_sha256"] = weights_digest(weights)
-    if settings.options:
-        facts["options"] = json.dumps(settings.options, sort_keys=True, default=str)
+    options = settings.options or found.options
+    if options:
+        facts["options"] = json.dumps(options, sort_keys=True, default=str)
     if labels is not None:
         facts["labels"] = f"{len(labels)}, sha256 {hashlib.sha256(json.dumps(labels).encode()).hexdigest()}"
     return ModelBundle(
         kind=kind,
         location=found.location,
         plugin=found.plugin,
-        options=dict(settings.options),
-        weights=weights,
+        options=dict(options),
+        weights=weights or found.weights,
         weights_bytes=found.weights_bytes if weights is None else storage_for(weights).stat(weights).size_bytes,
         labels=labels,
         preprocess=found.preprocess,
         facts=facts,
+        trained=found.trained,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vision_batch.errors import Problem, SpecError
 from vision_batch.models.digest import file_digest, read_checked
 from vision_batch.models.settings import ModelSettings
 from vision_batch.models.source import Resolved, refuse_extras
@@ -20,8 +21,12 @@ if TYPE_CHECKING:
 class ExportSource:
     """Loads the program from what `export_archive` has checked, and nothing else."""
 
-    def resolve(self, address: str, settings: ModelSettings, folder: Path, *, read_preprocess: bool) -> Resolved:
+    def resolve(
+        self, address: str, settings: ModelSettings, folder: Path, *, read_preprocess: bool, for_training: bool
+    ) -> Resolved:
         refuse_extras(settings)
+        if for_training:
+            raise SpecError(Problem("model.source", settings.source, "a module: a program is fixed in its eval mode"))
         location = normalise(address, folder)
         digest = file_digest(location, where="model.source")
         return Resolved(

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 class PythonSource:
     """Calls `factory(**model.options)` and loads `model.weights` into what it returns."""
 
-    def resolve(self, address: str, settings: ModelSettings, folder: Path, *, read_preprocess: bool) -> Resolved:
+    def resolve(
+        self, address: str, settings: ModelSettings, folder: Path, *, read_preprocess: bool, for_training: bool
+    ) -> Resolved:
         plugin = find_plugin(address, folder, where="model.source")
         return Resolved(location=address, plugin=plugin, facts={"factory": address, "plugin_sha256": plugin.digest})
 

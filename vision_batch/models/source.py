@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from vision_batch.errors import Problem, SpecError
 from vision_batch.images.settings import PreprocessSettings
 from vision_batch.models.settings import ModelSettings
+from vision_batch.models.trained import TrainedModel
 from vision_batch.plugin import Plugin
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ class Resolved:
     """What a source found out about a model without loading it.
 
     `location` is where it lies; `facts` is all that decides its predictions, by name; `labels` and `preprocess` are
-    what the model itself says of them. `weights_bytes` is None where they are not files of the model's own.
+    what the model itself says of them. `weights_bytes` is None where they are not files of the model's own. `weights`
+    and `options` are what the spec would say for a model that has recorded them, `trained` is all that it has recorded.
     """
 
     location: str
@@ -31,15 +33,21 @@ class Resolved:
     weights_bytes: int | None = None
     labels: tuple[str, ...] | None = None
     preprocess: PreprocessSettings | None = None
+    weights: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    trained: TrainedModel | None = None
 
 
 class Source(Protocol):
     """One kind of `model.source`. Its name is the part before the first colon, its address what follows."""
 
-    def resolve(self, address: str, settings: ModelSettings, folder: Path, *, read_preprocess: bool) -> Resolved:
+    def resolve(
+        self, address: str, settings: ModelSettings, folder: Path, *, read_preprocess: bool, for_training: bool
+    ) -> Resolved:
         """Finds and digests the model; SpecError for what the spec has wrong. Runs on the driver, without torch.
 
-        Without `read_preprocess` the spec has steps of its own, and the model's are not looked at.
+        Without `read_preprocess` the spec has steps of its own, and the model's are not looked at. `for_training` asks
+        for a module that can be trained further.
         """
 
     def load(self, bundle: ModelBundle) -> torch.nn.Module:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from vision_batch.models.export_source import ExportSource
 from vision_batch.models.python_source import PythonSource
 from vision_batch.models.source import Source
+from vision_batch.models.trained_source import TrainedSource
 from vision_batch.models.transformers_source import TransformersSource
 
 SOURCES: dict[str, Source] = {
     "python": PythonSource(),
     "export": ExportSource(),
     "transformers": TransformersSource(),
+    "trained": TrainedSource(),
 }

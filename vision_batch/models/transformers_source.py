@@ -38,7 +38,9 @@ INSTALL = "pip install 'vision-batch[transformers]'"
 class TransformersSource:
     """Safetensors only and no code from the folder, which also says the labels and the preprocessing."""
 
-    def resolve(self, address: str, settings: ModelSettings, folder: Path, *, read_preprocess: bool) -> Resolved:
+    def resolve(
+        self, address: str, settings: ModelSettings, folder: Path, *, read_preprocess: bool, for_training: bool
+    ) -> Resolved:
         refuse_extras(settings)
         location = _locate(address, folder)
         sizes = _sizes_bytes(location)
