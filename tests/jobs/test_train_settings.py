@@ -69,6 +69,11 @@ def test_two_validation_inputs_have_two_names() -> None:
     assert found.where == "validation.uri"
 
 
+def test_a_random_crop_needs_to_know_its_size() -> None:
+    (found,) = problems(preprocess={"function": "m:prepare"}, augment=["horizontal_flip", {"random_resized_crop": {}}])
+    assert found.where == "augment.1.random_resized_crop"
+
+
 def test_stopping_early_needs_something_to_see() -> None:
     (found,) = problems(validation=None, train={"epochs": 2, "early_stopping": {}})
     assert found.where == "train.early_stopping"

@@ -89,6 +89,13 @@ def _training(settings: TrainJobSettings) -> Iterator[Problem]:
         yield Problem("input.label_column", "nothing", labels)
     if settings.validation is None and settings.train.early_stopping is not None:
         yield Problem("train.early_stopping", "no validation", "validation, on which it can be seen when to stop")
+    preprocess = settings.preprocess
+    if preprocess is not None and preprocess.output_px is None:
+        for index in [i for i, each in enumerate(settings.augment) if each.random_resized_crop is not None]:
+            where = f"augment.{index}.random_resized_crop"
+            yield Problem(
+                where, "preprocess without a size", "crop_px, resize_px or letterbox_px there: the crop's size"
+            )
     try:
         validation = settings.validation_input
     except ValueError:

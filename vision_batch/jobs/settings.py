@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 from vision_batch.cluster.schedule.settings import ScheduleSettings
 from vision_batch.datasets.pattern import is_pattern
 from vision_batch.datasets.settings import InputSettings
+from vision_batch.images.augmentations.settings import AugmentSettings
 from vision_batch.images.settings import PreprocessSettings
 from vision_batch.inference.settings import ComputeSettings, LimitsSettings
 from vision_batch.models.settings import ModelSettings
@@ -64,6 +65,7 @@ class TrainJobSettings(JobSettings):
     job: Literal["train"]
     name: str = Field(default="train", pattern=NAME)
     validation: ValidationSettings | None = None
+    augment: list[AugmentSettings] = Field(default_factory=list)
     train: TrainSettings
     compute: TrainComputeSettings = Field(default_factory=TrainComputeSettings)
 
