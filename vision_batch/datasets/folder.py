@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 
 import pyarrow as pa
 
+from vision_batch.datasets.entry import Entry, Span
 from vision_batch.datasets.naming import has_extension, printable, relative_name
 from vision_batch.datasets.sample import MAX_IMAGE_BYTES, Sample, too_large
 from vision_batch.datasets.settings import DEFAULT_EXTENSIONS, InputSettings
-from vision_batch.datasets.shard import Shard
+from vision_batch.datasets.shard import PRUNED, Shard
 from vision_batch.errors import ImageError, NotFoundError, Problem, StorageError
 from vision_batch.storage.object_info import ObjectInfo
 from vision_batch.storage.storage import ReadRequest
@@ -48,12 +49,20 @@ class FolderFormat:
         """`truth` as a string, if asked for."""
         return [pa.field("truth", pa.string())] if settings.label_column else []
 
-    def read(self, shard: Shard, settings: InputSettings, wanted: Callable[[int], bool]) -> Iterator[Sample]:
+    def entries(self, shard: Shard, settings: InputSettings, *, labels: bool) -> Iterator[Entry | None]:
+        """From the names of the files alone; reading may begin at any."""
+        for file in shard.files:
+            yield None if file.version == PRUNED else Entry(_image_id(file, shard), _label(file, settings), 0)
+
+    def read(
+        self, shard: Shard, settings: InputSettings, wanted: Callable[[int], bool], span: Span | None = None
+    ) -> Iterator[Sample]:
         """The wanted files in the order of `shard.files`, fetched concurrently; others are not opened.
 
         A file that is gone is a `missing` image. What else the storage raises stops the reading.
         """
-        rows = [(row, file) for row, file in enumerate(shard.files) if wanted(row)]
+        places = range(len(shard.files)) if span is None else range(span.first, span.stop)
+        rows = [(row, shard.files[row]) for row in places if wanted(row)]
         requests = (
             ReadRequest(uri=file.uri, version=file.version, size_bytes=file.size_bytes)
             for _, file in rows
@@ -64,11 +73,19 @@ class FolderFormat:
             data, error = _judged(next(contents)) if _fits(file) else (None, too_large(file.size_bytes))
             yield Sample(
                 row=row,
-                image_id=relative_name(file.uri, shard.root, shard.input_name),
+                image_id=_image_id(file, shard),
                 data=data,
                 error=error,
-                truth=printable(name(parent(file.uri))) if settings.label_column else None,
+                truth=_label(file, settings),
             )
+
+
+def _image_id(file: ObjectInfo, shard: Shard) -> str:
+    return relative_name(file.uri, shard.root, shard.input_name)
+
+
+def _label(file: ObjectInfo, settings: InputSettings) -> str | None:
+    return printable(name(parent(file.uri))) if settings.label_column else None
 
 
 def _fits(file: ObjectInfo) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
+from vision_batch.datasets.entry import Entry, Span
 from vision_batch.datasets.sample import Sample
 from vision_batch.datasets.settings import InputSettings
 from vision_batch.datasets.shard import Shard
@@ -41,8 +42,19 @@ class Format(Protocol):
     def extra_fields(self, shard: Shard, settings: InputSettings) -> list[pa.Field]:
         """The output's `truth` and `input_<name>` fields, in this order, as the input's own types."""
 
-    def read(self, shard: Shard, settings: InputSettings, wanted: Callable[[int], bool]) -> Iterator[Sample]:
+    def entries(self, shard: Shard, settings: InputSettings, *, labels: bool) -> Iterator[Entry | None]:
+        """Every row of the shard, in order, at the least cost; None for one whose file was pruned.
+
+        Without `labels` every truth is None, and no label is read. The same errors stop it as stop `read`.
+        """
+
+    def read(
+        self, shard: Shard, settings: InputSettings, wanted: Callable[[int], bool], span: Span | None = None
+    ) -> Iterator[Sample]:
         """The shard's rows for which `wanted(row)`, in order, each exactly once; the others are skipped cheaply.
+
+        With a `span`, made from the shard's entries, no row outside of it is wanted: little more than it is read, and
+        little memory taken for that.
 
         `wanted` is asked once for every row of the shard, in order, so that whoever reads to the end has seen how
         many there are. What a row holds does not depend on which others are wanted. NotFoundError, ChangedError,

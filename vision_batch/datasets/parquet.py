@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 
 import pyarrow as pa
 
+from vision_batch.datasets.entry import Entry, Span
 from vision_batch.datasets.naming import has_extension, relative_name
 from vision_batch.datasets.parquet_columns import find_columns
-from vision_batch.datasets.parquet_file import ParquetDamage, open_parquet, read_footer
-from vision_batch.datasets.parquet_rows import ParquetRows
+from vision_batch.datasets.parquet_file import WHOLE_BYTES, Footer, ParquetDamage, open_parquet, read_footer
+from vision_batch.datasets.parquet_rows import ParquetRows, row_entries
 from vision_batch.datasets.references import fetched
 from vision_batch.datasets.sample import Sample
 from vision_batch.datasets.settings import InputSettings
@@ -19,6 +20,8 @@ from vision_batch.storage.object_info import ObjectInfo
 
 SHARD_ROWS = 2048
 """A shard has at least so many rows, unless its file has fewer."""
+SPAN_WHOLE_BYTES = 4 << 20
+"""Row groups of which a span is read are read as a whole up to this size: a trainer has 64 of them open."""
 
 
 class ParquetFormat:
@@ -78,7 +81,21 @@ class ParquetFormat:
         fields = ([columns.label] if columns.label is not None else []) + list(columns.kept)
         return [pa.field(name, field.type) for name, field in zip(names, fields, strict=True)]
 
-    def read(self, shard: Shard, settings: InputSettings, wanted: Callable[[int], bool]) -> Iterator[Sample]:
+    def entries(self, shard: Shard, settings: InputSettings, *, labels: bool) -> Iterator[Entry | None]:
+        """From the columns of ids and labels; reading begins with a row group, or anywhere if images are URIs."""
+        (file,) = shard.files
+        name = relative_name(file.uri, shard.root, shard.input_name)
+        if shard.row_groups is None:
+            yield Entry(f"{name}#0", None, 0)
+            return
+        footer = _planned_footer(file)
+        columns = find_columns(footer.schema, settings, file.uri)
+        with open_parquet(file, footer, shard.row_groups, columns.entry_names(labels=labels)) as source:
+            yield from row_entries(shard, columns, name, source, labels=labels)
+
+    def read(
+        self, shard: Shard, settings: InputSettings, wanted: Callable[[int], bool], span: Span | None = None
+    ) -> Iterator[Sample]:
         """Only the needed columns, batch by batch; row groups without a wanted row are passed over."""
         (file,) = shard.files
         name = relative_name(file.uri, shard.root, shard.input_name)
@@ -86,13 +103,18 @@ class ParquetFormat:
             if wanted(0):
                 yield _footer_row(name, settings)
             return
-        try:
-            footer = read_footer(file)
-        except ParquetDamage as damage:  # it was readable when it was cut, and is the same version
-            raise UnavailableError(file.uri, f"its footer came damaged: {damage}") from damage
+        footer = _planned_footer(file)
         columns = find_columns(footer.schema, settings, file.uri)
-        with open_parquet(file, footer, shard.row_groups, columns.names) as source:
+        whole_bytes = WHOLE_BYTES if span is None else SPAN_WHOLE_BYTES
+        with open_parquet(file, footer, shard.row_groups, columns.names, whole_bytes=whole_bytes) as source:
             yield from fetched(ParquetRows(shard, settings, columns, name).read(source, wanted))
+
+
+def _planned_footer(file: ObjectInfo) -> Footer:
+    try:
+        return read_footer(file)
+    except ParquetDamage as damage:  # it was readable when it was cut, and is the same version
+        raise UnavailableError(file.uri, f"its footer came damaged: {damage}") from damage
 
 
 def _runs(group_rows: tuple[int, ...]) -> list[tuple[tuple[int, int], int, int]]:

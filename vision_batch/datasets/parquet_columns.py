@@ -35,6 +35,11 @@ class ParquetColumns:
         fields = [self.image, self.id, self.label, *self.kept]
         return list(dict.fromkeys(field.name for field in fields if field is not None))
 
+    def entry_names(self, *, labels: bool) -> list[str]:
+        """Of ids, and of labels if they are asked for."""
+        fields = [self.id, self.label if labels else None]
+        return list(dict.fromkeys(field.name for field in fields if field is not None))
+
 
 def find_columns(schema: pa.Schema, settings: InputSettings, uri: str) -> ParquetColumns:
     """The columns of a file with `schema`; SpecError with every column that is not there or cannot be used."""

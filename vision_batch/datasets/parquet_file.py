@@ -122,10 +122,10 @@ class ParquetReader:
 
 @contextmanager
 def open_parquet(
-    file: ObjectInfo, footer: Footer, groups: tuple[int, int], columns: list[str]
+    file: ObjectInfo, footer: Footer, groups: tuple[int, int], columns: list[str], *, whole_bytes: int = WHOLE_BYTES
 ) -> Iterator[ParquetReader]:
     """A reader of the top-level `columns` of the row groups [start, stop) of a file."""
-    whole = max(footer.group_bytes[slice(*groups)], default=0) <= WHOLE_BYTES
+    whole = max(footer.group_bytes[slice(*groups)], default=0) <= whole_bytes
     with storage_for(file.uri).open(file) as stream:
         parquet = pq.ParquetFile(
             stream,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
+from itertools import chain, islice, repeat
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.types as pat
 
+from vision_batch.datasets.entry import Entry
 from vision_batch.datasets.naming import prefixed, shortened
 from vision_batch.datasets.parquet_columns import ParquetColumns, is_bytes, is_text
 from vision_batch.datasets.parquet_file import ParquetDamage, ParquetReader
@@ -94,6 +97,34 @@ class ParquetRows:
         if own is not None and own.is_valid:
             return prefixed(self._shard.input_name, text_of(own))
         return f"{self._name}#{self._shard.first_row + row}"
+
+
+def row_entries(
+    shard: Shard, columns: ParquetColumns, name: str, reader: ParquetReader, *, labels: bool
+) -> Iterator[Entry]:
+    """Every row of a shard from the columns of ids and labels; behind damage rows have neither."""
+    row = 0
+    for group in range(*(shard.row_groups or (0, 0))):
+        start, known = row, _ids_and_labels(reader, group, columns, labels=labels)
+        for own, truth in islice(chain(known, repeat((None, None))), reader.rows(group)):
+            image_id = f"{name}#{shard.first_row + row}" if own is None else prefixed(shard.input_name, own)
+            yield Entry(image_id, truth, row if row == start or columns.image_kind == "uri" else None)
+            row += 1
+
+
+def _ids_and_labels(
+    reader: ParquetReader, group: int, columns: ParquetColumns, *, labels: bool
+) -> Iterator[tuple[str | None, Any]]:
+    label = columns.label if labels else None
+    if columns.id is None and label is None:
+        return
+    with suppress(ParquetDamage):
+        for batch in reader.batches(group):
+            ids, truths = _column(batch, columns.id), _column(batch, label)
+            for index in range(len(batch)):
+                own = _at(ids, index)
+                (truth,), _ = _values([truths], index)
+                yield text_of(own) if own is not None and own.is_valid else None, truth
 
 
 def _image_columns(column: pa.Array) -> tuple[pa.Array | None, pa.Array | None]:

@@ -17,6 +17,7 @@ class Sample:
 
     `truth` and `kept` (one value for each of `input.keep_columns`) are Python values of the types that the format's
     `extra_fields` promises, or pyarrow scalars where Python has no such type: all that pa.array(values, type) takes.
+    `begin` is where in its tar the sample begins, None where reading cannot begin with it.
     """
 
     row: int
@@ -25,6 +26,7 @@ class Sample:
     error: ImageError | None = None
     truth: Any = None
     kept: tuple[Any, ...] = ()
+    begin: int | None = None
 
 
 def too_large(size_bytes: int) -> ImageError:

@@ -64,11 +64,12 @@ class ShortFileError(Exception):
 
 @dataclass(slots=True)
 class TarMember:
-    """One regular file of an archive; `offset` is where its data begins."""
+    """One regular file of an archive; `offset` is where its data begins, `begin` where its first header does."""
 
     name: bytes
     offset: int
     size_bytes: int
+    begin: int
 
 
 @dataclass(slots=True)
@@ -84,20 +85,21 @@ class _Extended:
 class TarReader:
     """Iterates over the members of `file`, which is `size_bytes` long; `read` gives the latest member's bytes.
 
+    It begins at byte `begin`, where `file` has to stand, and the end may be that of any member: so it reads a cutting.
     Where the archive is damaged, a TarDamage stands in the members' place. Both raise ShortFileError, and what the file
     raises. Where an archive is damaged is decided by its headers and its size alone: it does not depend on which
     members are read.
     """
 
-    def __init__(self, file: BinaryIO, size_bytes: int) -> None:
+    def __init__(self, file: BinaryIO, size_bytes: int, begin: int = 0) -> None:
         self._file = cast(BufferedIOBase, file)
         self._size = size_bytes
         self._buffer = memoryview(bytearray(READ_BYTES))  # the window: one buffer, since fresh memory costs page faults
-        self._start = 0  # of the window in the file
+        self._begin = self._start = begin  # of the window in the file
         self._filled = 0  # bytes of the window; the file stands behind them
 
     def __iter__(self) -> Iterator[TarMember | TarDamage]:
-        at: int | None = 0
+        at: int | None = self._begin
         while at is not None:
             try:
                 yield from self._members(at)
@@ -109,7 +111,7 @@ class TarReader:
 
     def _members(self, at: int) -> Iterator[TarMember]:
         """From the header at byte `at` to the end of the archive. TarDamage."""
-        extended = _Extended()
+        extended, begin = _Extended(), at
         while (header := self._header(at)) is not None:
             kind, size, data_at = header[156], size_of(header), at + BLOCK
             if size is None:
@@ -129,8 +131,9 @@ class TarReader:
                 reason = f"member {_shown(name)} ends beyond the archive's {self._size} bytes"
                 raise TarDamage("truncated", at, reason, resume=data_at)
             if kind in REGULAR and not extended.sparse:
-                yield TarMember(name, data_at, size)
+                yield TarMember(name, data_at, size, begin)
             at, extended = data_at + padded(size), _Extended()
+            begin = at
         if extended.pending:
             raise TarDamage("truncated", at, "no member follows a long name or PAX header", resume=self._size)
 

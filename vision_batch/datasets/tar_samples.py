@@ -25,6 +25,8 @@ class TarColumns:
     kept: tuple[str, ...]
     texts: frozenset[str]
     """The label's and the kept ones."""
+    with_images: bool = True
+    """Without, the samples' images are not read: they have no bytes."""
 
     def image_rank(self, extension: str) -> int:
         """How well an extension names an image: as a whole, by its last dotted part, or not."""
@@ -33,14 +35,16 @@ class TarColumns:
         return LAST_PART if extension.rpartition(".")[2] in self.images else NO_IMAGE
 
 
-def tar_samples(reader: TarReader, columns: TarColumns, wanted: Callable[[int], bool]) -> Iterator[Sample]:
-    """The wanted samples, in order; an error row stands where the archive is damaged.
+def tar_samples(
+    reader: TarReader, columns: TarColumns, wanted: Callable[[int], bool], first_row: int = 0
+) -> Iterator[Sample]:
+    """The wanted samples, in order, counted from `first_row`; an error row stands where the archive is damaged.
 
     The sample that damage interrupts is given if its image is whole; otherwise the error row is its row. That row also
     stands for a sample without an image that comes first behind the damage: it is likely the rest of the broken one.
     """
     sample: _OpenSample | None = None
-    rows, after_damage = 0, False
+    rows, after_damage = first_row, False
     for entry in reader:
         if isinstance(entry, TarDamage):
             if sample is not None and sample.row is not None and sample.rank == NO_IMAGE:
@@ -60,7 +64,8 @@ def tar_samples(reader: TarReader, columns: TarColumns, wanted: Callable[[int], 
         if sample is None or key != sample.key:
             if sample is not None:
                 yield from sample.finished(columns)
-            sample, after_damage = _OpenSample(key=key, follows_damage=after_damage), False
+            begin = None if after_damage else entry.begin
+            sample, after_damage = _OpenSample(key=key, follows_damage=after_damage, begin=begin), False
         if sample.row is None and (columns.image_rank(extension) or not sample.follows_damage):
             sample.row, sample.wanted = rows, wanted(rows)
             rows += 1
@@ -85,6 +90,7 @@ class _OpenSample:
 
     key: bytes
     follows_damage: bool
+    begin: int | None
     row: int | None = None
     wanted: bool = True
     rank: int = NO_IMAGE
@@ -97,7 +103,7 @@ class _OpenSample:
         if rank > self.rank:
             self.rank = rank
             if self.wanted:
-                self.image = _image(member, reader)
+                self.image = _image(member, reader) if columns.with_images else b""
         if not self.wanted:
             return
         if extension in columns.texts and extension not in self.texts:
@@ -122,6 +128,7 @@ class _OpenSample:
             error=image if isinstance(image, ImageError) else None,
             truth=texts.get(columns.label) if columns.label else None,
             kept=tuple(texts.get(name) for name in columns.kept),
+            begin=self.begin,
         )
 
 

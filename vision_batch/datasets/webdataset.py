@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from io import SEEK_SET, BytesIO
 
 import pyarrow as pa
 
+from vision_batch.datasets.entry import Entry, Span
 from vision_batch.datasets.naming import has_extension, relative_name
 from vision_batch.datasets.sample import Sample
 from vision_batch.datasets.settings import DEFAULT_EXTENSIONS, InputSettings
@@ -57,14 +61,47 @@ class WebDatasetFormat:
         """Strings."""
         return [pa.field(name, pa.string()) for name in settings.extra_names]
 
-    def read(self, shard: Shard, settings: InputSettings, wanted: Callable[[int], bool]) -> Iterator[Sample]:
-        """Streams the tar once; the members of unwanted samples are skipped."""
-        (file,) = shard.files
-        with storage_for(file.uri).open(file) as stream:
-            try:
-                yield from tar_samples(TarReader(stream, file.size_bytes), _columns(shard, settings), wanted)
-            except ShortFileError as error:
-                raise ChangedError(file.uri, f"it is shorter than it was when it was planned: {error}") from error
+    def entries(self, shard: Shard, settings: InputSettings, *, labels: bool) -> Iterator[Entry | None]:
+        """One pass over headers and labels; reading may begin where a sample does, but not behind damage."""
+        if not labels:
+            settings = settings.model_copy(update={"label_column": None})
+        columns = replace(_columns(shard, settings.model_copy(update={"keep_columns": []})), with_images=False)
+        with _tar(shard.files[0]) as reader:
+            for sample in tar_samples(reader, columns, lambda row: True):
+                yield Entry(sample.image_id, None if sample.error else sample.truth, sample.begin if sample.row else 0)
+
+    def read(
+        self, shard: Shard, settings: InputSettings, wanted: Callable[[int], bool], span: Span | None = None
+    ) -> Iterator[Sample]:
+        """Streams the tar once, or gets a span at once; the members of unwanted samples are skipped."""
+        with _tar(shard.files[0], span) as reader:
+            yield from tar_samples(reader, _columns(shard, settings), wanted, span.first if span is not None else 0)
+
+
+@contextmanager
+def _tar(file: ObjectInfo, span: Span | None = None) -> Iterator[TarReader]:
+    """A reader of the archive, or of what of it holds a span. ChangedError where the file is too short."""
+    try:
+        if span is None:
+            with storage_for(file.uri).open(file) as stream:
+                yield TarReader(stream, file.size_bytes)
+        else:
+            end = file.size_bytes if span.end is None else span.end
+            data = storage_for(file.uri).read_range(file.uri, span.begin, end, version=file.version)
+            yield TarReader(_Cutting(data, span.begin), end, span.begin)
+    except ShortFileError as error:
+        raise ChangedError(file.uri, f"it is shorter than it was when it was planned: {error}") from error
+
+
+class _Cutting(BytesIO):
+    """Bytes of a file from byte `begin` on, at their places in the file."""
+
+    def __init__(self, data: bytes, begin: int) -> None:
+        super().__init__(data)
+        self._begin = begin
+
+    def seek(self, offset: int, whence: int = SEEK_SET, /) -> int:
+        return super().seek(offset - self._begin, whence) + self._begin
 
 
 def _columns(shard: Shard, settings: InputSettings) -> TarColumns:
