@@ -68,7 +68,7 @@ class WebDatasetFormat:
         columns = replace(_columns(shard, settings.model_copy(update={"keep_columns": []})), with_images=False)
         with _tar(shard.files[0]) as reader:
             for sample in tar_samples(reader, columns, lambda row: True):
-                yield Entry(sample.image_id, None if sample.error else sample.truth, sample.begin if sample.row else 0)
+                yield Entry(sample.image_id, sample.truth, sample.begin if sample.row else 0)
 
     def read(
         self, shard: Shard, settings: InputSettings, wanted: Callable[[int], bool], span: Span | None = None
