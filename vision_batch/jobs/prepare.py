@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vision_batch.datasets.detect import detect_format
@@ -15,7 +16,7 @@ from vision_batch.errors import Problem, SpecError, StorageError, UnavailableErr
 from vision_batch.images.settings import PreprocessSettings
 from vision_batch.inference.settings import AUTO
 from vision_batch.jobs.agreement import agreed_preprocess, agreed_task
-from vision_batch.jobs.settings import PredictSettings
+from vision_batch.jobs.settings import JobSettings, PredictSettings
 from vision_batch.jobs.spec import AnySpec, spec_of_kind
 from vision_batch.ledger.definition import ClaimedOutput, Definition, read_definition
 from vision_batch.ledger.paths import LedgerPaths
@@ -82,42 +83,74 @@ def prepare(spec: AnySpec, *, limit: int | None = None) -> Prepared:
     with reading_output():
         claimed = read_definition(paths)
     recorded = claimed.definition.facts if claimed is not None else {}
-    with reading_input():
-        format_name = _resolve(settings.input.format, recorded.get("input.format")) or detect_format(settings.input)
-    input = settings.input.model_copy(update={"format": format_name})
-    format = format_named(format_name)
-    problems = format.problems(input)
-    if problems:
-        raise SpecError(problems)
-    model = resolve_model(settings.model, spec.folder, read_preprocess=settings.preprocess is None)
-    task = agreed_task(settings, model)
-    preprocess, function = agreed_preprocess(settings, model, spec.folder)
-    precision = _resolve(settings.compute.precision, recorded.get("precision")) or AUTO
+    parts = find_parts(settings, spec.folder, recorded)
+    precision = resolve_auto(settings.compute.precision, recorded.get("precision")) or AUTO
     facts = {
-        **_input_facts(input),
-        **{f"preprocess.{key}": value for key, value in preprocess.model_dump().items()},
-        **{f"model.{key}": value for key, value in model.facts.items()},
-        **{f"task.{key}": value for key, value in task.model_dump().items()},
+        **parts.facts,
         "limits.max_pixels": settings.limits.max_pixels,
         "precision": precision,
-        **({} if function is None else {"preprocess.function_sha256": function.digest}),
         **({} if limit is None else {"limit": limit}),
     }
     return Prepared(
         settings=settings,
-        input=input,
+        input=parts.input,
         raw=spec.raw,
         paths=paths,
-        format=format,
-        preprocess=preprocess,
-        function=function,
-        model=model,
-        task=task,
+        format=format_named(parts.input.format),
+        preprocess=parts.preprocess,
+        function=parts.function,
+        model=parts.model,
+        task=parts.task,
         precision=precision,
         limit=limit,
         definition=Definition(facts),
         claimed=claimed,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What specs of every kind name, found and digested. `input` has its format resolved."""
+
+    input: InputSettings
+    preprocess: PreprocessSettings
+    function: Plugin | None
+    model: ModelBundle
+    task: TaskSettings
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All of it that an output's definition says, by name."""
+        return {
+            **input_facts(self.input, "input"),
+            **{f"preprocess.{key}": value for key, value in self.preprocess.model_dump().items()},
+            **{f"model.{key}": value for key, value in self.model.facts.items()},
+            **{f"task.{key}": value for key, value in self.task.model_dump().items()},
+            **({} if self.function is None else {"preprocess.function_sha256": self.function.digest}),
+        }
+
+
+def find_parts(settings: JobSettings, folder: Path, recorded: Mapping[str, object]) -> Parts:
+    """Finds what a spec in `folder` names. `recorded` are the facts of the output's definition, if it has one.
+
+    SpecError for what is wrong.
+    """
+    input = resolve_input(settings.input, recorded.get("input.format"))
+    model = resolve_model(settings.model, folder, read_preprocess=settings.preprocess is None)
+    task = agreed_task(settings, model)
+    preprocess, function = agreed_preprocess(settings, model, folder)
+    return Parts(input=input, preprocess=preprocess, function=function, model=model, task=task)
+
+
+def resolve_input(settings: InputSettings, recorded: object) -> InputSettings:
+    """The same with its format: the spec's, the `recorded` one, or what is found; SpecError for what it cannot do."""
+    with reading_input():
+        format = resolve_auto(settings.format, recorded) or detect_format(settings)
+    resolved = settings.model_copy(update={"format": format})
+    problems = format_named(format).problems(resolved)
+    if problems:
+        raise SpecError(problems)
+    return resolved
 
 
 @contextmanager
@@ -145,12 +178,14 @@ def reading_output() -> Iterator[None]:
         raise SpecError(Problem("output.uri", str(error), "a folder that can be read and written")) from error
 
 
-def _resolve(asked: str, recorded: object) -> str | None:
+def resolve_auto(asked: str, recorded: object) -> str | None:
+    """What was asked for, or what `auto` stood for when the output was created; None where that is not known yet."""
     if asked != "auto":
         return asked
     return recorded if isinstance(recorded, str) else None
 
 
-def _input_facts(settings: InputSettings) -> dict[str, Any]:
-    facts = {f"input.{key}": value for key, value in settings.model_dump(exclude={"uri"}).items()}
-    return facts | {"input.uri": [[named.name, named.uri] for named in settings.inputs]}
+def input_facts(settings: InputSettings, section: str) -> dict[str, Any]:
+    """What decides which images there are, and what is read of them."""
+    facts = {f"{section}.{key}": value for key, value in settings.model_dump(exclude={"uri"}).items()}
+    return facts | {f"{section}.uri": [[named.name, named.uri] for named in settings.inputs]}
