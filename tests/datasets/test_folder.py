@@ -22,6 +22,7 @@ from tests.datasets.reading import (
 )
 from vision_batch.datasets import folder as folder_module
 from vision_batch.datasets.folder import FolderFormat
+from vision_batch.datasets.settings import InputSettings
 from vision_batch.errors import ChangedError, ForbiddenError, StorageError, UnavailableError
 from vision_batch.storage.table import STORAGES
 
@@ -61,6 +62,69 @@ def test_without_a_label_there_is_no_truth(images: Path) -> None:
     (shard,) = shards_of(settings)
     assert format_of(shard).extra_fields(shard, settings) == []
     assert {sample.truth for sample in samples_of(settings)} == {None}
+
+
+class TestMasks:
+    @pytest.fixture
+    def masks(self, tmp_path: Path) -> Path:
+        """For all but `cat/2.JPEG`."""
+        root = tmp_path / "masks"
+        for name in ("cat/1.png", "dog/a b.png", "dog/ü.png", "top.png"):
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_bytes(f"mask of {name}".encode())
+        return root
+
+    def test_the_label_is_the_mask_of_the_same_name(self, images: Path, masks: Path) -> None:
+        settings = settings_of(images, masks=str(masks))
+        samples = samples_of(settings)
+        names = ["cat/1", None, "dog/a b", "dog/ü", "top"]
+        assert [sample.truth for sample in samples] == [name and f"mask of {name}.png".encode() for name in names]
+        assert [outcome(sample) for sample in samples] == [sample.image_id.encode() for sample in samples]
+        (shard,) = shards_of(settings)
+        assert format_of(shard).extra_fields(shard, settings) == [pa.field("truth", pa.binary())]
+        assert_reads_alike_whatever_is_wanted(settings, {0, 3})
+
+    def test_with_several_inputs_it_lies_below_the_inputs_name(self, images: Path, masks: Path) -> None:
+        masks.rename(masks.parent / "0")
+        settings = InputSettings(uri=[str(images)], masks=str(masks.parent))
+        assert samples_of(settings)[0].truth == b"mask of cat/1.png"
+
+    def test_masks_may_lie_beside_the_images_that_a_glob_chooses(self, images: Path) -> None:
+        (images / "cat/1.png").write_bytes(b"mask")
+        settings = settings_of(f"{images}/**/*.jpg", masks=str(images))
+        (sample,) = samples_of(settings)
+        assert (sample.image_id, sample.truth) == ("cat/1.jpg", b"mask")
+        assert FolderFormat().problems(settings) == []
+
+    def test_masks_that_would_be_images_are_a_problem(self, images: Path) -> None:
+        for place in (images, images / "masks"):
+            (problem,) = FolderFormat().problems(settings_of(images, masks=str(place)))
+            assert problem.where == "input.masks"
+            assert "a glob" in problem.expected
+
+    def test_one_kind_of_label_an_image(self) -> None:
+        (problem,) = FolderFormat().problems(settings_of("/x", masks="/y", label_column="folder"))
+        assert problem.expected == "nothing beside label_column: one label an image"
+
+    def test_a_mask_of_unreasonable_size_is_an_invalid_label(
+        self, images: Path, masks: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(folder_module, "MAX_LABEL_BYTES", 16)
+        assert [outcome(sample) for sample in samples_of(settings_of(images, masks=str(masks)))] == [
+            "invalid_label",
+            b"cat/2.JPEG",
+            "invalid_label",
+            "invalid_label",
+            b"top.tif",
+        ]
+
+    def test_a_storage_that_does_not_give_a_mask_stops_the_reading(
+        self, images: Path, masks: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        uri = str(masks / "dog/a b.png")
+        monkeypatch.setitem(STORAGES, "", lambda: FaultyStorage({uri: UnavailableError(uri, "503")}))
+        with pytest.raises(UnavailableError):
+            samples_of(settings_of(images, masks=str(masks)))
 
 
 def test_columns_that_files_do_not_have_are_problems() -> None:

@@ -126,13 +126,29 @@ class TestColumns:
         names = ["truth", "input_json", "input_txt"]
         assert format_of(shard).extra_fields(shard, settings) == [pa.field(name, pa.string()) for name in names]
 
+    def test_members_with_an_images_extension_are_bytes(self, tmp_path: Path) -> None:
+        archive = written([("0.jpg", b"A"), ("0.mask.png", b"\xff "), ("0.seg.PNG", b"\xfe"), ("1.jpg", b"B")])
+        columns: dict[str, object] = {"label_column": "mask.png", "keep_columns": ["seg.png", "cls"]}
+        samples = read(tmp_path, archive, **columns)
+        assert [(outcome(sample), sample.truth) for sample in samples] == [(b"A", b"\xff "), (b"B", None)]
+        assert samples[0].kept == (b"\xfe", None)
+        settings = settings_of(tmp_path, **columns)
+        (shard,) = shards_of(settings)
+        fields = format_of(shard).extra_fields(shard, settings)
+        assert [str(field.type) for field in fields] == ["binary", "binary", "string"]
+
+    def test_the_labels_member_is_never_the_image(self, tmp_path: Path) -> None:
+        archive = written([("0.png", b"M"), ("0.jpg", b"A"), ("1.png", b"M")])
+        samples = read(tmp_path, archive, label_column="PNG")
+        assert [(outcome(sample), sample.truth) for sample in samples] == [(b"A", b"M"), ("missing", b"M")]
+
     @pytest.mark.parametrize("column", [{"label_column": "cls"}, {"keep_columns": ["cls"]}])
     def test_text_that_is_not_utf_8_is_an_invalid_label(self, tmp_path: Path, column: dict[str, object]) -> None:
         samples = read(tmp_path, written([("0.jpg", b"A"), ("0.cls", b"\xff"), ("1.jpg", b"B")]), **column)
         assert [outcome(sample) for sample in samples] == ["invalid_label", b"B"]
 
     def test_a_label_of_unreasonable_size_is_not_read(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(tar_samples, "MAX_TEXT_BYTES", 4)
+        monkeypatch.setattr(tar_samples, "MAX_LABEL_BYTES", 4)
         samples = read(tmp_path, written([("0.jpg", b"A"), ("0.cls", b"12345")]), label_column="cls")
         assert [outcome(sample) for sample in samples] == ["invalid_label"]
 
@@ -141,8 +157,8 @@ class TestColumns:
         assert [(outcome(sample), sample.truth) for sample in samples] == [("missing", "3"), ("invalid_label", None)]
 
     def test_settings_that_make_no_sense_are_problems(self) -> None:
-        found = WebDatasetFormat().problems(settings_of("/x", id_column="id", image_column=" ; "))
-        assert [problem.where for problem in found] == ["input.image_column", "input.id_column"]
+        found = WebDatasetFormat().problems(settings_of("/x", id_column="id", image_column=" ; ", masks="/masks"))
+        assert [problem.where for problem in found] == ["input.image_column", "input.id_column", "input.masks"]
         assert WebDatasetFormat().problems(settings_of("/x", label_column="cls")) == []
 
 

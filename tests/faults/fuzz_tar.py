@@ -29,7 +29,6 @@ COLUMNS = TarColumns(
     images=frozenset({"jpg", "png"}),
     label="cls",
     kept=("txt",),
-    texts=frozenset({"cls", "txt"}),
 )
 LONGEST_BYTES = 16 << 10
 BEHIND = b"\xff" * BLOCK + member(b"behind.png", b"whole") + END

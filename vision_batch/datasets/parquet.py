@@ -13,7 +13,7 @@ from vision_batch.datasets.parquet_file import WHOLE_BYTES, Footer, ParquetDamag
 from vision_batch.datasets.parquet_rows import ParquetRows, row_entries
 from vision_batch.datasets.references import fetched
 from vision_batch.datasets.sample import Sample
-from vision_batch.datasets.settings import InputSettings
+from vision_batch.datasets.settings import InputSettings, no_masks
 from vision_batch.datasets.shard import Shard
 from vision_batch.errors import ImageError, Problem, UnavailableError
 from vision_batch.storage.object_info import ObjectInfo
@@ -43,8 +43,8 @@ class ParquetFormat:
         return has_extension(uri, self.extensions)
 
     def problems(self, settings: InputSettings) -> list[Problem]:
-        """None: what a file lacks shows when it is cut."""
-        return []
+        """What a file lacks shows when it is cut."""
+        return no_masks(settings)
 
     def cut(self, file: ObjectInfo, root: str, input_name: str, settings: InputSettings) -> list[Shard]:
         """Runs of row groups with at least SHARD_ROWS rows; SpecError without the columns that the spec names."""

@@ -10,6 +10,9 @@ from vision_batch.errors import ImageError
 MAX_IMAGE_BYTES = 1 << 30
 """Encoded images beyond this are `too_large` and not read: a worker holds several at once."""
 
+MAX_LABEL_BYTES = 16 << 20
+"""Of a label or a kept member."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from vision_batch.errors import Problem
 from vision_batch.settings import Settings
 
 DEFAULT_EXTENSIONS = "jpg;jpeg;png;webp;bmp;tif;tiff"
@@ -19,13 +20,19 @@ class NamedUri(Settings):
 
 
 class InputSettings(Settings):
-    """Where the images are and how their rows map to columns."""
+    """Where the images are and how their rows map to columns.
+
+    Labels come from `label_column`: a column of Parquet; the extension of a WebDataset member (`cls`; `mask.png`, whose
+    bytes they are); or `folder`, the name of the folder that an image lies in. Or they are the files below `masks`: for
+    the image `a/b.jpg` of a folder its mask `a/b.png`.
+    """
 
     uri: str | list[str | NamedUri]
     format: Literal["auto", "folder", "webdataset", "parquet"] = "auto"
     image_column: str | None = None
     id_column: str | None = None
     label_column: str | None = None
+    masks: str | None = Field(default=None, min_length=1, exclude_if=lambda value: value is None)
     keep_columns: list[str] = Field(default_factory=list)
     allow: list[str] = Field(default_factory=list)
 
@@ -56,6 +63,17 @@ class InputSettings(Settings):
         ]
 
     @property
+    def has_labels(self) -> bool:
+        """Whether samples have a `truth`."""
+        return self.label_column is not None or self.masks is not None
+
+    @property
     def extra_names(self) -> list[str]:
         """The output's columns that come from the input, in order: `truth` and `input_<name>`, as far as asked for."""
-        return (["truth"] if self.label_column else []) + [f"input_{name}" for name in self.keep_columns]
+        return (["truth"] if self.has_labels else []) + [f"input_{name}" for name in self.keep_columns]
+
+
+def no_masks(settings: InputSettings) -> list[Problem]:
+    """The problem of `input.masks` with a format that has columns."""
+    expected = "label_column: masks lie beside the images of folders only"
+    return [Problem("input.masks", repr(settings.masks), expected)] if settings.masks is not None else []

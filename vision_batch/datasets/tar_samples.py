@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from vision_batch.datasets.naming import shortened
-from vision_batch.datasets.sample import MAX_IMAGE_BYTES, Sample, too_large
+from vision_batch.datasets.sample import MAX_IMAGE_BYTES, MAX_LABEL_BYTES, Sample, too_large
+from vision_batch.datasets.settings import DEFAULT_EXTENSIONS
 from vision_batch.datasets.tar import TarDamage, TarMember, TarReader
 from vision_batch.errors import ImageError
 
-MAX_TEXT_BYTES = 16 << 20
-"""Of a label or a kept member."""
+PICTURES = frozenset(DEFAULT_EXTENSIONS.split(";"))
 EXACT, LAST_PART, NO_IMAGE = 2, 1, 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class TarColumns:
     """Which members are read, by extension in lower case, and what begins every image's id."""
 
@@ -23,13 +24,19 @@ class TarColumns:
     images: frozenset[str]
     label: str | None
     kept: tuple[str, ...]
-    texts: frozenset[str]
-    """The label's and the kept ones."""
     with_images: bool = True
     """Without, the samples' images are not read: they have no bytes."""
+    with_labels: bool = True
+
+    @cached_property
+    def extras(self) -> frozenset[str]:
+        """Of the members that are read besides images."""
+        return frozenset((*self.kept, *([self.label] if self.label and self.with_labels else [])))
 
     def image_rank(self, extension: str) -> int:
-        """How well an extension names an image: as a whole, by its last dotted part, or not."""
+        """How well an extension names an image: as a whole, by its last dotted part, or not, as the label's."""
+        if extension == self.label:
+            return NO_IMAGE
         if extension in self.images:
             return EXACT
         return LAST_PART if extension.rpartition(".")[2] in self.images else NO_IMAGE
@@ -95,7 +102,7 @@ class _OpenSample:
     wanted: bool = True
     rank: int = NO_IMAGE
     image: bytes | ImageError | None = None
-    texts: dict[str, str | ImageError] = field(default_factory=dict)
+    extras: dict[str, str | bytes | ImageError] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
 
     def take(self, member: TarMember, extension: str, reader: TarReader, columns: TarColumns) -> None:
@@ -106,8 +113,8 @@ class _OpenSample:
                 self.image = _image(member, reader) if columns.with_images else b""
         if not self.wanted:
             return
-        if extension in columns.texts and extension not in self.texts:
-            self.texts[extension] = _member_text(member, extension, reader)
+        if extension in columns.extras and extension not in self.extras:
+            self.extras[extension] = _extra(member, extension, reader)
         if len(self.seen) < 8:
             self.seen.add(extension)
 
@@ -115,19 +122,19 @@ class _OpenSample:
         """The sample, if it has a row and is wanted."""
         if self.row is None or not self.wanted:
             return
-        faults = [text for text in self.texts.values() if isinstance(text, ImageError)]
+        faults = [value for value in self.extras.values() if isinstance(value, ImageError)]
         image = faults[0] if faults and not isinstance(self.image, ImageError) else self.image
         if image is None:
             has = ", ".join(sorted(self.seen))
             image = ImageError("missing", f"no member of the sample is an image; it has {shortened(has)}")
-        texts = {name: text for name, text in self.texts.items() if isinstance(text, str)}
+        extras = {name: value for name, value in self.extras.items() if not isinstance(value, ImageError)}
         yield Sample(
             row=self.row,
             image_id=columns.id_prefix + _text(self.key),
             data=None if isinstance(image, ImageError) else image,
             error=image if isinstance(image, ImageError) else None,
-            truth=texts.get(columns.label) if columns.label else None,
-            kept=tuple(texts.get(name) for name in columns.kept),
+            truth=extras.get(columns.label) if columns.label else None,
+            kept=tuple(extras.get(name) for name in columns.kept),
             begin=self.begin,
         )
 
@@ -136,11 +143,19 @@ def _image(member: TarMember, reader: TarReader) -> bytes | ImageError:
     return too_large(member.size_bytes) if member.size_bytes > MAX_IMAGE_BYTES else reader.read(member)
 
 
-def _member_text(member: TarMember, extension: str, reader: TarReader) -> str | ImageError:
-    if member.size_bytes > MAX_TEXT_BYTES:
+def is_picture(extension: str) -> bool:
+    """Whether members of this extension, such as `png` and `mask.png`, are bytes; all others are text."""
+    return extension.rpartition(".")[2] in PICTURES
+
+
+def _extra(member: TarMember, extension: str, reader: TarReader) -> str | bytes | ImageError:
+    if member.size_bytes > MAX_LABEL_BYTES:
         return ImageError("invalid_label", f"member .{extension} has {member.size_bytes} bytes")
+    data = reader.read(member)
+    if is_picture(extension):
+        return data
     try:
-        return reader.read(member).decode("utf-8").strip()
+        return data.decode("utf-8").strip()
     except UnicodeDecodeError as error:
         return ImageError("invalid_label", f"member .{extension} is not UTF-8 at byte {error.start}")
 

@@ -12,10 +12,10 @@ import pyarrow as pa
 from vision_batch.datasets.entry import Entry, Span
 from vision_batch.datasets.naming import has_extension, relative_name
 from vision_batch.datasets.sample import Sample
-from vision_batch.datasets.settings import DEFAULT_EXTENSIONS, InputSettings
+from vision_batch.datasets.settings import DEFAULT_EXTENSIONS, InputSettings, no_masks
 from vision_batch.datasets.shard import Shard
 from vision_batch.datasets.tar import ShortFileError, TarReader
-from vision_batch.datasets.tar_samples import TarColumns, tar_samples
+from vision_batch.datasets.tar_samples import TarColumns, is_picture, tar_samples
 from vision_batch.errors import ChangedError, Problem
 from vision_batch.storage.object_info import ObjectInfo
 from vision_batch.storage.table import storage_for
@@ -27,8 +27,8 @@ class WebDatasetFormat:
     A member's key is its folder and its base name up to the first dot; its extension is what follows, in lower case.
     Names that begin with a dot are no members, as in the webdataset library. The image is the first member whose
     extension is in `image_column`, or else the first whose extension ends in a dot and one of these. Labels and kept
-    columns are the stripped text of other members, null where there is none; text that is not UTF-8 makes the row
-    `invalid_label`.
+    columns are other members, null where there is none: the bytes of one with an image's extension, as `mask.png`, else
+    the stripped text; text that is not UTF-8 makes the row `invalid_label`. The label's member is never the image.
 
     A damaged tar gives its good samples and an error row at each damage. The sample that the damage interrupts is given
     if its image is whole; otherwise the error row is its row.
@@ -50,7 +50,7 @@ class WebDatasetFormat:
             found.append(
                 Problem("input.id_column", repr(settings.id_column), "nothing: samples are named by their keys")
             )
-        return found
+        return [*found, *no_masks(settings)]
 
     def cut(self, file: ObjectInfo, root: str, input_name: str, settings: InputSettings) -> list[Shard]:
         """One shard, of unknown length: a tar has no index."""
@@ -58,14 +58,17 @@ class WebDatasetFormat:
         return [Shard(key=key, input_name=input_name, root=root, format="webdataset", files=(file,))]
 
     def extra_fields(self, shard: Shard, settings: InputSettings) -> list[pa.Field]:
-        """Strings."""
-        return [pa.field(name, pa.string()) for name in settings.extra_names]
+        """Strings, and bytes of members that are pictures."""
+        columns = _columns(shard, settings)
+        members = [*([columns.label] if columns.label else []), *columns.kept]
+        return [
+            pa.field(name, pa.binary() if is_picture(member) else pa.string())
+            for name, member in zip(settings.extra_names, members, strict=True)
+        ]
 
     def entries(self, shard: Shard, settings: InputSettings, *, labels: bool) -> Iterator[Entry | None]:
         """One pass over headers and labels; reading may begin where a sample does, but not behind damage."""
-        if not labels:
-            settings = settings.model_copy(update={"label_column": None})
-        columns = replace(_columns(shard, settings.model_copy(update={"keep_columns": []})), with_images=False)
+        columns = replace(_columns(shard, settings), kept=(), with_images=False, with_labels=labels)
         with _tar(shard.files[0]) as reader:
             for sample in tar_samples(reader, columns, lambda row: True):
                 yield Entry(sample.image_id, sample.truth, sample.begin if sample.row else 0)
@@ -113,7 +116,6 @@ def _columns(shard: Shard, settings: InputSettings) -> TarColumns:
         images=_image_extensions(settings),
         label=label,
         kept=kept,
-        texts=frozenset((*kept, label) if label else kept),
     )
 
 

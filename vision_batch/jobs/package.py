@@ -73,6 +73,7 @@ def local_paths(settings: JobSettings) -> Iterator[tuple[str, str]]:
     named = {
         **{f"input.uri ({each.name})" if each.name else "input.uri": each.uri for each in settings.input.inputs},
         **{f"input.allow.{index}": uri for index, uri in enumerate(settings.input.allow)},
+        "input.masks": settings.input.masks,
         "model.source": address if os.path.isabs(address) else None,
         "model.weights": model.weights,
         "model.labels": model.labels if isinstance(model.labels, str) else None,

@@ -146,7 +146,9 @@ class _Places:
 
     def _input(self, settings: InputSettings) -> InputSettings:
         allow = [self._uri(uri, ("input", "allow", index)) for index, uri in enumerate(settings.allow)]
-        return settings.model_copy(update={"uri": self._uris(settings.uri, ("input", "uri")), "allow": allow})
+        masks = None if settings.masks is None else self._uri(settings.masks, ("input", "masks"))
+        uri = self._uris(settings.uri, ("input", "uri"))
+        return settings.model_copy(update={"uri": uri, "allow": allow, "masks": masks})
 
     def _uris(self, uri: str | list[str | NamedUri] | None, location: Location) -> str | list[str | NamedUri] | None:
         if uri is None or isinstance(uri, str):
