@@ -89,7 +89,9 @@ def _gpus_each(resources: Resources, compute: TrainComputeSettings, patient: boo
     return compute.gpus_per_worker
 
 
-def _workers(compute: TrainComputeSettings, nodes: list[Node], most: int, gpus: int, patient: bool) -> tuple[int, int]:
+def _workers(
+    compute: TrainComputeSettings, nodes: list[Node], most: int, place: Place, patient: bool
+) -> tuple[int, int]:
     if compute.workers == "auto":
         wanted = most if place.gpus else min(len(nodes), most)
         fewest, largest = max(1, wanted), max(1, wanted)
