@@ -89,6 +89,9 @@ class Classification:
             pa.ListArray.from_arrays(offsets, pa.array(scores[listed])),
         ]
 
+    def names(self, truth: Any) -> tuple[str, ...]:
+        return (class_name(truth),)
+
     def target(self, truth: Any) -> Target:
         return Target(value=class_index(class_name(truth), self.labels or ()))
 

@@ -76,10 +76,20 @@ class MultiLabel:
             pa.ListArray.from_arrays(offsets, pa.array(scores[listed])),
         ]
 
+    def names(self, truth: Any) -> tuple[str, ...]:
+        """A list, or a text that is a JSON list or names with semicolons between; an empty one names no class."""
+        if isinstance(truth, str):
+            text = truth.strip()
+            truth = _json_list(text) if text.startswith("[") else [part for part in text.split(";") if part.strip()]
+        if not isinstance(truth, list | tuple):
+            found = "nothing" if truth is None else shortened(f"{type(truth).__name__} {truth!r}", 80)
+            raise ImageError("invalid_label", f"the label is {found}; expected a list of classes, or a text as `a;b`")
+        return tuple(dict.fromkeys(map(class_name, truth)))
+
     def target(self, truth: Any) -> Target:
         labels = self.labels or ()
         value = np.zeros(len(labels), np.float32)
-        value[[class_index(name, labels) for name in class_names(truth)]] = 1
+        value[[class_index(name, labels) for name in self.names(truth)]] = 1
         return Target(value=value)
 
     def collate(self, targets: Sequence[Target], examples: Sequence[Example]) -> NDArray[np.float32]:
@@ -136,20 +146,6 @@ class MultiLabelMetrics:
         end = float(np.arcsinh(LARGEST_LOGIT * STRETCH))
         stretched = torch.asinh(logits.double().nan_to_num(-LARGEST_LOGIT) * STRETCH).clamp(-end, end)
         return ((stretched / end + 1) / 2 * (self._bins - 1)).round().long()
-
-
-def class_names(truth: Any) -> tuple[str, ...]:
-    """The classes that a label names: a list, or a text that is a JSON list or names with semicolons between.
-
-    An empty list or text says that the image has none of them; ImageError for nothing, and for all else.
-    """
-    if isinstance(truth, str):
-        text = truth.strip()
-        truth = _json_list(text) if text.startswith("[") else [part for part in text.split(";") if part.strip()]
-    if not isinstance(truth, list | tuple):
-        found = "nothing" if truth is None else shortened(f"{type(truth).__name__} {truth!r}", 80)
-        raise ImageError("invalid_label", f"the label is {found}; expected a list of classes, or a text as `a;b`")
-    return tuple(dict.fromkeys(map(class_name, truth)))
 
 
 def _json_list(text: str) -> list[Any]:

@@ -75,6 +75,10 @@ class Segmentation:
             )
         return [pa.array(masks, pa.binary()), pa.array(counts, CLASS_PIXELS)]
 
+    def names(self, truth: Any) -> tuple[str, ...]:
+        """None: a mask has indices."""
+        return ()
+
     def target(self, truth: Any) -> Target:
         mask = _decoded(truth)
         classes = len(self.labels or ())

@@ -103,6 +103,9 @@ class TrainableTask(Task, Protocol):
     def default_loss(self) -> str:
         """The one of them that a spec without `train.loss` means."""
 
+    def names(self, truth: Any) -> tuple[str, ...]:
+        """The classes that `truth` names, whether or not the labels have them; ImageError `invalid_label` likewise."""
+
     def target(self, truth: Any) -> Target:
         """What `truth` asks; ImageError `invalid_label` where that cannot be said."""
 

@@ -1,0 +1,42 @@
+"""The classes of a training."""
+
+from __future__ import annotations
+
+import pytest
+
+from vision_batch.errors import SpecError
+from vision_batch.tasks.settings import TaskSettings
+from vision_batch.training import labels as labels_module
+from vision_batch.training.labels import labels_for
+
+SINGLE = TaskSettings(type="classification")
+SEVERAL = TaskSettings(type="classification", multi_label=True)
+MASKS = TaskSettings(type="segmentation")
+
+
+def test_the_specs_labels_stand_whatever_the_data_have() -> None:
+    for task in (SINGLE, SEVERAL, MASKS):
+        assert labels_for(task, ("b", "a"), {"c"}) == ("b", "a")
+
+
+def test_without_them_the_data_say_them_sorted() -> None:
+    assert labels_for(SINGLE, None, iter(["dog", "cat", "dog"])) == ("cat", "dog")
+    assert labels_for(SINGLE, None, map(str, range(11))) == tuple(map(str, range(11))), "2 comes before 10"
+    assert labels_for(SINGLE, None, ["10", "2", "x"]) == ("10", "2", "x")
+    assert labels_for(SEVERAL, None, ["dog"]) == ("dog",)
+
+
+def test_one_class_or_none_is_nothing_to_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SpecError, match="1 classes in the labels, 'dog'"):
+        labels_for(SINGLE, None, ["dog"])
+    for task in (SINGLE, SEVERAL):
+        with pytest.raises(SpecError, match="0 classes"):
+            labels_for(task, None, [])
+    monkeypatch.setattr(labels_module, "MOST_CLASSES", 3)
+    with pytest.raises(SpecError, match="4 classes"):
+        labels_for(SINGLE, None, "abcd")
+
+
+def test_masks_name_no_classes() -> None:
+    with pytest.raises(SpecError, match=r"model\.labels: found nothing; expected the names"):
+        labels_for(MASKS, None, [])
