@@ -18,7 +18,7 @@ def example(kind: type[VisionBatchError]) -> VisionBatchError:
         return kind(PROBLEMS)
     if issubclass(kind, ImageError):
         return kind("truncated", "ends early", width=640, height=480)
-    if issubclass(kind, (StorageError, errors.LedgerError, errors.ShardError)):
+    if issubclass(kind, (StorageError, errors.LedgerError, errors.ShardError, errors.CheckpointError)):
         return kind("s3://bucket/key", "503 after 8 attempts")
     return kind("what happened")
 

@@ -15,6 +15,7 @@ VisionBatchError
 │   ├── PartError          a Parquet file of the output is not a readable part
 │   └── PartConflictError  a cell's part is there already and belongs to something else
 ├── ShardError             a shard does not fit its output, or kills its readers: it stays undone, exit 4
+├── CheckpointError        a checkpoint of a training is damaged: the one before it is taken
 ├── ModelError             the model cannot be loaded, or does not answer as its task needs: the run fails, exit 1
 ├── CrashError             a shard's work kills its processes and no image is to blame: it stays undone
 ├── DeviceError            the accelerator failed (not an image's fault): the actor starts anew
@@ -147,6 +148,10 @@ class PartConflictError(LedgerError):
 
 class ShardError(_AboutObject, VisionBatchError):
     """A shard cannot become rows of this output; `uri` names its file or group."""
+
+
+class CheckpointError(_AboutObject, VisionBatchError):
+    """A stored checkpoint is not what was saved; `uri` names its file."""
 
 
 class ModelError(VisionBatchError):

@@ -1,0 +1,242 @@
+"""Checkpoints of a training, in a folder or on S3: each is there whole or not at all, and checked when it is read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from vision_batch.errors import CheckpointError, NotFoundError, StorageError
+from vision_batch.storage.object_info import ObjectInfo
+from vision_batch.storage.table import storage_for
+from vision_batch.storage.uri import join, name, parent, relative_to, scheme
+from vision_batch.training.state_document import pack_state, unpack_state
+
+FORMAT = 1
+RECORD = "state.json"
+FILE_BYTES = 256 << 20
+"""A file of tensors gets no larger, but by a single tensor: so much is in memory at once, besides the tensors."""
+STEP = re.compile(r"[0-9]{9,}")
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A committed one: after optimizer step `step`, its folder's `uri`, and its `score`, more being better."""
+
+    step: int
+    uri: str
+    score: float | None
+
+
+class CheckpointStore:
+    """The checkpoints of one training: FOLDER/<step, 9 digits>/ with safetensors and, written last, `state.json`.
+
+    That names the other files with their SHA-256 and is itself under a digest, so that it is the commit. Files are
+    called by their content, and none is written over by another: a step that is saved again, killed half-way, leaves
+    its former checkpoint as it was. One process at a time saves; any may load.
+    """
+
+    def __init__(self, folder_uri: str, *, keep_last: int) -> None:
+        self._folder = folder_uri
+        self._scratch = join(folder_uri, "_tmp")
+        self._storage = storage_for(folder_uri)
+        self._keep_last = keep_last
+        self._damaged: set[str] = set()
+
+    def save(self, step: int, tensors: Mapping[str, Tensor], state: Any, *, score: float | None) -> Checkpoint:
+        """Commits a checkpoint, then sweeps. `tensors` are the module's, `state` is what `pack_state` takes.
+
+        It returns when all is stored, each file by one PUT; StorageError when it could not be. A score that is no
+        finite number counts as none.
+        """
+        document, state_tensors = pack_state(state)
+        folder = join(self._folder, f"{step:09d}")
+        score = score if score is not None and math.isfinite(score) else None
+        record = {
+            "format": FORMAT,
+            "step": step,
+            "score": score,
+            "model": self._put_tensors(folder, "model", tensors),
+            "tensors": self._put_tensors(folder, "state", state_tensors),
+            "state": document,
+        }
+        self._storage.put(join(folder, RECORD), _sealed(record), scratch=self._scratch)
+        self._damaged.discard(folder)
+        try:
+            self.sweep()
+        except StorageError as error:
+            log.warning("%s; older checkpoints may have been left there", error)
+        return Checkpoint(step=step, uri=folder, score=score)
+
+    def latest(self) -> Checkpoint | None:
+        """The newest one that can be loaded; None without any. All of it is read and compared with its digests."""
+        return self._first_whole(sorted(self._committed(), key=lambda found: found.step, reverse=True))
+
+    def best(self) -> Checkpoint | None:
+        """The one with the highest score that can be loaded, the earliest of equal ones; None where none has any."""
+        scored = [found for found in self._committed() if found.score is not None]
+        return self._first_whole(sorted(scored, key=_rank))
+
+    def load(self, checkpoint: Checkpoint) -> tuple[dict[str, Tensor], Any]:
+        """The module's tensors and the state, on the CPU; CheckpointError unless it is all as it was saved."""
+        record = self._read_record(checkpoint.uri)
+        tensors = self._read_tensors(checkpoint.uri, record["model"])
+        state_tensors = self._read_tensors(checkpoint.uri, record["tensors"])
+        try:
+            return tensors, unpack_state(record["state"], state_tensors)
+        except (KeyError, ValueError) as error:
+            raise CheckpointError(checkpoint.uri, f"its state does not go with its tensors: {error}") from error
+
+    def sweep(self) -> None:
+        """Removes all but the best and the last `keep_last` checkpoints: others, damaged and half-written ones."""
+        listed = list(self._listed())
+        committed = sorted(self._committed(listed), key=lambda found: found.step)
+        scored = [found for found in committed if found.score is not None]
+        kept = {found.uri for found in [*committed[-self._keep_last :], *sorted(scored, key=_rank)[:1]]}
+        named = {uri for folder in kept for uri in self._files(folder)}
+        doomed = [info.uri for info in listed if info.uri not in named]
+        for uri in sorted(doomed, key=lambda uri: name(uri) != RECORD):  # what commits goes first
+            self._storage.delete(uri)
+        if not scheme(self._folder):
+            for folder in {parent(uri) for uri in doomed}:
+                with suppress(OSError):  # a file system keeps empty folders, and one that is not empty
+                    os.rmdir(folder)
+
+    def _listed(self) -> Iterator[ObjectInfo]:
+        """Every object that a store has put here."""
+        with suppress(NotFoundError):
+            for info in self._storage.list(self._folder):
+                top, _, rest = relative_to(info.uri, self._folder).partition("/")
+                if rest and (top == name(self._scratch) or STEP.fullmatch(top)):
+                    yield info
+
+    def _committed(self, listed: list[ObjectInfo] | None = None) -> Iterator[Checkpoint]:
+        """Those with a record that can be read, but what is known to be damaged."""
+        for info in self._listed() if listed is None else listed:
+            folder = parent(info.uri)
+            if name(info.uri) != RECORD or folder in self._damaged:
+                continue
+            try:
+                record = self._read_record(folder)
+            except CheckpointError as error:
+                self._set_aside(folder, error)
+                continue
+            yield Checkpoint(step=record["step"], uri=folder, score=record["score"])
+
+    def _first_whole(self, checkpoints: list[Checkpoint]) -> Checkpoint | None:
+        for checkpoint in checkpoints:
+            try:
+                self._check(checkpoint)
+            except CheckpointError as error:
+                self._set_aside(checkpoint.uri, error)
+                continue
+            return checkpoint
+        return None
+
+    def _check(self, checkpoint: Checkpoint) -> None:
+        record = self._read_record(checkpoint.uri)
+        for file in (*record["model"], *record["tensors"]):
+            self._read_file(checkpoint.uri, file)
+
+    def _set_aside(self, folder: str, error: CheckpointError) -> None:
+        self._damaged.add(folder)
+        log.warning("%s; the checkpoint before it is taken, if there is one", error)
+
+    def _files(self, folder: str) -> list[str]:
+        record = self._read_record(folder)
+        return [
+            join(folder, file) for file in (RECORD, *(file["name"] for file in record["model"] + record["tensors"]))
+        ]
+
+    def _put_tensors(self, folder: str, stem: str, tensors: Mapping[str, Tensor]) -> list[dict[str, str]]:
+        """Stores tensors in files of about FILE_BYTES; their names and digests."""
+        files = []
+        for group in _groups(tensors):
+            data = safetensors.torch.save(group)
+            digest = hashlib.sha256(data).hexdigest()
+            file = f"{stem}-{digest[:16]}.safetensors"
+            self._storage.put(join(folder, file), data, scratch=self._scratch)
+            files.append({"name": file, "sha256": digest})
+        return files
+
+    def _read_tensors(self, folder: str, files: list[dict[str, str]]) -> dict[str, Tensor]:
+        tensors: dict[str, Tensor] = {}
+        for file in files:
+            try:
+                tensors |= safetensors.torch.load(self._read_file(folder, file))
+            except safetensors.SafetensorError as error:
+                raise CheckpointError(join(folder, file["name"]), f"is not safetensors: {error}") from error
+        return tensors
+
+    def _read_file(self, folder: str, file: Mapping[str, str]) -> bytes:
+        uri = join(folder, file["name"])
+        data = self._read(uri)
+        if hashlib.sha256(data).hexdigest() != file["sha256"]:
+            raise CheckpointError(uri, "is not what was written: its SHA-256 differs")
+        return data
+
+    def _read_record(self, folder: str) -> dict[str, Any]:
+        uri = join(folder, RECORD)
+        return _unsealed(uri, self._read(uri))
+
+    def _read(self, uri: str) -> bytes:
+        try:
+            return self._storage.read(uri)
+        except NotFoundError as error:
+            raise CheckpointError(uri, "is not there") from error
+
+
+def _rank(checkpoint: Checkpoint) -> tuple[float, int]:
+    """Sorts the best first."""
+    assert checkpoint.score is not None
+    return -checkpoint.score, checkpoint.step
+
+
+def _sealed(record: Mapping[str, Any]) -> bytes:
+    text = json.dumps(record)
+    return f'{{"sha256": "{hashlib.sha256(text.encode()).hexdigest()}", "checkpoint": {text}}}'.encode()
+
+
+def _unsealed(uri: str, data: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(data)
+        record: dict[str, Any] = document["checkpoint"]
+        is_whole = _sealed(record) == data
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(uri, f"cannot be read: {error}") from error
+    if not is_whole:
+        raise CheckpointError(uri, "is not what was written: its SHA-256 differs")
+    if record["format"] != FORMAT:
+        raise CheckpointError(uri, f"has the format {record['format']}, this version reads {FORMAT}")
+    return record
+
+
+def _groups(tensors: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """The tensors on the CPU, in files' worths. Those that share memory are copied: a file holds each by itself."""
+    group: dict[str, Tensor] = {}
+    size, seen = 0, set[int]()
+    for key, value in tensors.items():
+        tensor = value.detach().to("cpu", copy=False).contiguous()
+        memory = tensor.untyped_storage().data_ptr()
+        if memory in seen or tensor.untyped_storage().nbytes() != tensor.nbytes:
+            tensor = tensor.clone()
+        seen.add(memory)
+        if group and size + tensor.nbytes > FILE_BYTES:
+            yield group
+            group, size = {}, 0
+        group[key] = tensor
+        size += tensor.nbytes
+    if group:
+        yield group
