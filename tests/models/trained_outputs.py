@@ -44,7 +44,6 @@ def write_trained(uri: str, folder: Path, *, program: bool = True, **fields: Any
         files["model.pt2"] = exported(module(), torch.zeros(2, 3, 8, 8))
     model = TrainedModel(
         **{
-            "name": "little",
             "task": {"type": "classification", "top_k": 2, "score_threshold": 0.0},
             "labels": ["cat", "dog", "owl"],
             "preprocess": PreprocessSettings(resize_px=(8, 8)),
@@ -52,7 +51,13 @@ def write_trained(uri: str, folder: Path, *, program: bool = True, **fields: Any
             "training": TrainedFor(epochs=2, steps=10, model_step=5, ema=False),
             "precision": "fp32",
             "model": TrainedFrom(source="python:vb_trained_plugin:build", options={"classes": 3}, facts={}),
-            "data": TrainedOn(definition_sha256=NO_DIGEST, catalogue_sha256=NO_DIGEST, images=12, validation_images=4),
+            "data": TrainedOn(
+                uris=["/images"],
+                definition_sha256=NO_DIGEST,
+                catalogue_sha256=NO_DIGEST,
+                images=12,
+                validation_images=4,
+            ),
             "code": TrainedWith(vision_batch="0.1.0", torch="2.13.0", plugins={"model.source": plugin.digest}),
             "files": digests(files),
             "not_exported": None if program else "it branches on its input",

@@ -32,8 +32,12 @@ class TrainedFrom(Settings):
 
 
 class TrainedOn(Settings):
-    """Which data: digests of the train job's definition and of its catalogue. Validation images are not trained on."""
+    """Which data: where it was, and the digests of the train job's definition and of its catalogue.
 
+    `images` were learned from, `validation_images` only measured on.
+    """
+
+    uris: list[str]
     definition_sha256: Sha256
     catalogue_sha256: Sha256
     images: int
@@ -49,7 +53,7 @@ class TrainedWith(Settings):
 
 
 class TrainedFor(Settings):
-    """How long: `epochs` and `steps` in all, and the global step whose weights these are."""
+    """How long: `epochs` and optimizer's `steps` in all, and the step whose weights these are, with `ema` averaged."""
 
     epochs: int
     steps: int
@@ -65,7 +69,6 @@ class TrainedModel(Settings):
     """
 
     format: Literal[1] = 1
-    name: str
     task: dict[str, Any]
     labels: list[str] | None
     preprocess: PreprocessSettings
