@@ -197,7 +197,7 @@ class TestFailures:
             def fails(*_: Any, error: Exception = error, **__: Any) -> None:
                 raise error
 
-            monkeypatch.setattr(preprocess_module, "decode", fails)
+            monkeypatch.setattr(preprocess_module, "decode_reduced", fails)
             with pytest.raises(MemoryError):
                 preprocessor()(encoded(photo(), "PNG"))
 
@@ -205,7 +205,7 @@ class TestFailures:
         def fails(*_: Any, **__: Any) -> None:
             raise RuntimeError("line\n" * 200)
 
-        monkeypatch.setattr(preprocess_module, "decode", fails)
+        monkeypatch.setattr(preprocess_module, "decode_reduced", fails)
         with pytest.raises(ImageError) as caught:
             preprocessor()(encoded(photo(), "PNG"))
         assert (caught.value.code, caught.value.width, caught.value.height) == ("unreadable", 200, 150)

@@ -30,7 +30,7 @@ def read_header(data: Encoded) -> Header:
     )
 
 
-def _chunks(data: Encoded) -> Iterator[tuple[int, bytes, int]]:
+def chunks(data: Encoded) -> Iterator[tuple[int, bytes, int]]:
     """Start, name and payload bytes of the chunks from IHDR on; a chunk may claim more than there is."""
     at, end = 8, len(data)
     for _ in range(MAX_CHUNKS):
@@ -46,7 +46,7 @@ def _chunks(data: Encoded) -> Iterator[tuple[int, bytes, int]]:
 
 def _orientation(data: Encoded) -> int:
     try:
-        for at, kind, length in _chunks(data):
+        for at, kind, length in chunks(data):
             if kind == b"eXIf":
                 return exif_orientation(data[at + 8 : at + 8 + length])
     except ImageError:  # whether the picture is whole is asked later, when its size is known
@@ -60,7 +60,7 @@ def check_whole(data: Encoded, header: Header) -> None:
     Where all chunks are there and the compressed pixels end early nevertheless, or fail their CRC, the decoder refuses.
     """
     pixels = False
-    for at, kind, length in _chunks(data):
+    for at, kind, length in chunks(data):
         if at + 12 + length > len(data):
             raise truncated(f"PNG chunk of {length} bytes at {at}, {len(data)} bytes in all")
         pixels = pixels or kind == b"IDAT"
@@ -74,10 +74,10 @@ def still(data: Encoded) -> Encoded:
     OpenCV reads animated files by a way of its own that goes on behind wrong checksums and gives, where pixels are
     missing, whatever was in memory before.
     """
-    chunks = list(_chunks(data))
-    if not any(kind in _ANIMATION for _, kind, _ in chunks):
+    parts = list(chunks(data))
+    if not any(kind in _ANIMATION for _, kind, _ in parts):
         return data
-    kept = (data[at : at + 12 + length] for at, kind, length in chunks if kind not in _ANIMATION)
+    kept = (data[at : at + 12 + length] for at, kind, length in parts if kind not in _ANIMATION)
     return b"".join((data[:8], *kept))
 
 
@@ -85,7 +85,7 @@ def ends_early(data: Encoded) -> bool:
     """True if the compressed pixels of a PNG stop before their own end. Costs about a decoding."""
     stream = zlib.decompressobj()
     try:
-        for at, kind, length in _chunks(data):
+        for at, kind, length in chunks(data):
             rest = bytes(data[at + 8 : at + 8 + length]) if kind == b"IDAT" else b""
             while rest and not stream.eof:
                 stream.decompress(rest, _BLOCK)

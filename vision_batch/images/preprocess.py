@@ -14,26 +14,20 @@ import numpy as np
 import numpy.typing as npt
 
 from vision_batch.errors import ImageError
-from vision_batch.images.decode import decode, refusal, short
+from vision_batch.images.decode import refusal, short
 from vision_batch.images.formats import check_whole, read_header
 from vision_batch.images.geometry import Geometry, Placement, place
 from vision_batch.images.header import Encoded, Header
 from vision_batch.images.orientation import orient
+from vision_batch.images.reduce import decode_reduced, reduction
+from vision_batch.images.region import Region, resized_region
 from vision_batch.images.resize import resize, window
 from vision_batch.images.settings import Interpolation, PreprocessSettings
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
+Choose: TypeAlias = Callable[[int, int], Region | None]
 PLACEMENTS_KEPT: Final = 4096
 LARGE_PIXELS: Final = 16_000_000  # 48 MB once decoded, and up to as much again while they are resized
-# By what the decoder may scale a JPEG down, how many times the wanted size must then be left for the antialiased
-# resize, and from how many pixels of the wanted picture's shorter side on. Measured on nine real pictures in their own
-# resolution, the largest mean difference to Pillow by factor 2, 4, 8, of 255: 0.99, 1.1, 1.5 where 1.8 times is left;
-# 0.8, 1.2, 1.7 at 2; 0.7, 0.7, 0.9 at 2.25; 0.6, 0.6, 0.8 at 2.5. Little pictures made from large ones differ more.
-# Bicubic, which keeps more detail: 1.02, 1.0, 1.3 at 1.85; 0.9, 0.9, 1.2 at 2; 0.6, 0.7, 0.8 at 2.5.
-SCALES: Final[dict[Interpolation, tuple[tuple[int, float, int], ...]]] = {
-    "bilinear": ((8, 2.5, 1), (4, 2.5, 1), (2, 2.5, 1), (2, 1.85, 192)),
-    "bicubic": ((8, 2.5, 1), (4, 2.5, 1), (2, 2.5, 1), (2, 2.0, 192)),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +35,8 @@ class Preprocessed:
     """`pixels` is uint8 (H, W, 3) RGB, C-contiguous; `width` and `height` are of the full image, orientation applied.
 
     `geometry` leads from coordinates of `pixels` back to the full image; with a plug-in function, which may have moved
-    everything, to what the function gave. `decoded_at` is when decoding was over, on the clock time.perf_counter().
+    everything, to what the function gave: `reshaped` where that has another size. `decoded_at` is when decoding was
+    over, on the clock time.perf_counter().
     """
 
     pixels: Pixels
@@ -49,6 +44,7 @@ class Preprocessed:
     height: int
     geometry: Geometry
     decoded_at: float
+    reshaped: bool = False
 
 
 class Preprocessor:
@@ -75,16 +71,18 @@ class Preprocessor:
         self._place = _placements(settings)
         self._large = nullcontext() if large_at_once is None else Semaphore(large_at_once)
 
-    def __call__(self, data: Encoded, out: Pixels | None = None) -> Preprocessed:
+    def __call__(self, data: Encoded, out: Pixels | None = None, *, choose: Choose | None = None) -> Preprocessed:
         """The image's pixels, in `out` (uint8, of the size that the settings give every image) if given.
 
+        `choose` may name a region, by the full image's width and height in pixels, that takes the place of the resize
+        and crop of the settings and gets the size that these would give; None leaves it to them.
         ImageError, and nothing else, for an image that cannot be used; MemoryError passes.
         """
         header: Header | None = None
         try:
             header = read_header(data)
             with self._large if header.width * header.height > LARGE_PIXELS else nullcontext():
-                return self._prepare(data, header, out)
+                return self._prepare(data, header, out, choose)
         except MemoryError:
             raise
         except ImageError as error:
@@ -94,34 +92,73 @@ class Preprocessor:
                 raise MemoryError(short(str(error))) from error
             raise _sized(refusal(error), header) from error
 
-    def _prepare(self, data: Encoded, header: Header, out: Pixels | None) -> Preprocessed:
+    def _prepare(self, data: Encoded, header: Header, out: Pixels | None, choose: Choose | None) -> Preprocessed:
         width, height = header.shown_size
         if width * height > self._max_pixels:
             raise ImageError("too_large", f"{width} x {height} pixels, limits.max_pixels is {self._max_pixels}")
         check_whole(data, header)
         if self._function is not None:
-            return self._through_function(data, header, self._function, out)
+            return self._through_function(data, header, self._function, out, choose)
         placement, geometry = self._placement(width, height)
-        factor = _factor(header, placement, self._interpolation)
-        pixels = _decoded(data, header, factor)
+        if choose is not None and (region := choose(width, height)) is not None:
+            return self._cut(data, header, region, placement, out)
+        stored = _stored_size(header, placement.resized_width, placement.resized_height)
+        factor = reduction(header, (header.width, header.height), stored, self._interpolation)
+        pixels = decode_reduced(data, header, factor)
         decoded_at = time.perf_counter()
         pixels = _resized(pixels, header, placement, factor, self._interpolation)
         return Preprocessed(
             pixels=window(pixels, placement, out), width=width, height=height, geometry=geometry, decoded_at=decoded_at
         )
 
-    def _through_function(
-        self, data: Encoded, header: Header, function: Callable[..., Any], out: Pixels | None
+    def _cut(
+        self, data: Encoded, header: Header, region: Region, placement: Placement, out: Pixels | None
     ) -> Preprocessed:
-        pixels = decode(data, header)
+        """The region is moved by a few pixels where the decoder scales: only whole pixels of its can be cut out."""
+        stored = region.stored(header)
+        size = _stored_size(header, placement.out_width, placement.out_height)
+        factor = reduction(header, (stored.width, stored.height), size, self._interpolation)
+        stored = stored.aligned(factor)
+        pixels = decode_reduced(data, header, factor)
         decoded_at = time.perf_counter()
-        pixels = _call(function, np.ascontiguousarray(orient(pixels, header.orientation)))
-        placement, geometry = self._placement(pixels.shape[1], pixels.shape[0])
-        size = placement.resized_width, placement.resized_height
-        pixels = resize(pixels, *size, interpolation=self._interpolation)
+        pixels = resized_region(pixels, stored, *size, interpolation=self._interpolation, factor=factor)
         width, height = header.shown_size
         return Preprocessed(
-            pixels=window(pixels, placement, out), width=width, height=height, geometry=geometry, decoded_at=decoded_at
+            pixels=_placed(orient(pixels, header.orientation), out),
+            width=width,
+            height=height,
+            geometry=stored.shown(header).geometry(placement.out_width, placement.out_height),
+            decoded_at=decoded_at,
+        )
+
+    def _through_function(
+        self,
+        data: Encoded,
+        header: Header,
+        function: Callable[..., Any],
+        out: Pixels | None,
+        choose: Choose | None,
+    ) -> Preprocessed:
+        pixels = decode_reduced(data, header, 1)
+        decoded_at = time.perf_counter()
+        pixels = _call(function, np.ascontiguousarray(orient(pixels, header.orientation)))
+        columns, rows = pixels.shape[1], pixels.shape[0]
+        placement, geometry = self._placement(columns, rows)
+        if choose is not None and (region := choose(columns, rows)) is not None:
+            size = placement.out_width, placement.out_height
+            pixels = _placed(resized_region(pixels, region, *size, interpolation=self._interpolation), out)
+            geometry = region.geometry(*size)
+        else:
+            size = placement.resized_width, placement.resized_height
+            pixels = window(resize(pixels, *size, interpolation=self._interpolation), placement, out)
+        width, height = header.shown_size
+        return Preprocessed(
+            pixels=pixels,
+            width=width,
+            height=height,
+            geometry=geometry,
+            decoded_at=decoded_at,
+            reshaped=(columns, rows) != (width, height),
         )
 
     def _placement(self, width: int, height: int) -> tuple[Placement, Geometry]:
@@ -148,32 +185,17 @@ def _placements(settings: PreprocessSettings) -> Callable[[int, int], tuple[Plac
     return placement_of
 
 
-def _stored_size(header: Header, placement: Placement) -> tuple[int, int]:
-    """The resized picture's width and height as it is stored, not yet oriented."""
-    width, height = placement.resized_width, placement.resized_height
+def _stored_size(header: Header, width: int, height: int) -> tuple[int, int]:
+    """A shown picture's width and height as it is stored, not yet oriented."""
     return (height, width) if header.transposed else (width, height)
 
 
-def _factor(header: Header, placement: Placement, interpolation: Interpolation) -> int:
-    """By what the decoder may scale a stored picture down before it is resized."""
-    if header.format != "jpeg":
-        return 1
-    width, height = _stored_size(header, placement)
-    left = min(header.width / width, header.height / height)
-    shorter = min(width, height)
-    scales = SCALES[interpolation]
-    return next((factor for factor, margin, least in scales if left >= factor * margin and shorter >= least), 1)
-
-
-def _decoded(data: Encoded, header: Header, factor: int) -> Pixels:
-    """The stored picture, scaled down by `factor` while it is decoded."""
-    if factor == 1:
-        return decode(data, header)
-    width, height = -(-header.width // factor), -(-header.height // factor)
-    pixels = decode(data, header, min_width=width, min_height=height)
-    if pixels.shape[:2] != (height, width):
-        raise ValueError(f"scaled decoding gave {pixels.shape}")
-    return pixels
+def _placed(pixels: Pixels, out: Pixels | None) -> Pixels:
+    """The pixels C-contiguous and writable, in `out` if given."""
+    if out is None:
+        return np.require(pixels, requirements=("C", "W"))
+    out[:] = pixels
+    return out
 
 
 def _resized(pixels: Pixels, header: Header, placement: Placement, factor: int, interpolation: Interpolation) -> Pixels:
@@ -181,7 +203,7 @@ def _resized(pixels: Pixels, header: Header, placement: Placement, factor: int, 
 
     It is oriented after resizing: turning the smaller picture costs less and gives the same.
     """
-    width, height = _stored_size(header, placement)
+    width, height = _stored_size(header, placement.resized_width, placement.resized_height)
     keep = None
     if header.orientation == 1:
         keep = min(width, placement.left + placement.out_width), min(height, placement.top + placement.out_height)

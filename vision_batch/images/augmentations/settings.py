@@ -17,10 +17,9 @@ from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_ser
 from vision_batch.images.augmentations.bounds import Bounds, Fill, Share, Within
 from vision_batch.settings import Settings
 
-Count = Annotated[int, Field(ge=0, le=64)]
 Counts: TypeAlias = tuple[int, int]
 Grey = Annotated[int, Field(ge=0, le=255)]
-MOST_BEND = 0.35
+MOST_BEND = 0.25
 
 
 class OperationSettings(Settings):
@@ -63,7 +62,7 @@ class AffineSettings(WarpSettings):
     degrees: Annotated[Bounds, Within(-180, 180, both_ways=True)] = (0, 0)
     translate: Annotated[Bounds, Within(-1, 1, both_ways=True)] = (-0.1, 0.1)
     scale: Annotated[Bounds, Within(0.1, 10)] = (0.9, 1.1)
-    shear_degrees: Annotated[Bounds, Within(-60, 60, both_ways=True)] = (0, 0)
+    shear_degrees: Annotated[Bounds, Within(-40, 40, both_ways=True)] = (0, 0)
 
 
 class PerspectiveSettings(WarpSettings):
@@ -85,8 +84,8 @@ class ElasticSettings(OperationSettings):
 
     @model_validator(mode="after")
     def _no_folds(self) -> ElasticSettings:
-        if self.shift * self.cells > MOST_BEND:
-            raise ValueError(f"shift x cells of at most {MOST_BEND}: beyond, the picture folds over itself")
+        if self.shift * (self.cells + 2) > MOST_BEND:
+            raise ValueError(f"shift * (cells + 2) of at most {MOST_BEND}: beyond, the picture folds over itself")
         return self
 
 

@@ -1,0 +1,75 @@
+"""Augmentation: the operations of a spec, done to one picture, its mask and its boxes.
+
+An operation draws its random numbers first and says what it will do in steps. Moves that follow each other become one:
+a picture that is turned, scaled and moved is interpolated once, and what one move takes out of sight the next may bring
+back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from vision_batch.images.augmentations.settings import AugmentSettings
+from vision_batch.images.augmentations.step import Bend, Step, Warp
+from vision_batch.images.augmentations.table import OPERATIONS
+from vision_batch.images.frame import Frame, bent, warped
+
+
+class Augmentation:
+    """Changes frames. Any number of threads may call one; each should have called `resize.limit_threads` first."""
+
+    def __init__(self, settings: Sequence[AugmentSettings], *, min_share: float) -> None:
+        """A box of which less than `min_share` is left in the picture is dropped."""
+        operations = [entry.operation for entry in settings]
+        self._operations = [(OPERATIONS[name], settings) for name, settings in operations]
+        self._min_share = min_share
+
+    def __call__(self, frame: Frame, random: np.random.Generator) -> Frame:
+        """A frame of the same size, its pixels C-contiguous. The given one is left as it is."""
+        height, width = frame.pixels.shape[:2]
+        pending: Warp | None = None
+        for draw, settings in self._operations:
+            if random.random() >= settings.p:
+                continue
+            for step in draw(settings, random, width, height):
+                joined = None if pending is None else _joined(pending, step)
+                if joined is None:
+                    frame = self._done(frame, pending)
+                    pending = step if isinstance(step, Warp) else None
+                    frame = frame if isinstance(step, Warp) else self._done(frame, step)
+                else:
+                    pending = joined
+        return self._done(frame, pending)
+
+    def _done(self, frame: Frame, step: Step | None) -> Frame:
+        match step:
+            case None:
+                return frame
+            case Warp():
+                return warped(frame, step, min_share=self._min_share)
+            case Bend():
+                return bent(frame, step, min_share=self._min_share)
+            case _:
+                return Frame(pixels=step.function(frame.pixels), mask=frame.mask, boxes=frame.boxes)
+
+
+def _joined(first: Warp, second: Step) -> Warp | None:
+    """Both moves as one, if they can be.
+
+    One of a perspective has to come first: its horizon is beyond the picture, but another move may bring it closer.
+    """
+    if not isinstance(second, Warp) or not second.is_affine:
+        return None
+    if None not in (first.fill, second.fill) and first.fill != second.fill:
+        return None
+    return Warp(second.matrix @ first.matrix, second.fill if first.fill is None else first.fill)
+
+
+def random_for(seed: int, identity: int, epoch: int) -> np.random.Generator:
+    """The random numbers of one image in one epoch, whoever asks and when: counted (Philox), not carried on."""
+    words = 1 << 64
+    return np.random.Generator(
+        np.random.Philox(key=np.array([seed % words, identity % words], np.uint64), counter=[0, 0, 0, epoch])
+    )
