@@ -25,23 +25,23 @@ def build(classes=3):
 NO_DIGEST = "0" * 64
 
 
-def module() -> torch.nn.Module:
-    """What PLUGIN builds, always with the same weights."""
-    torch.manual_seed(1)
+def module(seed: int = 1) -> torch.nn.Module:
+    """What PLUGIN builds, with the weights of `seed`."""
+    torch.manual_seed(seed)
     layers = [torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten(), torch.nn.Linear(12, 3)]
     return torch.nn.Sequential(*layers).eval()
 
 
-def write_trained(uri: str, folder: Path, *, program: bool = True, **fields: Any) -> TrainedModel:
+def write_trained(uri: str, folder: Path, *, program: bool = True, seed: int = 1, **fields: Any) -> TrainedModel:
     """The model of PLUGIN as trained into `uri` (local or S3) by a spec in `folder`, where the plug-in is written.
 
     Without `program` it could not be exported. `fields` are put over the record's.
     """
     (folder / "vb_trained_plugin.py").write_text(PLUGIN)
     plugin = find_plugin("vb_trained_plugin:build", folder, where="model.source")
-    files = {"model.safetensors": save(dict(module().state_dict()))}
+    files = {"model.safetensors": save(dict(module(seed).state_dict()))}
     if program:
-        files["model.pt2"] = exported(module(), torch.zeros(2, 3, 8, 8))
+        files["model.pt2"] = exported(module(seed), torch.zeros(2, 3, 8, 8))
     model = TrainedModel(
         **{
             "task": {"type": "classification", "top_k": 2, "score_threshold": 0.0},
