@@ -89,3 +89,13 @@ def test_a_log_without_a_line_says_nothing() -> None:
 )
 def test_people_are_told_in_a_line(progress: JobProgress, said: str) -> None:
     assert describe(progress) == said
+
+
+def test_a_training_says_how_it_goes() -> None:
+    progress = replace(HALF, figures={"epoch": 2, "epochs": 10, "loss": 0.31254, "accuracy": 0.971})
+    assert last_progress([progress.line()]) == progress
+    assert describe(progress).startswith("epoch 2 of 10, loss 0.3125, accuracy 0.971, ")
+
+
+def test_what_only_looks_like_figures_is_passed_over() -> None:
+    assert last_progress([replace(HALF, figures={"loss": "low"}).line()]) is None  # type: ignore[dict-item]

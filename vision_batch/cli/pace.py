@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 
 from vision_batch.cluster.progress import JobProgress
@@ -57,6 +58,10 @@ class Pace:
             self._counts = replace(counts, images_done=done, images_failed=counts.images_failed + failed)
             if self._first is None:
                 self._first, self._before = time.monotonic(), done
+
+    def learn(self, figures: Mapping[str, float]) -> None:
+        with self._lock:
+            self._counts = replace(self._counts, figures=dict(figures))
 
     def complete(self, shards: int) -> None:
         with self._lock:

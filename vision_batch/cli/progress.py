@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 
 from vision_batch.cli.pace import Pace
 from vision_batch.cli.ticker import Ticker, write_line
@@ -47,6 +48,11 @@ class Progress:
         if self._bar is not None:
             self._bar.advance(images, failed)
 
+    def learn(self, figures: Mapping[str, float]) -> None:
+        self._pace.learn(figures)
+        if self._bar is not None:
+            self._bar.learn(figures)
+
     def complete(self, shards: int) -> None:
         """People are told of images."""
 
@@ -84,6 +90,7 @@ class _Bar:
         )
         self._failed = standing.images_failed
         self._started = False
+        self._figures: dict[str, str] = {}
 
     def write(self, text: str) -> None:
         self._bar.write(text, file=sys.stderr)
@@ -97,8 +104,13 @@ class _Bar:
             self._started = True
             self._bar.unpause()
         self._failed += failed
-        self._bar.set_postfix(failed=self._failed, refresh=False)
+        self._bar.set_postfix({**self._figures, "failed": self._failed}, refresh=False)
         self._bar.update(images)
+
+    def learn(self, figures: Mapping[str, float]) -> None:
+        rest = dict(figures)
+        self._bar.set_description(f"epoch {rest.pop('epoch', 0):g}/{rest.pop('epochs', 0):g}", refresh=False)
+        self._figures = {name: f"{value:.4g}" for name, value in rest.items()}
 
     def close(self) -> None:
         self._bar.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import TracebackType
 
 from vision_batch.cli.pace import Pace
@@ -45,6 +46,9 @@ class ProgressLines:
 
     def advance(self, images: int, failed: int) -> None:
         self._pace.advance(images, failed)
+
+    def learn(self, figures: Mapping[str, float]) -> None:
+        self._pace.learn(figures)
 
     def complete(self, shards: int) -> None:
         self._pace.complete(shards)

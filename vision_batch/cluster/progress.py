@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 MARK = "vision-batch-progress "
@@ -18,7 +18,8 @@ class JobProgress:
     tars that nobody has read, or None where nobody needed one. Images count as done when their row is computed, those
     of earlier runs included, and `images_failed` are the error rows among them. `images_per_second` is this run's pace
     since its first batch, None before that. `seconds` have passed since the run began and about `seconds_left` are to
-    come. `waiting` says for what the job waits, as `for 1 GPU`.
+    come. `waiting` says for what the job waits, as `for 1 GPU`. In a training every epoch counts its images anew, and
+    `figures` has its `epoch` of `epochs`, both from 1, its `loss`, and the latest metrics by name.
     """
 
     images_total: int | None
@@ -30,6 +31,7 @@ class JobProgress:
     shards_total: int | None
     shards_done: int
     waiting: str | None = None
+    figures: Mapping[str, float] | None = None
 
     def line(self) -> str:
         """The line of a log that says it."""
@@ -53,12 +55,21 @@ def describe(progress: JobProgress) -> str:
     rate, left = progress.images_per_second, progress.seconds_left
     total = "" if progress.images_total is None else f" of about {progress.images_total:,}"
     facts = [
+        *_figures(progress.figures or {}),
         f"{progress.images_done:,}{total} images",
         *([] if rate is None else [f"{rate:,.0f}/s"]),
         *([] if left is None else [f"{left:,.0f} s left"]),
         f"{progress.images_failed:,} failed",
     ]
     return ", ".join([*facts, *waits])
+
+
+def _figures(figures: Mapping[str, float]) -> list[str]:
+    """How a training goes: `epoch 2 of 10, loss 0.31, accuracy 0.97`."""
+    rest = dict(figures)
+    epoch, epochs = rest.pop("epoch", None), rest.pop("epochs", None)
+    said = [] if epoch is None or epochs is None else [f"epoch {epoch:g} of {epochs:g}"]
+    return [*said, *(f"{name} {value:.4g}" for name, value in rest.items())]
 
 
 def _parse(text: str) -> JobProgress | None:
@@ -83,7 +94,12 @@ def _is_sound(progress: JobProgress) -> bool:
         all(_is_number(value) for value in counts)
         and all(value is None or _is_number(value) for value in unknown)
         and (progress.waiting is None or isinstance(progress.waiting, str))
+        and (progress.figures is None or _are_figures(progress.figures))
     )
+
+
+def _are_figures(value: object) -> bool:
+    return isinstance(value, dict) and all(_is_number(figure) for figure in value.values())
 
 
 def _is_number(value: object) -> bool:

@@ -142,9 +142,9 @@ def find_parts(settings: JobSettings, folder: Path, recorded: Mapping[str, objec
     return Parts(input=input, preprocess=preprocess, function=function, model=model, task=task)
 
 
-def resolve_input(settings: InputSettings, recorded: object) -> InputSettings:
+def resolve_input(settings: InputSettings, recorded: object, where: str = "input.uri") -> InputSettings:
     """The same with its format: the spec's, the `recorded` one, or what is found; SpecError for what it cannot do."""
-    with reading_input():
+    with reading_input(where):
         format = resolve_auto(settings.format, recorded) or detect_format(settings)
     resolved = settings.model_copy(update={"format": format})
     problems = format_named(format).problems(resolved)
@@ -154,8 +154,8 @@ def resolve_input(settings: InputSettings, recorded: object) -> InputSettings:
 
 
 @contextmanager
-def reading_input() -> Iterator[None]:
-    """Turns what the storage says of the input into a problem of input.uri: nothing has been started yet.
+def reading_input(where: str = "input.uri") -> Iterator[None]:
+    """Turns what the storage says of the input into a problem of the spec: nothing has been started yet.
 
     A storage that does not answer is no problem of the spec's: UnavailableError says that the run may be tried again.
     """
@@ -164,7 +164,7 @@ def reading_input() -> Iterator[None]:
     except UnavailableError:
         raise
     except StorageError as error:
-        raise SpecError(Problem("input.uri", str(error), "an input that can be listed and read")) from error
+        raise SpecError(Problem(where, str(error), "an input that can be listed and read")) from error
 
 
 @contextmanager

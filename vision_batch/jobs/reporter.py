@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """Where a run begins: about `images_total` in the input, of which `images_done` have their row already."""
+    """Where a run begins: about `images_total` in the input, of which `images_done` have their row already.
+
+    In a training every epoch counts its images anew.
+    """
 
     images_total: int
     images_done: int
@@ -35,6 +39,9 @@ class Reporter(Protocol):
     def advance(self, images: int, failed: int) -> None:
         """`images` more have their row computed, `failed` of them as error rows."""
 
+    def learn(self, figures: Mapping[str, float]) -> None:
+        """How a training goes: its `epoch` of `epochs`, both from 1, its `loss`, and the latest metrics by name."""
+
     def complete(self, shards: int) -> None:
         """So many shards have all their rows by now."""
 
@@ -58,6 +65,9 @@ class Silent:
         pass
 
     def advance(self, images: int, failed: int) -> None:
+        pass
+
+    def learn(self, figures: Mapping[str, float]) -> None:
         pass
 
     def complete(self, shards: int) -> None:

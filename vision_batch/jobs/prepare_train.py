@@ -1,0 +1,99 @@
+"""Everything that a train spec names, found and digested before anything is started."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from vision_batch.datasets.settings import InputSettings
+from vision_batch.inference.settings import AUTO
+from vision_batch.jobs.prepare import Parts, find_parts, input_facts, reading_output, resolve_auto, resolve_input
+from vision_batch.jobs.settings import TrainJobSettings
+from vision_batch.jobs.spec import AnySpec, spec_of_kind
+from vision_batch.ledger.definition import ClaimedOutput, Definition, read_definition
+from vision_batch.ledger.paths import LedgerPaths
+from vision_batch.storage.uri import join
+
+UNDECIDING = ("checkpoint", "on_nan", "fsdp")
+"""What of `train:` decides no weight: when they are stored, what a run does that would fail, and where they lie."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedTraining:
+    """A train spec with all that decides the weights resolved.
+
+    `parts.input` and `validation_input` have their formats resolved; the latter is None where validation images come
+    from the input, or from nowhere. `claimed` is what the output was created with, if it was. `precision` is auto while
+    nothing has claimed the output: `with_precision` says what it stands for. `data` is the output that holds plan and
+    catalogue: for one of several folds, that of all of them.
+    """
+
+    settings: TrainJobSettings
+    raw: dict[str, Any]
+    paths: LedgerPaths
+    data: LedgerPaths
+    parts: Parts
+    validation_input: InputSettings | None
+    precision: str
+    definition: Definition
+    claimed: ClaimedOutput | None
+    fold: int | None = None
+
+    def with_precision(self, precision: str) -> PreparedTraining:
+        """The same with what `auto` stands for."""
+        definition = Definition({**self.definition.facts, "precision": precision})
+        return replace(self, precision=precision, definition=definition)
+
+    def of_fold(self, fold: int) -> PreparedTraining:
+        """The training of one fold, counted from 0, whose output lies inside this one's."""
+        paths = LedgerPaths(join(self.paths.output, "folds", str(fold)))
+        with reading_output():
+            claimed = read_definition(paths)
+        definition = Definition({**self.definition.facts, "fold": fold})
+        return replace(self, paths=paths, definition=definition, claimed=claimed, fold=fold)
+
+
+def prepare_training(spec: AnySpec) -> PreparedTraining:
+    """Resolves what a train spec names and writes nothing. SpecError for what is wrong.
+
+    What `auto` stood for when the output was created is taken from its definition, so that it cannot drift.
+    """
+    settings = spec_of_kind(spec, TrainJobSettings).settings
+    paths = LedgerPaths(settings.output.uri)
+    with reading_output():
+        claimed = read_definition(paths)
+    recorded = claimed.definition.facts if claimed is not None else {}
+    parts = find_parts(settings, spec.folder, recorded)
+    validation_input = settings.validation_input
+    if validation_input is not None:
+        validation_input = resolve_input(validation_input, recorded.get("validation.input.format"), "validation.uri")
+    precision = resolve_auto(settings.compute.precision, recorded.get("precision")) or AUTO
+    return PreparedTraining(
+        settings=settings,
+        raw=spec.raw,
+        paths=paths,
+        data=paths,
+        parts=parts,
+        validation_input=validation_input,
+        precision=precision,
+        definition=Definition(_facts(settings, parts, validation_input, precision)),
+        claimed=claimed,
+    )
+
+
+def _facts(
+    settings: TrainJobSettings, parts: Parts, validation_input: InputSettings | None, precision: str
+) -> dict[str, Any]:
+    """All that decides the weights. The number of workers does not: it may change in the middle of an epoch."""
+    train = settings.train.model_dump(mode="json", exclude=set(UNDECIDING))
+    validation = None if settings.validation is None else settings.validation.model_dump(mode="json", exclude={"uri"})
+    return {
+        "job": settings.job,
+        **parts.facts,
+        **({} if validation is None else {f"validation.{key}": value for key, value in validation.items()}),
+        **({} if validation_input is None else input_facts(validation_input, "validation.input")),
+        "augment": [operation.model_dump(mode="json") for operation in settings.augment],
+        **{f"train.{key}": value for key, value in train.items()},
+        "limits.max_pixels": settings.limits.max_pixels,
+        "precision": precision,
+    }
