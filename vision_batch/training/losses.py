@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -71,9 +70,18 @@ class Loss:
         weights = self._class_weights(batch.logits)
         terms = []
         for settings in self._terms:
-            total, weight = LOSSES[settings.name](batch, settings, weights)
-            terms.append(LossTerm(factor=settings.weight, total=total, weight=weight.to(total.dtype)))
+            total = TOTALS[settings.name](batch, settings, weights)
+            weight = DIVISORS[settings.name](batch, weights).to(total.dtype)
+            terms.append(LossTerm(factor=settings.weight, total=total, weight=weight))
         return terms
+
+    def weights(self, targets: Tensor, classes: int) -> Tensor:
+        """The weights of the terms, float32 (T,): they do not depend on outputs, and may be summed before these are."""
+        size = targets.shape[1:] if targets.ndim == 3 else targets.shape[2:]
+        logits = torch.zeros((), device=targets.device).expand(len(targets), classes, *size)
+        batch = _Batch.of(logits, targets, exclusive=self._exclusive)
+        weights = self._class_weights(batch.logits)
+        return torch.stack([DIVISORS[settings.name](batch, weights).float() for settings in self._terms])
 
     def _class_weights(self, logits: Tensor) -> Tensor | None:
         if self._weights is None:
@@ -144,15 +152,9 @@ class _Batch:
         classes = torch.arange(self.logits.shape[1], device=self.logits.device)
         return (self.indices[:, None] == classes).to(self.logits.dtype)
 
-    def divisor(self, weights: Tensor | None) -> Tensor:
-        """What PyTorch's mean of a cross-entropy divides by: the classes' weights, or the count of what is valid."""
-        if weights is None or self.indices is None:
-            return self.valid.sum()
-        return (weights[self.indices.clamp(min=0)] * self.valid).sum()
-
-    def over_elements(self, losses: Tensor) -> tuple[Tensor, Tensor]:
-        """Total and count of elementwise losses (M, C)."""
-        return (losses * self.valid[:, None]).sum(), self.valid.sum() * losses.shape[1]
+    def over_elements(self, losses: Tensor) -> Tensor:
+        """The total of elementwise losses (M, C)."""
+        return (losses * self.valid[:, None]).sum()
 
 
 def _flat(values: Tensor) -> Tensor:
@@ -167,16 +169,13 @@ def _skipping(indices: Tensor, classes: int) -> Tensor:
     return indices.long().masked_fill(indices == ignored, SKIPPED)
 
 
-Result: TypeAlias = tuple[Tensor, Tensor]
-
-
-def _cross_entropy(batch: _Batch, settings: LossSettings, weights: Tensor | None) -> Result:
+def _cross_entropy(batch: _Batch, settings: LossSettings, weights: Tensor | None) -> Tensor:
     targets = batch.shares if batch.indices is None else batch.indices
     losses = F.cross_entropy(batch.logits, targets, weights, label_smoothing=settings.label_smoothing, reduction="none")
-    return losses.sum(), batch.divisor(weights)
+    return losses.sum()
 
 
-def _focal(batch: _Batch, settings: LossSettings, weights: Tensor | None) -> Result:
+def _focal(batch: _Batch, settings: LossSettings, weights: Tensor | None) -> Tensor:
     """Lin et al., Focal Loss for Dense Object Detection, 2017: the cross-entropy times (1 - p)^gamma.
 
     p is the probability of what is true. With gamma 0 it is cross_entropy, or bce where classes do not exclude each
@@ -189,7 +188,7 @@ def _focal(batch: _Batch, settings: LossSettings, weights: Tensor | None) -> Res
         return batch.over_elements(losses * _power(wrong, settings.gamma))
     log_probability = batch.logits.log_softmax(1)
     losses = -batch.shares * log_probability * _power(-log_probability.expm1(), settings.gamma)
-    return (losses if weights is None else losses * weights).sum(), batch.divisor(weights)
+    return (losses if weights is None else losses * weights).sum()
 
 
 def _power(wrong: Tensor, gamma: float) -> Tensor:
@@ -197,7 +196,7 @@ def _power(wrong: Tensor, gamma: float) -> Tensor:
     return wrong.clamp(min=1e-6).pow(gamma)
 
 
-def _bce(batch: _Batch, settings: LossSettings, weights: Tensor | None) -> Result:
+def _bce(batch: _Batch, settings: LossSettings, weights: Tensor | None) -> Tensor:
     return batch.over_elements(_bce_elements(batch, weights))
 
 
@@ -205,15 +204,15 @@ def _bce_elements(batch: _Batch, weights: Tensor | None) -> Tensor:
     return F.binary_cross_entropy_with_logits(batch.logits, batch.shares, pos_weight=weights, reduction="none")
 
 
-def _mse(batch: _Batch, settings: LossSettings, weights: Tensor | None) -> Result:
+def _mse(batch: _Batch, settings: LossSettings, weights: Tensor | None) -> Tensor:
     return batch.over_elements(F.mse_loss(batch.logits, batch.shares, reduction="none"))
 
 
-def _huber(batch: _Batch, settings: LossSettings, weights: Tensor | None) -> Result:
+def _huber(batch: _Batch, settings: LossSettings, weights: Tensor | None) -> Tensor:
     return batch.over_elements(F.huber_loss(batch.logits, batch.shares, reduction="none", delta=settings.delta))
 
 
-def _dice(batch: _Batch, settings: LossSettings, weights: Tensor | None) -> Result:
+def _dice(batch: _Batch, settings: LossSettings, weights: Tensor | None) -> Tensor:
     """1 - (2 Σ p·t + smooth) / (Σ p + Σ t + smooth), the sums over an image's pixels, the mean over its classes.
 
     Milletari et al., V-Net, 2016, with the sums themselves below the line. Each image counts once, also against others
@@ -226,15 +225,37 @@ def _dice(batch: _Batch, settings: LossSettings, weights: Tensor | None) -> Resu
     wanted = batch.shares.view(batch.images, batch.pixels, classes)
     overlap = 2 * (predicted * wanted).sum(1) + settings.smooth
     losses = 1 - overlap / (predicted.sum(1) + wanted.sum(1) + settings.smooth)
-    counts = valid.any(1).squeeze(1)
-    return (losses.mean(1) * counts).sum(), counts.sum()
+    return (losses.mean(1) * valid.any(1).squeeze(1)).sum()
 
 
-LOSSES: dict[LossName, Callable[[_Batch, LossSettings, Tensor | None], Result]] = {
+def _by_class(batch: _Batch, weights: Tensor | None) -> Tensor:
+    """What PyTorch's mean of a cross-entropy divides by: the classes' weights, or the count of what is valid."""
+    if weights is None or batch.indices is None:
+        return batch.valid.sum()
+    return (weights[batch.indices.clamp(min=0)] * batch.valid).sum()
+
+
+def _by_element(batch: _Batch, weights: Tensor | None) -> Tensor:
+    return batch.valid.sum() * batch.logits.shape[1]
+
+
+def _by_image(batch: _Batch, weights: Tensor | None) -> Tensor:
+    return batch.valid.view(batch.images, batch.pixels).any(1).sum()
+
+
+TOTALS: dict[LossName, Callable[[_Batch, LossSettings, Tensor | None], Tensor]] = {
     "cross_entropy": _cross_entropy,
     "focal": _focal,
     "bce": _bce,
     "mse": _mse,
     "huber": _huber,
     "dice": _dice,
+}
+DIVISORS: dict[LossName, Callable[[_Batch, Tensor | None], Tensor]] = {
+    "cross_entropy": _by_class,
+    "focal": lambda batch, weights: (_by_class if batch.exclusive else _by_element)(batch, weights),
+    "bce": _by_element,
+    "mse": _by_element,
+    "huber": _by_element,
+    "dice": _by_image,
 }
