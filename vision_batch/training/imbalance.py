@@ -40,16 +40,12 @@ def class_weights(
     return tuple(settings)
 
 
-def repeats_per_class(
-    sampling: Literal["none", "balanced", "sqrt"], class_images: Sequence[int] | None
-) -> NDArray[np.float64]:
+def repeats_per_class(sampling: Literal["balanced", "sqrt"], class_images: Sequence[int] | None) -> NDArray[np.float64]:
     """How many times an epoch shows an image of each class on average, (C,); 0 for a class without images.
 
     balanced: all classes that have images are seen equally often, sqrt: in the ratio of the square roots of their
     counts. An epoch has as many images as without sampling: Σ n_c · repeats = Σ n_c.
     """
-    if sampling == "none":
-        return np.ones(0 if class_images is None else len(class_images))
     counts = _counts(class_images, "train.sampling", sampling)
     shown = np.where(counts > 0, counts**0.5 if sampling == "sqrt" else 1.0, 0.0)
     shown *= counts.sum() / shown.sum()

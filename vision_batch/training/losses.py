@@ -62,7 +62,7 @@ class Loss:
         self, terms: Sequence[LossSettings], class_weights: Sequence[float] | None = None, *, exclusive: bool = True
     ) -> None:
         self._terms = tuple(terms)
-        self._weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
+        self._weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float64)
         self._exclusive = exclusive
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> list[LossTerm]:
