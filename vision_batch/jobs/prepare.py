@@ -136,7 +136,9 @@ def find_parts(settings: JobSettings, folder: Path, recorded: Mapping[str, objec
     SpecError for what is wrong.
     """
     input = resolve_input(settings.input, recorded.get("input.format"))
-    model = resolve_model(settings.model, folder, read_preprocess=settings.preprocess is None)
+    model = resolve_model(
+        settings.model, folder, read_preprocess=settings.preprocess is None, for_training=settings.job == "train"
+    )
     task = agreed_task(settings, model)
     preprocess, function = agreed_preprocess(settings, model, folder)
     return Parts(input=input, preprocess=preprocess, function=function, model=model, task=task)

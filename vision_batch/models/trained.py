@@ -17,8 +17,9 @@ from vision_batch.storage.uri import join
 DESCRIPTION, CURVES = "model.yaml", "curves.png"
 WEIGHTS: Final = "model.safetensors"
 PROGRAM: Final = "model.pt2"
+FOLDER = "transformers"
+"""Where the model also lies as a folder of that library, if it is one of its models."""
 HEADING = "# A trained model. For a predict spec: model: {source: trained:<the folder of this file>}"
-ModelFile: TypeAlias = Literal["model.safetensors", "model.pt2"]
 PluginPlace: TypeAlias = Literal["model.source", "preprocess.function"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -78,7 +79,7 @@ class TrainedModel(Settings):
     model: TrainedFrom
     data: TrainedOn
     code: TrainedWith
-    files: dict[ModelFile, Sha256]
+    files: dict[str, Sha256]
     not_exported: str | None = None
 
     @property

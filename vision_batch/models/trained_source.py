@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +13,8 @@ from vision_batch.models.labels import read_labels
 from vision_batch.models.python_source import PythonSource
 from vision_batch.models.settings import ModelSettings
 from vision_batch.models.source import Resolved, refuse_extras
-from vision_batch.models.trained import DESCRIPTION, PROGRAM, WEIGHTS, ModelFile, PluginPlace, TrainedModel, read_model
+from vision_batch.models.trained import DESCRIPTION, FOLDER, PROGRAM, WEIGHTS, PluginPlace, TrainedModel, read_model
+from vision_batch.models.transformers_source import SUFFIX, TransformersSource, is_transformers
 from vision_batch.plugin import Plugin, find_plugin
 from vision_batch.storage.table import storage_for
 from vision_batch.storage.uri import join, normalise
@@ -31,7 +33,7 @@ class TrainedSource:
     """Takes the exported program, which was compared with the module when it was written.
 
     Where there is none, or the model is to be trained further, the plug-in beside the spec builds the module, and it
-    must be the one that was trained.
+    must be the one that was trained; a model of transformers is built from its folder.
     """
 
     def resolve(
@@ -47,7 +49,9 @@ class TrainedSource:
         return found(trained, location, folder)
 
     def load(self, bundle: ModelBundle) -> torch.nn.Module:
-        return (ExportSource() if bundle.plugin is None else PythonSource()).load(bundle)
+        if bundle.plugin is not None:
+            return PythonSource().load(bundle)
+        return (TransformersSource() if is_transformers(bundle) else ExportSource()).load(bundle)
 
 
 def demand_plugin(trained: TrainedModel, name: str, folder: Path, *, where: PluginPlace) -> Plugin:
@@ -74,12 +78,14 @@ def _program(trained: TrainedModel, location: str, folder: Path) -> Resolved:
 
 def _module(trained: TrainedModel, location: str, folder: Path) -> Resolved:
     kind, _, name = trained.model.source.partition(":")
-    why = "is to be trained further" if PROGRAM in trained.files else f"has no {PROGRAM} ({trained.not_exported})"
+    if kind == "transformers":
+        return _transformers(trained, location, folder)
     if kind != "python":
-        raise SpecError(Problem(WHERE, f"{location}, which {why}, of a {kind}: model", "a model of a plug-in"))
+        raise SpecError(Problem(WHERE, f"{location}, made from {trained.model.source}", "a model of a plug-in"))
     try:
         plugin = demand_plugin(trained, name, folder, where=WHERE)
     except SpecError as error:
+        why = "is to be trained further" if PROGRAM in trained.files else f"has no {PROGRAM} ({trained.not_exported})"
         raise SpecError(
             [Problem(p.where, p.found, f"{p.expected}, because {location} {why}") for p in error.problems]
         ) from error
@@ -97,14 +103,28 @@ def _module(trained: TrainedModel, location: str, folder: Path) -> Resolved:
     )
 
 
-def _checked(trained: TrainedModel, location: str, name: ModelFile) -> str:
+def _transformers(trained: TrainedModel, location: str, folder: Path) -> Resolved:
+    """The folder in that library's format, file by file as recorded."""
+    settings = ModelSettings(source=f"transformers:{join(location, FOLDER)}")
+    address = settings.source.partition(":")[2]
+    found = TransformersSource().resolve(address, settings, folder, read_preprocess=True, for_training=False)
+    for fact, digest in found.facts.items():
+        _compare(trained, location, f"{FOLDER}/{fact.removesuffix(SUFFIX)}", digest)
+    return replace(found, labels=trained.label_names, preprocess=trained.preprocess, trained=trained)
+
+
+def _checked(trained: TrainedModel, location: str, name: str) -> str:
     """The URI of a model file that is what the record says; SpecError if it is another."""
     uri = join(location, name)
-    found = file_digest(uri, where=WHERE)
-    if found != trained.files[name]:
-        expected = f"SHA-256 {trained.files[name]}, as {DESCRIPTION} has recorded it; restore the file, or train again"
-        raise SpecError(Problem(WHERE, f"{uri} with SHA-256 {found}", expected))
+    _compare(trained, location, name, file_digest(uri, where=WHERE))
     return uri
+
+
+def _compare(trained: TrainedModel, location: str, name: str, found: str) -> None:
+    recorded = trained.files.get(name)
+    if found != recorded:
+        expected = f"SHA-256 {recorded}, as {DESCRIPTION} has recorded it; restore the file, or train again"
+        raise SpecError(Problem(WHERE, f"{join(location, name)} with SHA-256 {found}", expected))
 
 
 def _check_labels(trained: TrainedModel, settings: ModelSettings, folder: Path) -> None:

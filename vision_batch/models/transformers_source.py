@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vision_batch.errors import ForbiddenError, NotFoundError, Problem, SpecError
 from vision_batch.models.digest import check_digest, file_digest, read_checked
+from vision_batch.models.labels import read_labels
 from vision_batch.models.processor_config import read_processor
 from vision_batch.models.settings import ModelSettings
 from vision_batch.models.source import Resolved, refuse_extras
@@ -28,6 +29,8 @@ WANTED = re.compile(r"config\.json|preprocessor_config\.json|[^/]*\.safetensors|
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".msgpack", ".h5")
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 SUFFIX = "_sha256"
+NEW_CLASSES = "new_classes"
+"""The option of a model whose head is to be replaced."""
 CONVERT = (
     'python -c "from transformers import AutoModelForImageClassification as A; '
     "A.from_pretrained('FOLDER').save_pretrained('FOLDER')\""
@@ -36,7 +39,10 @@ INSTALL = "pip install 'vision-batch[transformers]'"
 
 
 class TransformersSource:
-    """Safetensors only and no code from the folder, which also says the labels and the preprocessing."""
+    """Safetensors only and no code from the folder, which also says the labels and the preprocessing.
+
+    To be trained for another number of labels than the folder's model has classes, it gets a new head.
+    """
 
     def resolve(
         self, address: str, settings: ModelSettings, folder: Path, *, read_preprocess: bool, for_training: bool
@@ -48,11 +54,15 @@ class TransformersSource:
         config = _read_json(location, CONFIG)
         processor = _read_json(location, PROCESSOR) if PROCESSOR in names else None
         where = f"model.source, {PROCESSOR}"
+        labels = _labels(config)
+        wanted = read_labels(settings.labels, folder) if for_training else None
+        is_new_head = wanted is not None and len(wanted) != len(labels or ())
         return Resolved(
             location=location,
             facts={name + SUFFIX: file_digest(join(location, name), where="model.source") for name in names},
             weights_bytes=sum(size for name, size in sizes.items() if name.endswith(".safetensors")),
-            labels=_labels(config),
+            labels=labels,
+            options={NEW_CLASSES: len(wanted)} if wanted is not None and is_new_head else {},
             preprocess=None if processor is None else read_processor(processor, where=where),
         )
 
@@ -64,7 +74,18 @@ class TransformersSource:
                 raise
             raise SpecError(Problem("model.source", "transformers is not installed", INSTALL)) from error
         with _on_disk(bundle) as folder:
-            return load_classifier(folder, bundle.location)
+            return load_classifier(folder, bundle.location, new_classes=bundle.options.get(NEW_CLASSES))
+
+
+def is_transformers(bundle: ModelBundle) -> bool:
+    """Whether the model's module is that library's, also where it was trained before."""
+    return CONFIG + SUFFIX in bundle.facts
+
+
+def processor_of(bundle: ModelBundle) -> bytes | None:
+    """The folder's own preprocessing; None where the model does without, or its spec has steps of its own."""
+    digest = bundle.facts.get(PROCESSOR + SUFFIX)
+    return None if digest is None else read_checked(join(bundle.location, PROCESSOR), digest)
 
 
 def _locate(address: str, folder: Path) -> str:

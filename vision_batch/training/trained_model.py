@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import safetensors.torch
@@ -21,6 +22,7 @@ from vision_batch.models.bundle import ModelBundle
 from vision_batch.models.trained import (
     CURVES,
     DESCRIPTION,
+    FOLDER,
     PROGRAM,
     WEIGHTS,
     TrainedFor,
@@ -30,6 +32,7 @@ from vision_batch.models.trained import (
     TrainedWith,
     encode_model,
 )
+from vision_batch.models.transformers_source import PROCESSOR, is_transformers, processor_of
 from vision_batch.models.weights import compare
 from vision_batch.storage.table import storage_for
 from vision_batch.storage.uri import join
@@ -82,7 +85,9 @@ def write_model(
     except ModelError as error:
         reason = str(error)
         if job.fold is None:
-            note(f"no {PROGRAM}: {reason}; to predict with trained:, keep the plug-in beside the spec")
+            note(f"no {PROGRAM}: {reason}; to predict with trained:, a plug-in must lie beside its spec")
+    if is_transformers(job.model):
+        files |= {f"{FOLDER}/{name}": data for name, data in _folder(job, module).items()}
     model = _record(job, outcome, files, reason)
     for name, data in {**files, CURVES: draw_curves(outcome.history), DESCRIPTION: encode_model(model)}.items():
         demand()
@@ -110,6 +115,12 @@ def _exported(job: TrainJob, module: torch.nn.Module, pixels: NDArray[np.uint8])
         raise ModelError(FOLD)
     size = job.preprocess.output_px or pixels.shape[1:3]
     return export_checked(module, pixels, size=size, mean=job.preprocess.mean, std=job.preprocess.std)
+
+
+def _folder(job: TrainJob, module: Any) -> dict[str, bytes]:
+    """The model as transformers knows it, with the preprocessing that its own folder had."""
+    processor = processor_of(job.model)
+    return {**module.folder_files(job.labels), **({} if processor is None else {PROCESSOR: processor})}
 
 
 def _record(job: TrainJob, outcome: Outcome, files: Mapping[str, bytes], reason: str | None) -> TrainedModel:
@@ -149,5 +160,7 @@ def _record(job: TrainJob, outcome: Outcome, files: Mapping[str, bytes], reason:
 
 
 def _source(bundle: ModelBundle) -> str:
-    """What builds the module: of a model that was trained further the plug-in that builds it."""
-    return f"{bundle.kind}:{bundle.location}" if bundle.plugin is None else f"python:{bundle.plugin.name}"
+    """What builds the module, also of one that was trained before."""
+    if bundle.plugin is not None:
+        return f"python:{bundle.plugin.name}"
+    return f"{'transformers' if is_transformers(bundle) else bundle.kind}:{bundle.location}"

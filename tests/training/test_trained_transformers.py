@@ -1,0 +1,98 @@
+"""Models of transformers: a new head to train, and a folder of that library at the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.models.test_transformers_source import bit, resnet
+from tests.training.test_trained_model import outcome, train_job, write
+from vision_batch.errors import ModelError, SpecError
+from vision_batch.models.bundle import ModelBundle, resolve_model
+from vision_batch.models.settings import ModelSettings
+
+IMAGES = torch.rand(2, 3, 64, 64)
+LABELS = ("ant", "bee", "fly")
+
+
+def start(folder: Path, labels: tuple[str, ...] | None = LABELS) -> ModelBundle:
+    settings = ModelSettings(source="transformers:model", labels=labels and list(labels))
+    return resolve_model(settings, folder, for_training=True)
+
+
+def served(folder: Path, source: str) -> ModelBundle:
+    return resolve_model(ModelSettings(source=source), folder)
+
+
+def trained_folder(folder: Path, bundle: ModelBundle) -> torch.nn.Module:
+    """Trains nothing: writes what the start is, as if it had come out."""
+    assert bundle.preprocess is not None
+    assert bundle.labels is not None
+    torch.manual_seed(0)
+    module = bundle.load()
+    job = train_job(folder, str(folder / "out"), model=bundle, preprocess=bundle.preprocess, labels=bundle.labels)
+    pixels = torch.zeros(0, 64, 64, 3, dtype=torch.uint8).numpy()
+    write(job, outcome(module, pixels=pixels))
+    return module
+
+
+def test_another_number_of_labels_gets_a_new_head(tmp_path: Path) -> None:
+    resnet(tmp_path / "model")
+    pretrained, bundle = start(tmp_path, None), start(tmp_path)
+    assert bundle.labels == LABELS
+    torch.manual_seed(0)
+    module = bundle.load()
+    assert module(IMAGES).shape == (2, 3)
+    ours, theirs = module.state_dict(), pretrained.load().state_dict()
+    assert [name for name in theirs if not torch.equal(ours[name].sum(), theirs[name].sum())] == [
+        "model.classifier.1.weight",
+        "model.classifier.1.bias",
+    ]
+    assert bundle.facts["options"] == '{"new_classes": 3}'
+    assert start(tmp_path, ("a", "b", "c", "d")).options == {}
+
+
+def test_serving_gets_no_new_head(tmp_path: Path) -> None:
+    resnet(tmp_path / "model")
+    settings = ModelSettings(source="transformers:model", labels=list(LABELS))
+    assert resolve_model(settings, tmp_path).load()(IMAGES).shape == (2, 4)
+
+
+def test_what_was_trained_is_a_program_and_a_folder_of_the_library(tmp_path: Path) -> None:
+    resnet(tmp_path / "model")
+    bundle = start(tmp_path)
+    module = trained_folder(tmp_path, bundle)
+    program, folder = served(tmp_path, "trained:out"), served(tmp_path, "transformers:out/transformers")
+    assert program.labels == folder.labels == LABELS
+    assert program.preprocess == folder.preprocess == bundle.preprocess
+    torch.testing.assert_close(program.load()(IMAGES), module(IMAGES))
+    assert torch.equal(folder.load()(IMAGES), module(IMAGES))
+
+
+def test_without_a_program_the_folder_is_served_and_either_can_be_trained_further(tmp_path: Path) -> None:
+    bit(tmp_path / "model")  # its convolutions normalise their weights with batch statistics, also in eval mode
+    module = trained_folder(tmp_path, start(tmp_path))
+    assert not (tmp_path / "out" / "model.pt2").exists()
+    assert torch.equal(served(tmp_path, "trained:out").load()(IMAGES), module(IMAGES))
+    further = resolve_model(ModelSettings(source="trained:out"), tmp_path, for_training=True)
+    assert torch.equal(trained_folder(tmp_path, further)(IMAGES), module(IMAGES))
+    assert torch.equal(served(tmp_path, "trained:out").load()(IMAGES), module(IMAGES))
+    with (tmp_path / "out" / "transformers" / "config.json").open("a") as file:
+        file.write(" ")
+    with pytest.raises(SpecError, match=r"transformers/config.json with SHA-256 .* as model.yaml has recorded it"):
+        served(tmp_path, "trained:out")
+
+
+def test_a_folder_of_another_task_is_still_refused(tmp_path: Path) -> None:
+    import transformers
+
+    config = transformers.ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1])
+    transformers.ViTModel(
+        transformers.ViTConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64)
+    ).save_pretrained(tmp_path / "model")
+    config.save_pretrained(tmp_path / "model")
+    bundle = start(tmp_path)
+    with pytest.raises(ModelError, match="lacks weights of an image classifier"):
+        bundle.load()
