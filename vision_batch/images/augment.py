@@ -34,7 +34,7 @@ class Augmentation:
             if random.random() >= settings.p:
                 continue
             for step in draw(settings, random, width, height):
-                joined = None if pending is None else _joined(pending, step)
+                joined = None if pending is None else _joined(pending, step, width, height)
                 if joined is None:
                     frame = self._done(frame, pending)
                     pending = step if isinstance(step, Warp) else None
@@ -55,16 +55,15 @@ class Augmentation:
                 return Frame(pixels=step.function(frame.pixels), mask=frame.mask, boxes=frame.boxes)
 
 
-def _joined(first: Warp, second: Step) -> Warp | None:
-    """Both moves as one, if they can be.
-
-    One of a perspective has to come first: its horizon is beyond the picture, but another move may bring it closer.
-    """
-    if not isinstance(second, Warp) or not second.is_affine:
+def _joined(first: Warp, second: Step, width: int, height: int) -> Warp | None:
+    """Both moves as one, unless the second has a horizon that crosses what the first took out of sight."""
+    if not isinstance(second, Warp) or (None not in (first.fill, second.fill) and first.fill != second.fill):
         return None
-    if None not in (first.fill, second.fill) and first.fill != second.fill:
+    matrix = second.matrix @ first.matrix
+    corners = np.array([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]])
+    if (corners @ matrix[2] <= 0).any():
         return None
-    return Warp(second.matrix @ first.matrix, second.fill if first.fill is None else first.fill)
+    return Warp(matrix, second.fill if first.fill is None else first.fill)
 
 
 def random_for(seed: int, identity: int, epoch: int) -> np.random.Generator:

@@ -91,7 +91,10 @@ def bent(frame: Frame, bend: Bend, *, min_share: float) -> Frame:
 
 def _warp(pixels: Any, matrix: npt.NDArray[np.float64], how: int, fill: int | Literal["reflect"] | None) -> Any:
     size = pixels.shape[1::-1]
-    border = {"borderMode": cv2.BORDER_REFLECT_101} if fill == "reflect" else {"borderValue": (fill or 0,) * 3}
+    if isinstance(fill, int):
+        border: dict[str, Any] = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": (fill,) * 3}
+    else:
+        border = {"borderMode": cv2.BORDER_REPLICATE if fill is None else cv2.BORDER_REFLECT_101}
     if matrix[2, 0] == 0 and matrix[2, 1] == 0:
         return cv2.warpAffine(pixels, matrix[:2] / matrix[2, 2], size, flags=how, **border)
     return cv2.warpPerspective(pixels, matrix, size, flags=how, **border)

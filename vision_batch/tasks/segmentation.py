@@ -220,13 +220,10 @@ def _png(mask: NDArray[Any]) -> bytes:
 
 def _decoded(truth: Any) -> NDArray[Any]:
     """The mask of a label: the bytes of a PNG, alone or in Hugging Face's struct<bytes, path>."""
-    import cv2
+    from vision_batch.images.mask import decode_mask
 
     data = truth.get("bytes") if isinstance(truth, Mapping) else truth
     if not isinstance(data, bytes | memoryview):
         found = "nothing" if data is None else f"a {type(data).__name__}"
         raise ImageError("invalid_label", f"the label is {found}; expected the bytes of a mask as PNG")
-    mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if mask is None or mask.ndim != 2:
-        raise ImageError("invalid_label", "the label is no PNG of one channel")
-    return mask
+    return decode_mask(data)

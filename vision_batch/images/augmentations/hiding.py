@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -74,8 +74,9 @@ def grid_mask(settings: GridMaskSettings, random: np.random.Generator, width: in
     distance = max(1, round(between(random, settings.cell) * min(width, height)))
     side = round(distance * between(random, settings.hidden))
     x, y = random.integers(0, distance, 2)
-    hidden = _stripes(height, int(y), distance, side)[:, None] & _stripes(width, int(x), distance, side)
-    yield Paint(lambda pixels: _filled(pixels, [hidden], settings.fill))
+    shown = ~(_stripes(height, int(y), distance, side)[:, None] & _stripes(width, int(x), distance, side))
+    mask = shown.astype(np.uint8)
+    yield Paint(lambda pixels: cast(Pixels, cv2.copyTo(pixels, mask, np.full_like(pixels, settings.fill))))
 
 
 def _stripes(length: int, start: int, distance: int, size: int) -> npt.NDArray[np.bool_]:

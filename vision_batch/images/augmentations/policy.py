@@ -93,7 +93,7 @@ def _sharpness(pixels: Pixels, *, factor: float) -> Pixels:
 
 def _auto_contrast(pixels: Pixels) -> Pixels:
     """Each channel's darkest value becomes 0, its brightest 255."""
-    low, high = pixels.min((0, 1)).astype(float), pixels.max((0, 1)).astype(float)
+    low, high = np.array([cv2.minMaxLoc(channel)[:2] for channel in cv2.split(pixels)]).T
     scale = 255 / np.where(high > low, high - low, 255)
     offset = np.where(high > low, low, 0)
     tables = ((VALUES[:, None] - offset) * scale)[None]

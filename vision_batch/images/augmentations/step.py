@@ -25,11 +25,6 @@ class Warp:
     matrix: Matrix
     fill: int | Literal["reflect"] | None = None
 
-    @property
-    def is_affine(self) -> bool:
-        """True if parallels stay parallel."""
-        return bool(self.matrix[2, 0] == 0 and self.matrix[2, 1] == 0)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bend:
