@@ -21,9 +21,9 @@ def epochs(count: int, *, every: int = 1) -> tuple[TrainEvent, ...]:
         TrainEvent(
             kind="epoch",
             epoch=epoch,
+            step=epoch + 1,
             loss=math.exp(-epoch / 4),
             metrics={"loss": 0.3, "accuracy": 0.9} if epoch % every == 0 else {},
-            is_best=epoch == 0,
         )
         for epoch in range(count)
     )
@@ -35,12 +35,12 @@ def epochs(count: int, *, every: int = 1) -> tuple[TrainEvent, ...]:
 def test_it_is_as_wide_as_a_page_and_has_a_panel_for_the_metrics_that_there_are(
     history: tuple[TrainEvent, ...], height: int
 ) -> None:
-    png = draw_curves(history)
+    png = draw_curves(history, model_step=1)
     assert struct.unpack(">II", png[16:24]) == (800, height)
 
 
 def test_both_losses_are_drawn() -> None:
-    picture = cv2.imdecode(np.frombuffer(draw_curves(epochs(5)), np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
+    picture = cv2.imdecode(np.frombuffer(draw_curves(epochs(5), model_step=3), np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
     for colour in ((0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00)):
         assert (np.abs(picture.astype(int) - colour).max(axis=2) < 8).sum() > 50
 

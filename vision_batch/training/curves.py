@@ -16,10 +16,10 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#0
 LOSS = "loss"
 
 
-def draw_curves(history: Sequence[TrainEvent]) -> bytes:
+def draw_curves(history: Sequence[TrainEvent], *, model_step: int) -> bytes:
     """A PNG of 800 pixels' width: over the epochs both losses, and below, where there are any, validation's metrics.
 
-    `history` are the events of the epochs, in order; there may be none.
+    `history` are the events of the epochs, in order; there may be none. The model is the one of `model_step`.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -35,6 +35,11 @@ def draw_curves(history: Sequence[TrainEvent]) -> bytes:
     if metrics:
         values = {name: [event.metrics.get(name) for event in history] for name in metrics}
         _draw_lines(axes[1], "validation", history, values)
+    for event in [event for event in history if event.step == model_step]:
+        for panel in axes:
+            panel.axvline(event.epoch + 1, color="#808080", linestyle=":", label=f"model: epoch {event.epoch + 1}")
+    for panel in [panel for panel in axes if panel.get_legend_handles_labels()[0]]:
+        panel.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize="small")
     axes[-1].set_xlabel("epoch")
     axes[-1].set_xlim(0.5, max(len(history), 1) + 0.5)
     axes[-1].xaxis.get_major_locator().set_params(integer=True)
@@ -44,16 +49,11 @@ def draw_curves(history: Sequence[TrainEvent]) -> bytes:
 
 
 def _draw_lines(axes: Any, title: str, history: Sequence[TrainEvent], lines: dict[str, list[float | None]]) -> None:
-    """A line for each name, with a gap where there is no value; a dotted one upright at the best epoch."""
+    """A line for each name, through the epochs that have a value."""
     for colour, (name, values) in zip(COLOURS, lines.items(), strict=False):
         points = [(event.epoch + 1, value) for event, value in zip(history, values, strict=True) if value is not None]
         if points:
             marker = "o" if len(points) <= DOTS_UP_TO else ""
             axes.plot(*zip(*points, strict=True), color=colour, marker=marker, markersize=3, linewidth=1.5, label=name)
-    best = [event.epoch + 1 for event in history if event.is_best]
-    if best:
-        axes.axvline(best[-1], color="#808080", linestyle=":", linewidth=1, label=f"best: epoch {best[-1]}")
     axes.set_ylabel(title)
     axes.grid(alpha=0.3)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize="small")

@@ -89,7 +89,8 @@ def write_model(
     if is_transformers(job.model):
         files |= {f"{FOLDER}/{name}": data for name, data in _folder(job, module).items()}
     model = _record(job, outcome, files, reason)
-    for name, data in {**files, CURVES: draw_curves(outcome.history), DESCRIPTION: encode_model(model)}.items():
+    curves = draw_curves(outcome.history, model_step=outcome.model_step)
+    for name, data in {**files, CURVES: curves, DESCRIPTION: encode_model(model)}.items():
         demand()
         uri = join(job.paths.output, name)
         storage_for(uri).put(uri, data, scratch=job.paths.scratch)
