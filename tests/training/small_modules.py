@@ -1,0 +1,87 @@
+"""Modules for small trainings: images (n, 3, 8, 8) to three classes."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import torch
+from torch import nn
+
+from tests.training.small_training import CLASSES
+
+
+class Plain(nn.Sequential):
+    """No layer mixes images, so that it does not matter who has which."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            nn.Conv2d(3, 8, 3, stride=2),
+            nn.GELU(),
+            nn.Flatten(),
+            nn.Linear(72, 16),
+            nn.LayerNorm(16),
+            nn.GELU(),
+            nn.Linear(16, CLASSES),
+        )
+
+
+class Pixelwise(nn.Sequential):
+    """A class for every pixel."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(3, 8, 3, padding=1), nn.GELU(), nn.Conv2d(8, CLASSES, 3, padding=1))
+
+
+class WithBatchNorm(nn.Sequential):
+    """Batch norm behind a linear layer, which refuses a single image."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(192, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, CLASSES))
+
+
+class FrozenBatchNorm(WithBatchNorm):
+    """Its batch norm is not to be learned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self[2].requires_grad_(False)
+
+
+class WithDropout(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(192, 32), nn.GELU(), nn.Dropout(0.5), nn.Linear(32, CLASSES))
+
+
+class WithUnusedParameters(Plain):
+    """Has a layer that no image goes through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spare = nn.Linear(4, 4)
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        for layer in islice(self, 7):
+            input = layer(input)
+        return input
+
+
+class GivesDict(Plain):
+    def forward(self, input: torch.Tensor) -> dict[str, torch.Tensor]:  # type: ignore[override]
+        return {"logits": super().forward(input)}
+
+
+class WithoutParameters(nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.mean((2, 3))
+
+
+class NotANumber(Plain):
+    """Where the first pixel of an image is as white as can be, what it says of it is no number."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        white = input[:, 0, 0, 0] > WHITE
+        return torch.where(white[:, None], torch.nan, super().forward(input))
+
+
+WHITE = 2.24
+"""About (1 - 0.485) / 0.229: a red of 255, normalised."""

@@ -1,0 +1,284 @@
+"""Small trainings for tests: images in memory, modules of a few hundred parameters, and workers that are processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from vision_batch.datasets.settings import InputSettings
+from vision_batch.images.settings import PreprocessSettings
+from vision_batch.ledger.paths import LedgerPaths
+from vision_batch.models.bundle import ModelBundle
+from vision_batch.tasks.settings import TaskSettings
+from vision_batch.tasks.table import task_for
+from vision_batch.training.batch import Batch
+from vision_batch.training.checkpoint import CheckpointStore
+from vision_batch.training.context import Wish
+from vision_batch.training.event import BrokenImage, TrainEvent
+from vision_batch.training.job import TrainJob
+from vision_batch.training.loop import train
+from vision_batch.training.settings import TrainSettings, ValidationSettings
+
+CLASSES = 3
+SIDE_PX = 8
+LANES = 64
+PATIENCE_S = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A training. `spec` is what stands under `train:`; of the images with these numbers those in `broken` are.
+
+    `wishes` says at which question of a worker, counted from 0, what is wished for; `rank` is the one that is asked.
+    """
+
+    module: Callable[[], nn.Module]
+    spec: Mapping[str, Any]
+    task: Mapping[str, Any] = field(default_factory=lambda: {"type": "classification"})
+    images: int = 50
+    validation_images: int = 0
+    every_epochs: int = 1
+    broken: frozenset[int] = frozenset()
+    precision: str = "fp32"
+    compile: bool = False
+    folder: Path | None = None
+    wishes: Mapping[int, Wish] = field(default_factory=dict)
+    wisher: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """What one worker saw. `weights` are of the newest checkpoint."""
+
+    is_finished: bool
+    events: tuple[TrainEvent, ...]
+    weights: Mapping[str, np.ndarray]
+
+    @property
+    def losses(self) -> list[float | None]:
+        """Of every step, in order."""
+        return [loss for event in self.events if event.kind == "step" for loss in event.losses]
+
+    @property
+    def epochs(self) -> list[TrainEvent]:
+        return [event for event in self.events if event.kind == "epoch"]
+
+    def notes(self) -> str:
+        return "\n".join(event.message for event in self.events if event.kind == "note")
+
+
+class MemoryIngest:
+    """Random images, dealt out to workers by lanes as the plan of an epoch does it, in another order every epoch."""
+
+    def __init__(self, case: Case, images: int) -> None:
+        self.images = images
+        self._case = case
+        rng = np.random.default_rng(images)
+        self._pixels = rng.integers(0, 256, (images, SIDE_PX, SIDE_PX, 3), np.uint8)
+        self._targets = targets_for(task_settings(case), rng, images)
+        self._identities = rng.integers(0, 2**64, images, np.uint64)
+
+    def checksum(self, epoch: int) -> int:
+        return int(self._identities.sum())
+
+    def batches(self, *, epoch: int, start: int, rank: int, workers: int, batch_images: int) -> Iterator[Batch]:
+        order = np.random.default_rng(epoch).permutation(self.images)
+        for first in range(start, self.images, workers * batch_images):
+            stop = min(first + workers * batch_images, self.images)
+            own = [int(order[p]) for p in range(first, stop) if p % LANES % workers == rank]
+            good = [i for i in own if i not in self._case.broken]
+            bad = [i for i in own if i in self._case.broken]
+            yield Batch(
+                start=first,
+                stop=stop,
+                pixels=self._pixels[good],
+                targets=self._targets[good],
+                identities=self._identities[good],
+                image_ids=tuple(f"image-{i}" for i in good),
+                broken=tuple(_broken(i) for i in bad),
+                broken_identities=self._identities[bad],
+            )
+
+    def close(self) -> None:
+        pass
+
+
+def _broken(number: int) -> BrokenImage:
+    return BrokenImage(
+        image_id=f"image-{number}", shard="shard", row=number, error_code="truncated", error="half of it is missing"
+    )
+
+
+def task_settings(case: Case) -> TaskSettings:
+    return TaskSettings.model_validate(dict(case.task))
+
+
+def targets_for(task: TaskSettings, rng: np.random.Generator, images: int) -> np.ndarray:
+    if task.kind == "classification":
+        return rng.integers(0, CLASSES, images)
+    if task.kind == "multi_label":
+        return rng.integers(0, 2, (images, CLASSES)).astype(np.float32)
+    masks = rng.integers(0, CLASSES, (images, SIDE_PX, SIDE_PX)).astype(np.uint8)
+    masks[::3, : SIDE_PX // 2] = 255
+    return masks
+
+
+class ListContext:
+    """Keeps what it is told."""
+
+    def __init__(self, rank: int, workers: int, wishes: Mapping[int, Wish]) -> None:
+        self.rank = rank
+        self.workers = workers
+        self.device = torch.device("cpu")
+        self.events: list[TrainEvent] = []
+        self._wishes = wishes
+        self._questions = 0
+
+    def tell(self, event: TrainEvent) -> None:
+        self.events.append(event)
+
+    def wish(self) -> Wish:
+        self._questions += 1
+        return self._wishes.get(self._questions - 1, "go")
+
+
+def job_for(case: Case) -> TrainJob:
+    return TrainJob(
+        paths=LedgerPaths("output"),
+        run_id="run",
+        definition="definition",
+        input=InputSettings(uri="images"),
+        format="folder",
+        validation=ValidationSettings(uri="validation", every_epochs=case.every_epochs),
+        validation_input=None,
+        validation_format=None,
+        preprocess=PreprocessSettings(resize_px=(SIDE_PX, SIDE_PX)),
+        augment=(),
+        function=None,
+        model=ModelBundle(
+            kind="python",
+            location="model:build",
+            plugin=None,
+            options={},
+            weights=None,
+            weights_bytes=None,
+            labels=None,
+            preprocess=None,
+            facts={},
+        ),
+        task=task_settings(case),
+        labels=tuple(f"class {i}" for i in range(CLASSES)),
+        class_images=None,
+        train=TrainSettings.model_validate(dict(case.spec)),
+        max_pixels=10**6,
+        precision=case.precision,
+        compile=case.compile,
+    )
+
+
+class NoStore:
+    """For trainings of which only what they tell matters."""
+
+    def latest(self) -> None:
+        return None
+
+    def save(self, *_: Any, **__: Any) -> None:
+        return None
+
+
+def run_worker(rank: int, workers: int, case: Case) -> Ran:
+    """A worker's side of a case, in a process group that is there already."""
+    context = ListContext(rank, workers, case.wishes if rank == case.wisher else {})
+    job = job_for(case)
+    store: Any = NoStore() if case.folder is None else CheckpointStore(str(case.folder), keep_last=1000)
+    torch.manual_seed(rank)  # modules differ until the first worker's values are everybody's
+    is_finished = train(
+        job,
+        module=case.module().eval(),
+        task=task_for(job.task, job.labels),
+        ingest=MemoryIngest(case, case.images),
+        validation=MemoryIngest(case, case.validation_images) if case.validation_images else None,
+        store=store,
+        context=context,
+    )
+    newest = store.latest()
+    weights = {} if newest is None else {name: tensor.numpy() for name, tensor in store.load(newest)[0].items()}
+    return Ran(is_finished=is_finished, events=tuple(context.events), weights=weights)
+
+
+class WorkerError(Exception):
+    """A worker raised; `kind` is the error's type."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(f"{kind}: {message}")
+        self.kind = kind
+        self.message = message
+
+
+class WorkerPool:
+    """Processes that run cases one after the other, for each as many of them as it has workers."""
+
+    def __init__(self, most: int, scratch: Path) -> None:
+        spawning = multiprocessing.get_context("spawn")
+        self._scratch = scratch
+        self._groups = 0
+        self._workers = []
+        for _ in range(most):
+            ours, theirs = spawning.Pipe()
+            process = spawning.Process(target=_serve, args=(theirs,), daemon=True)
+            process.start()
+            self._workers.append((process, ours))
+
+    def run(self, case: Case, workers: int) -> list[Ran]:
+        """What each worker saw; WorkerError of one that raised."""
+        self._groups += 1
+        rendezvous = self._scratch / f"group-{self._groups}"
+        for rank, (_, pipe) in enumerate(self._workers[:workers]):
+            pipe.send((rank, workers, rendezvous, case))
+        deadline = time.monotonic() + PATIENCE_S
+        answers = []
+        for rank, (_, pipe) in enumerate(self._workers[:workers]):
+            assert pipe.poll(max(0.0, deadline - time.monotonic())), f"worker {rank} hangs"
+            answers.append(pipe.recv())
+        if errors := [answer for answer in answers if isinstance(answer, WorkerError)]:
+            # who is left alone complains of its neighbours
+            raise next((error for error in errors if error.kind != "DistBackendError"), errors[0])
+        return answers
+
+    def close(self) -> None:
+        for process, pipe in self._workers:
+            pipe.close()
+            process.terminate()
+            process.join()
+
+
+def _serve(pipe: Connection) -> None:
+    torch.set_num_threads(1)
+    while True:
+        try:
+            rank, workers, rendezvous, case = pipe.recv()
+        except EOFError:
+            return
+        try:
+            if workers > 1:
+                dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=workers)
+            pipe.send(run_worker(rank, workers, case))
+        except Exception as error:  # noqa: BLE001 - the test that asked judges it
+            pipe.send(_portable(error))
+        finally:
+            if dist.is_initialized():
+                dist.destroy_process_group()
+
+
+def _portable(error: Exception) -> WorkerError:
+    return WorkerError(type(error).__name__, str(error))
