@@ -20,11 +20,12 @@ def spec(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Loa
 
 
 def test_the_examples_are_those_that_the_readme_promises() -> None:
-    assert [path.name for path in EXAMPLES] == ["digits.yaml", "folder.yaml", "parquet.yaml", "s3.yaml"]
+    names = ["digits-train.yaml", "digits.yaml", "folder.yaml", "parquet.yaml", "s3.yaml"]
+    assert [path.name for path in EXAMPLES] == names
 
 
 def test_an_example_loads(spec: LoadedSpec) -> None:
-    assert spec.settings.job == "predict"
+    assert spec.settings.job == ("train" if spec.path.stem.endswith("-train") else "predict")
     assert spec.settings.name == spec.path.stem
 
 
@@ -35,7 +36,8 @@ def test_its_plug_in_lies_beside_it(spec: LoadedSpec) -> None:
 
 
 def test_it_says_what_it_is_for_first(spec: LoadedSpec) -> None:
-    assert spec.path.read_text(encoding="utf-8").startswith("# Labels ")
+    what = {"train": "# Trains ", "predict": "# Labels "}[spec.settings.job]
+    assert spec.path.read_text(encoding="utf-8").startswith(what)
 
 
 def test_the_s3_example_takes_its_bucket_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
