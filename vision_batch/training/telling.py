@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 
 from vision_batch.training.context import WorkerContext
 from vision_batch.training.event import TrainEvent
@@ -12,54 +13,63 @@ from vision_batch.training.step import StepResult
 EVERY_S = 0.5
 
 
+@dataclass(slots=True, kw_only=True)
+class _Untold:
+    """Steps since the last event: `losses` of each, `loss_sum` of all times their `images`."""
+
+    losses: list[float | None] = field(default_factory=list)
+    images: int = 0
+    loss_sum: float = 0.0
+    idle_s: float = 0.0
+    learning_rate: float | None = None
+    gradient_norm: float | None = None
+
+
 class StepTeller:
     """Collects steps, and tells of them about twice a second."""
 
     def __init__(self, context: WorkerContext) -> None:
         self._context = context
         self._began = time.monotonic()
-        self._forget()
+        self._untold = _Untold()
 
     def start(self) -> None:
         """The time of steps begins here."""
         self._began = time.monotonic()
 
     def add(self, result: StepResult, progress: Progress, *, learning_rate: float | None, idle_s: float) -> None:
-        self._losses.append(result.loss)
-        self._images += result.images if result.loss is not None else 0
-        self._sum += (result.loss or 0.0) * result.images
-        self._idle_s += idle_s
-        self._last = (learning_rate, result.gradient_norm)
+        """Counts a step in. `progress` is behind it."""
+        untold = self._untold
+        untold.losses.append(result.loss)
+        if result.loss is not None:
+            untold.images += result.images
+            untold.loss_sum += result.loss * result.images
+        untold.idle_s += idle_s
+        untold.learning_rate, untold.gradient_norm = learning_rate, result.gradient_norm
         if time.monotonic() - self._began >= EVERY_S:
             self.flush(progress)
 
     def flush(self, progress: Progress) -> None:
-        """Tells what was not told yet."""
-        if not self._losses:
+        """Tells what was not told yet, and counts its time."""
+        untold, seconds = self._untold, time.monotonic() - self._began
+        if not untold.losses:
             return
-        seconds = time.monotonic() - self._began
-        progress.seconds += seconds
         event = TrainEvent(
             kind="step",
             step=progress.step,
             epoch=progress.epoch,
             position=progress.position,
             workers=self._context.workers,
-            images=self._images,
+            images=untold.images,
             seconds=seconds,
-            waited=min(1.0, self._idle_s / seconds) if seconds > 0 else 0.0,
-            loss=self._sum / self._images if self._images else None,
-            losses=tuple(self._losses),
-            learning_rate=self._last[0],
-            gradient_norm=self._last[1],
+            waited=min(1.0, untold.idle_s / seconds) if seconds > 0 else 0.0,
+            loss=untold.loss_sum / untold.images if untold.images else None,
+            losses=tuple(untold.losses),
+            learning_rate=untold.learning_rate,
+            gradient_norm=untold.gradient_norm,
         )
         if self._context.rank == 0:
             self._context.tell(event)
+        progress.seconds += seconds
         self._began += seconds
-        self._forget()
-
-    def _forget(self) -> None:
-        self._losses: list[float | None] = []
-        self._images = 0
-        self._sum = self._idle_s = 0.0
-        self._last: tuple[float | None, float] = (None, 0.0)
+        self._untold = _Untold()
