@@ -83,6 +83,16 @@ class LedgerPaths:
         return int(match[1]) if match else None
 
     @property
+    def catalogue(self) -> str:
+        """Where a training keeps what it counted of its input."""
+        return join(self.ledger, "catalogue")
+
+    @property
+    def validation(self) -> LedgerPaths:
+        """The ledger, within this one, of validation images that are an input of their own."""
+        return LedgerPaths(join(self.ledger, "validation"))
+
+    @property
     def manifest(self) -> str:
         return join(self.ledger, "manifest")
 
