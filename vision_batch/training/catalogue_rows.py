@@ -61,7 +61,7 @@ class RowsWriter:
 
 
 class Rows:
-    """The rows that were stored; of few all are held. Any number of threads may ask. LedgerError where some are lost."""
+    """The rows that were stored, of few all held. Any number of threads may ask. LedgerError where some are lost."""
 
     def __init__(self, folder: str, count: int, digests: Sequence[str]) -> None:
         self._folder = folder

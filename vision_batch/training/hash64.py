@@ -24,12 +24,12 @@ def text_hash(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
-def mixed(values: NDArray[Any], key: int) -> NDArray[np.uint64]:
-    """Of each integer a number that is as good as random, another one with another key; no two become equal.
+def mixed(values: NDArray[Any], key: int | NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Of each integer a number that is as good as random, another one with another key; with one key no two are equal.
 
     The output function of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
     """
-    state = values.astype(np.uint64) * GOLDEN + np.uint64(key)
+    state = values.astype(np.uint64) * GOLDEN + np.asarray(key, np.uint64)
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return np.asarray(state ^ (state >> np.uint64(31)), np.uint64)

@@ -1,0 +1,183 @@
+"""Makes a catalogue: reads the rows of an input, cuts its shards into blocks, and splits off what is for validation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vision_batch.datasets.settings import InputSettings
+from vision_batch.datasets.shard import Shard
+from vision_batch.errors import ImageError, Problem, SpecError, UnavailableError
+from vision_batch.ledger.paths import LedgerPaths
+from vision_batch.ledger.plan import Plan
+from vision_batch.tasks.class_index import class_index
+from vision_batch.training.catalogue import BLOCKS, NO_PART, Catalogue, classes_and_parts, store_catalogue
+from vision_batch.training.catalogue_rows import NO_LABEL, Rows, RowsWriter
+from vision_batch.training.catalogue_scan import LabelNumbers, NamesOf, ScannedShard, scan
+from vision_batch.training.settings import ValidationSettings
+from vision_batch.training.split_sets import Chunks, Split, make_split
+
+LEAST_LANES = 64
+"""Divisible by the usual numbers of workers. Every lane adds a stream of reading to the worker that serves it."""
+POOL_BYTES = 512 << 20
+"""Encoded images that the pools of all lanes hold together when all are full; a worker holds those of its lanes."""
+MOST_POOL_ROWS, LEAST_POOL_ROWS = 256, 8
+"""Of one lane; with 64 lanes the next batch is drawn from up to 16,384 images."""
+BLOCKS_PER_POOL = 4
+BLOCKS_PER_LANE = 8
+"""At least, where there are so many images: a lane is to have images from all over the input."""
+
+
+def lanes_for(most_workers: int) -> int:
+    """How many lanes an output gets, for ever: 64, or the smallest 64 · 2^k that is no less than the most workers."""
+    lanes = LEAST_LANES
+    while lanes < most_workers:
+        lanes *= 2
+    return lanes
+
+
+def build_catalogue(
+    paths: LedgerPaths,
+    settings: InputSettings,
+    plan: Plan,
+    *,
+    names_of: NamesOf | None,
+    labels_for: Callable[[Sequence[str]], tuple[str, ...]],
+    validation: ValidationSettings | None,
+    lanes: int = LEAST_LANES,
+) -> Catalogue:
+    """Reads names and labels of all rows, and stores the catalogue, whole or not at all.
+
+    `names_of` gives the names of the classes that a label says, None where labels say none; `labels_for` makes of all
+    names that were found the classes. SpecError when `validation` leaves no image to learn from or to measure on; the
+    storage's errors when a shard cannot be read after all retries.
+    """
+    if plan.unread:
+        raise UnavailableError(settings.inputs[0].uri, f"could not be looked into: {plan.unread[0]}")
+    writer = RowsWriter(paths.catalogue, paths.scratch)
+    numbers, cut = LabelNumbers(), _Cut(target_bytes=_block_bytes(plan.shards, lanes))
+    sizes = _shard_bytes(plan.shards)
+    for scanned, size_bytes in zip(scan(paths, plan.shards, settings, names_of), sizes, strict=True):
+        cut.add(scanned, size_bytes, writer.count)
+        writer.add(scanned.image_names, numbers.renumbered(scanned))
+    writer.finish()
+    labels = labels_for(list(numbers.counts))
+    found = [NO_LABEL if numbers.several else _class_of(name, labels) for name in numbers.numbers]
+    classes = np.array(found, np.int32)
+    rows = Rows(paths.catalogue, writer.count, writer.digests)
+    split = make_split(validation, len(labels), _chunks(rows, classes))
+    catalogue = Catalogue(
+        shards=plan.shards,
+        labels=labels,
+        blocks={name: np.array(getattr(cut, name), np.int64) for name in BLOCKS.names},
+        counts=np.zeros((len(cut.shard), split.parts), np.int64),
+        sums=np.zeros((len(cut.shard), split.parts), np.uint64),
+        class_images=np.zeros((split.parts, len(labels)), np.int64),
+        classes=classes,
+        split=split,
+        lanes=lanes,
+        pool_rows=_pool_rows(cut.largest_mean_bytes, lanes),
+        rows=rows,
+    )
+    if cut.shard:
+        count_images(catalogue)
+    if numbers.several:
+        for name, count in numbers.counts.items():
+            catalogue.class_images[0, _class_of(name, labels)] += count * (_class_of(name, labels) >= 0)
+    _demand_images(catalogue.counts.sum(axis=0), validation)
+    store_catalogue(paths, catalogue, writer.count, writer.digests)
+    return catalogue
+
+
+@dataclass(slots=True, kw_only=True)
+class _Cut:
+    """The blocks of all shards so far: of about `target_bytes`, each from where reading may begin."""
+
+    target_bytes: int
+    shard: list[int] = field(default_factory=list)
+    first: list[int] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
+    begin: list[int] = field(default_factory=list)
+    row_at: list[int] = field(default_factory=list)
+    shards: int = 0
+    largest_mean_bytes: float = 1.0
+
+    def add(self, scanned: ScannedShard, size_bytes: int, row_at: int) -> None:
+        """Cuts a shard, whose first row is number `row_at`: into blocks of about equal size, as far as that may be."""
+        count, places = len(scanned.begins), np.flatnonzero(scanned.begins >= 0)
+        if len(places):
+            self.largest_mean_bytes = max(self.largest_mean_bytes, size_bytes / count)
+            pieces = min(count, max(1, -(-size_bytes // self.target_bytes), -(-count // MOST_POOL_ROWS)))
+            wished = np.arange(pieces) * count // pieces
+            chosen = np.unique(places[np.minimum(np.searchsorted(places, wished), len(places) - 1)])
+            for first, stop in zip(chosen.tolist(), [*chosen[1:].tolist(), count], strict=True):
+                self.shard.append(self.shards)
+                self.first.append(first)
+                self.rows.append(stop - first)
+                self.begin.append(int(scanned.begins[first]))
+                self.row_at.append(row_at + first)
+        self.shards += 1
+
+
+def _shard_bytes(shards: Sequence[Shard]) -> Iterator[int]:
+    """Encoded bytes of each shard; several shards of one file share its bytes by their rows."""
+    file_rows: dict[str, int] = {}
+    for shard in shards:
+        file_rows[shard.source] = file_rows.get(shard.source, 0) + (shard.rows or 0)
+    for shard in shards:
+        rows = file_rows[shard.source]
+        yield shard.size_bytes * shard.rows // rows if shard.rows and rows else shard.size_bytes
+
+
+def _block_bytes(shards: Sequence[Shard], lanes: int) -> int:
+    total = sum(_shard_bytes(shards))
+    return max(1, min(POOL_BYTES // lanes // BLOCKS_PER_POOL, total // (lanes * BLOCKS_PER_LANE)))
+
+
+def _pool_rows(mean_bytes: float, lanes: int) -> int:
+    return max(LEAST_POOL_ROWS, min(MOST_POOL_ROWS, int(POOL_BYTES / lanes / mean_bytes)))
+
+
+def _class_of(name: str, labels: tuple[str, ...]) -> int:
+    try:
+        return class_index(name, labels)
+    except ImageError:
+        return NO_LABEL
+
+
+def _chunks(rows: Rows, classes: NDArray[np.int32]) -> Chunks:
+    """Classes and name hashes of all images."""
+    whole = Split(edges=np.empty((len(classes) + 1, 0), np.uint64))
+
+    def chunks() -> Iterator[tuple[NDArray[np.int32], NDArray[np.uint64]]]:
+        for stored in rows.objects():
+            meant, parts = classes_and_parts(stored, classes, whole)
+            present = parts != NO_PART
+            yield meant[present], stored["name"][present]
+
+    return chunks
+
+
+def count_images(catalogue: Catalogue) -> None:
+    """Fills `counts`, `sums` and `class_images` in."""
+    for look in catalogue.looks():
+        blocks = slice(look.start, look.stop)
+        for part in range(catalogue.split.parts):
+            inside = look.parts == part
+            catalogue.counts[blocks, part] = np.add.reduceat(inside, look.offsets, dtype=np.int64)
+            catalogue.sums[blocks, part] = np.add.reduceat(look.identities * inside, look.offsets)
+            known = look.classes[inside & (look.classes >= 0)]
+            catalogue.class_images[part] += np.bincount(known, minlength=len(catalogue.labels))
+
+
+def _demand_images(images: NDArray[np.int64], validation: ValidationSettings | None) -> None:
+    if images.min() > 0:
+        return
+    where = "validation.folds" if validation is not None and validation.folds else "validation.fraction"
+    if len(images) == 1:
+        raise SpecError(Problem("input.uri", "no image", "at least one"))
+    found = f"{int(images.sum())} images, of which a part gets none: {images.tolist()}"
+    raise SpecError(Problem(where, found, "at least one image in every part: more images, or other parts"))
