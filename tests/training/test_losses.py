@@ -29,6 +29,9 @@ def cut_up(loss: Loss, outputs: Tensor, targets: Tensor, cuts: Cuts) -> tuple[Te
     """The loss of 7 images on as many workers as there are pieces, some without any; and its gradient."""
     outputs = outputs.detach().requires_grad_()
     workers = [loss(outputs[start:stop], targets[start:stop]) for start, stop in pairwise(cuts)]
+    for terms, (start, stop) in zip(workers, pairwise(cuts), strict=True):
+        expected = torch.stack([term.weight for term in terms]).float()
+        torch.testing.assert_close(loss.weights(targets[start:stop], CLASSES), expected)
     terms = [
         LossTerm(
             factor=same[0].factor,

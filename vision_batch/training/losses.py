@@ -90,9 +90,8 @@ class Loss:
             raise ModelError(
                 f"class_weights has {len(self._weights)} weights, the model answers {logits.shape[1]} classes"
             )
-        if self._weights.device != logits.device or self._weights.dtype != logits.dtype:
-            self._weights = self._weights.to(logits)
-        return self._weights
+        self._weights = self._weights.to(logits.device)
+        return self._weights.to(logits.dtype)
 
 
 def loss_for(
