@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,8 @@ from vision_batch.ledger.part import PartRecord, commit_part, encode_part, read_
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.ledger.sealed_parquet import encode_parquet
 from vision_batch.storage.table import storage_for
+
+ROOT = Path(__file__).parents[2]
 
 
 def stored_record(uri: str) -> PartRecord:
@@ -104,8 +107,23 @@ def test_of_many_threads_one_wins_and_all_succeed(tmp_path: Path) -> None:
 
 
 def test_of_several_processes_one_wins_and_all_succeed(tmp_path: Path) -> None:
-    with multiprocessing.get_context("spawn").Pool(3) as pool:
-        _one_winner(str(tmp_path), pool.starmap(_commit, [(str(tmp_path), writer) for writer in range(6)]))
+    """Processes of their own: a multiprocessing.Pool waits for ever when its workers die before their first task."""
+    with ThreadPoolExecutor(3) as pool:
+        answers = pool.map(lambda writers: _commit_elsewhere(str(tmp_path), writers), [(0, 1), (2, 3), (4, 5)])
+        _one_winner(str(tmp_path), [record for records in answers for record in records])
+
+
+def _commit_elsewhere(output: str, writers: tuple[int, ...]) -> list[PartRecord]:
+    """What another process says of its commits; CalledProcessError or TimeoutExpired when it does not."""
+    code = "from tests.ledger.test_part import _commit"
+    for writer in writers:
+        code += f"\nprint(_commit({output!r}, {writer}).to_json())"
+    answer = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=100, check=True
+    )
+    records = [PartRecord.from_json(line) for line in answer.stdout.splitlines()]
+    assert len(records) == len(writers)
+    return records
 
 
 @pytest.mark.s3

@@ -114,15 +114,27 @@ def test_a_server_that_never_overwrites_gets_the_patched_part_after_the_old_one(
 ) -> None:
     paths = LedgerPaths(f"{rgw_s3.uri}/out")
     patch = Patch(base=stored(paths), rows=RowSet.of((5,)))
-    with FaultProxy(rgw_s3.server.address) as proxy:
+    with FaultProxy(rgw_s3.server.address) as proxy, ThreadPoolExecutor(2) as pool:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
         forget_s3()
         proxy.rules = [Rule(kind="status", match="^PUT", header="^if-match:", status=501, code="NotImplemented")]
-        first, second = [commit(paths, patch, computed(5), run=run) for run in ("run-2", "run-3")]
+        first, second = pool.map(lambda run: commit(paths, patch, computed(5), run=run), ["run-2", "run-3"])
         found, table = read_part(patch.base.info.uri, storage_for(paths.output).read(patch.base.info.uri))
         assert found in (first, second)
         assert table["label"].to_pylist() == ["cat", "dog", None, "cat"]
         assert len(list(storage_for(paths.output).list(paths.output))) == 1, "nothing is left in the ledger"
+
+
+def test_a_patch_that_meets_another_one_between_its_two_steps_takes_the_second_for_it(paths: LedgerPaths) -> None:
+    base = stored(paths)
+    patch = Patch(base=base, rows=RowSet.of((5,)))
+    first = commit(paths, patch, computed(5), run="run-2")
+    part, waiting = Path(base.info.uri), Path(paths.replacement(Path(base.info.uri).name))
+    waiting.parent.mkdir()
+    part.rename(waiting)
+    assert commit(paths, patch, computed(5), run="run-3") == first
+    assert stored_part(paths, base.info.uri).record == first
+    assert waiting.exists(), "it is its writer's to remove"
 
 
 def test_a_part_of_another_version_is_not_patched(paths: LedgerPaths) -> None:

@@ -12,7 +12,7 @@ from vision_batch.errors import ChangedError, NotFoundError, PartConflictError, 
 from vision_batch.ledger.manifest import StoredPart
 from vision_batch.ledger.part import PartRecord, encode_part, read_part, read_part_record, recounted, with_way_out
 from vision_batch.ledger.paths import LedgerPaths
-from vision_batch.ledger.replace import put_over
+from vision_batch.ledger.replace import finish_replacement, put_over
 from vision_batch.ledger.row_set import RowSet
 from vision_batch.storage.table import storage_for
 
@@ -60,7 +60,7 @@ def commit_patch(paths: LedgerPaths, patch: Patch, table: pa.Table | None, *, ve
         record = recounted(patched, replace(record, version=version, run=run))
         put_over(paths, info, encode_part(patched, record))
     except (ChangedError, NotFoundError):
-        return _standing(patch, version)
+        return _standing(paths, patch, version)
     except PartError as error:
         raise with_way_out(error, paths) from error
     return record
@@ -80,11 +80,19 @@ def splice(base: pa.Table, table: pa.Table, rows: RowSet, dropped: RowSet = NONE
     return pa.concat_tables([kept, table]).sort_by("row").combine_chunks()
 
 
-def _standing(patch: Patch, version: str) -> PartRecord:
+def _standing(paths: LedgerPaths, patch: Patch, version: str) -> PartRecord:
     """The record of what is in the base's place by now."""
     uri = patch.base.info.uri
-    storage = storage_for(uri)
-    stored = read_part_record(storage, storage.stat(uri))
+    try:
+        stored = _record_at(uri)
+    except (ChangedError, NotFoundError):  # another run is between its two steps: see `put_over`
+        finish_replacement(paths, uri)
+        stored = _record_at(uri)
     if not stored.is_same_cell(replace(patch.base.record, version=version)):
         raise PartConflictError(uri, "another run has replaced it meanwhile; run again")
     return stored
+
+
+def _record_at(uri: str) -> PartRecord:
+    storage = storage_for(uri)
+    return read_part_record(storage, storage.stat(uri))

@@ -83,6 +83,12 @@ def finish_replacements(paths: LedgerPaths, run_id: str) -> None:
         storage.delete(info.uri)
 
 
+def finish_replacement(paths: LedgerPaths, uri: str) -> None:
+    """Puts the part `uri` for its writer, who has removed the old one and is alive, and may be about to do so."""
+    with suppress(NotFoundError):  # none is on its way, or it has arrived meanwhile
+        _put_if_absent(paths, uri, storage_for(uri).read(paths.replacement(name(uri))))
+
+
 def _is_there(info: ObjectInfo) -> bool:
     try:
         return storage_for(info.uri).stat(info.uri).version == info.version
