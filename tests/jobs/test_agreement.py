@@ -88,6 +88,11 @@ class TestWhatContradicts:
         write_trained(str(tmp_path / "out"), tmp_path)
         assert words in refusal(tmp_path, task=task)
 
+    def test_a_task_of_another_version(self, tmp_path: Path) -> None:
+        write_trained(str(tmp_path / "out"), tmp_path, task={"type": "depth"})
+        words = "model.source: found a model trained for the task {'type': 'depth'}; expected a task that this version"
+        assert words in refusal(tmp_path)
+
     def test_another_preprocessing(self, tmp_path: Path) -> None:
         write_trained(str(tmp_path / "out"), tmp_path)
         words = refusal(tmp_path, preprocess={"resize_px": [8, 9], "mean": [0, 0, 0]})

@@ -124,6 +124,17 @@ def test_what_was_trained_is_what_is_served(tmp_path: Path) -> None:
     assert torch.equal(load_file(tmp_path / "out" / "model.safetensors")["2.weight"], module().state_dict()["2.weight"])
 
 
+def test_a_class_for_every_pixel(tmp_path: Path) -> None:
+    plugin = "import torch\ndef build(): return torch.nn.Conv2d(3, 3, 3, padding=1)\n"
+    task = TaskSettings(type="segmentation")
+    job = train_job(tmp_path, str(tmp_path / "out"), plugin, task=task)
+    trained = job.model.load()
+    model, _ = write(job, outcome(trained))
+    assert TaskSettings.model_validate(model.task) == task
+    images = torch.rand(3, 3, 8, 8)
+    torch.testing.assert_close(served(tmp_path, str(tmp_path / "out"))(images), trained(images))
+
+
 def test_batch_norm_and_dropout_are_those_of_serving(tmp_path: Path) -> None:
     job = train_job(tmp_path, str(tmp_path / "out"), NORMED)
     trained = job.model.load()

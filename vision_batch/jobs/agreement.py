@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from vision_batch.errors import Problem, SpecError
 from vision_batch.images.settings import PreprocessSettings
 from vision_batch.jobs.settings import JobSettings
 from vision_batch.models.bundle import ModelBundle
-from vision_batch.models.trained import PluginPlace
+from vision_batch.models.trained import PluginPlace, TrainedModel
 from vision_batch.models.trained_source import demand_plugin
 from vision_batch.plugin import Plugin, find_plugin
 from vision_batch.tasks.settings import TaskSettings
@@ -27,7 +29,7 @@ def agreed_task(settings: JobSettings, model: ModelBundle) -> TaskSettings:
         if asked is None:
             raise SpecError(Problem("task", "nothing", "what a prediction means, as {type: classification}"))
         return asked
-    trained = TaskSettings.model_validate(model.trained.task)
+    trained = _trained_task(model.trained)
     if asked is None:
         return trained
     given = {key: getattr(asked, key) for key in asked.model_fields_set}
@@ -63,6 +65,14 @@ def agreed_preprocess(
         raise SpecError(_differences(preprocess, trained))
     name = trained.function
     return trained, None if name is None else demand_plugin(model.trained, name, folder, where=where)
+
+
+def _trained_task(model: TrainedModel) -> TaskSettings:
+    try:
+        return TaskSettings.model_validate(model.task)
+    except ValidationError as error:
+        found = f"a model trained for the task {model.task}"
+        raise SpecError(Problem("model.source", found, "a task that this version of vision-batch knows")) from error
 
 
 def _differences(asked: PreprocessSettings, trained: PreprocessSettings) -> list[Problem]:
