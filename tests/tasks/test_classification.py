@@ -9,27 +9,29 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+import torch
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
+from sklearn.metrics import accuracy_score, f1_score, top_k_accuracy_score
 
-from vision_batch.errors import ModelError
+from vision_batch.errors import ImageError, ModelError
 from vision_batch.images.geometry import Geometry
 from vision_batch.tasks.settings import TaskSettings
 from vision_batch.tasks.table import task_for
-from vision_batch.tasks.task import Task, View
+from vision_batch.tasks.task import TrainableTask, View
 
 LABELS = ("cat", "dog", "bird")
 VIEW = View(width=640, height=480, geometry=Geometry(scale_x=2, scale_y=2, offset_x=96, offset_y=16))
 LOGITS = np.array([[1, 3, 2], [5, 0, -5]], np.float32)
 
 
-def task(labels: tuple[str, ...] | None = LABELS, top_k: int = 5, score_threshold: float = 0) -> Task:
+def task(labels: tuple[str, ...] | None = LABELS, top_k: int = 5, score_threshold: float = 0) -> TrainableTask:
     return task_for(TaskSettings(type="classification", top_k=top_k, score_threshold=score_threshold), labels)
 
 
-def rows(outputs: np.ndarray, of: Task) -> list[dict[str, Any]]:
+def rows(outputs: np.ndarray, of: TrainableTask) -> list[dict[str, Any]]:
     columns = of.columns(outputs, [VIEW] * len(outputs), (224, 224))
     rows: list[dict[str, Any]] = pa.table(columns, schema=pa.schema(of.fields())).to_pylist()
     return rows
@@ -202,3 +204,63 @@ class TestCheck:
 def test_tasks_do_not_import_torch() -> None:
     code = "import sys, vision_batch.tasks.table; sys.exit('torch' in sys.modules or 'ray' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class TestTarget:
+    def test_a_label_is_a_class_index(self) -> None:
+        assert [task().target(truth).value for truth in ("dog", " cat\n", 2, "2")] == [1, 0, 2, 2]
+        assert task(labels=None).names(" owl ") == ("owl",)
+
+    def test_what_is_no_class_is_an_invalid_label(self) -> None:
+        for truth in (None, "owl", 3, -1, 0.5, b"cat", ["cat"]):
+            with pytest.raises(ImageError) as caught:
+                task().target(truth)
+            assert caught.value.code == "invalid_label"
+
+    def test_targets_of_a_batch_are_indices(self) -> None:
+        collated = task().collate([task().target("dog"), task().target("cat")], [])
+        assert (collated.dtype, collated.tolist()) == (np.int64, [1, 0])
+        assert task().collate([], []).shape == (0,)
+
+
+def measured(logits: np.ndarray, truth: np.ndarray, top_k: int = 5) -> dict[str, float]:
+    metrics = task(tuple(map(str, range(logits.shape[1]))), top_k).metrics()
+    metrics.update(torch.from_numpy(logits), torch.from_numpy(truth))
+    return metrics.result(metrics.state())
+
+
+class TestMetrics:
+    @given(st.integers(0, 2**32 - 1), st.integers(2, 6), st.integers(1, 30))
+    @settings(max_examples=30)
+    def test_they_are_scikit_learns(self, seed: int, classes: int, images: int) -> None:
+        random = np.random.default_rng(seed)
+        logits = random.permuted(np.tile(np.arange(classes, dtype=np.float32), (images, 1)), axis=1)
+        truth = random.integers(0, max(1, classes - 1), images)
+        found = measured(logits, truth, top_k=2)
+        predicted = logits.argmax(axis=1)
+        assert found["accuracy"] == pytest.approx(accuracy_score(truth, predicted))
+        assert found["macro_f1"] == pytest.approx(f1_score(truth, predicted, average="macro", zero_division=0))
+        if classes > 2:
+            among = top_k_accuracy_score(truth, logits, k=2, labels=np.arange(classes))
+            assert found["top_2_accuracy"] == pytest.approx(among)
+        else:
+            assert set(found) == {"accuracy", "macro_f1"}, "both classes are always among the best two"
+
+    def test_one_class_alone(self) -> None:
+        found = measured(np.array([[2, 1, 0], [0, 1, 2]], np.float32), np.array([0, 0]), top_k=1)
+        assert found == {"accuracy": 0.5, "macro_f1": pytest.approx((2 / 3 + 0) / 2)}
+
+    def test_nothing_counted_has_no_metrics(self) -> None:
+        assert measured(np.empty((0, 3), np.float32), np.empty(0, np.int64)) == {}
+
+    def test_states_of_workers_sum_to_that_of_all(self) -> None:
+        random = np.random.default_rng(0)
+        logits = torch.from_numpy(random.normal(size=(30, 3)).astype(np.float32))
+        targets = torch.from_numpy(random.integers(0, 3, 30))
+        whole, *shares = (task(top_k=2).metrics() for _ in range(4))
+        whole.update(logits, targets)
+        for share, chosen in zip(shares, (slice(0, 11), slice(11, 30), slice(30, 30)), strict=True):
+            share.update(logits[chosen], targets[chosen])
+        total = np.sum([share.state() for share in shares], axis=0)
+        assert total.tolist() == whole.state().tolist()
+        assert whole.result(total) == whole.result(whole.state())

@@ -24,17 +24,28 @@ SLICE_ROWS = 8
 CHUNKS_AHEAD = 3
 """Chunks being decoded while one is predicted; with the chunk's own bound this bounds the memory of the stage."""
 
+RESHAPED = "preprocess.function gave a picture of another size: what is found there has no place in the image"
+
 
 class Decoder:
     """Decodes and preprocesses chunks, several at a time, and yields them in order.
 
+    With `lies_on_image` a picture that a plug-in function gave another size is an error.
     `output_px` is the (height, width) that every image gets, None where only the plug-in function knows. With 0
     `threads` the caller's own thread decodes, one chunk at a time.
     One instance serves all concurrent calls of an actor, so that its pool bounds the threads of the process.
     """
 
-    def __init__(self, preprocessor: Preprocessor, threads: int, output_px: tuple[int, int] | None) -> None:
+    def __init__(
+        self,
+        preprocessor: Preprocessor,
+        threads: int,
+        output_px: tuple[int, int] | None,
+        *,
+        lies_on_image: bool = False,
+    ) -> None:
         self._preprocessor = preprocessor
+        self._lies_on_image = lies_on_image
         self._output_px = output_px
         self._pool = ThreadPoolExecutor(threads, "decode", initializer=limit_threads) if threads else CallersThread()
         self._ahead = CHUNKS_AHEAD if threads else 1
@@ -86,6 +97,8 @@ class Decoder:
                 if sample.error is not None:
                     raise sample.error
                 image = self._preprocessor(sample.data or b"", None if pixels is None else pixels[position])
+                if image.reshaped and self._lies_on_image:
+                    raise ImageError("model_error", RESHAPED, width=image.width, height=image.height)
             except ImageError as error:
                 row.fail(error)
                 decode_s += time.perf_counter() - before

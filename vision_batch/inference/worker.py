@@ -88,7 +88,8 @@ def _decoder(job: PredictJob, threads: int) -> Decoder:
     preprocessor = Preprocessor(
         job.preprocess, max_pixels=job.max_pixels, function=function, large_at_once=max(1, threads)
     )
-    return Decoder(preprocessor, threads, job.preprocess.output_px)
+    lies_on_image = task_for(job.task, job.model.labels).lies_on_image
+    return Decoder(preprocessor, threads, job.preprocess.output_px, lies_on_image=lies_on_image)
 
 
 def _model(job: PredictJob, threads: int) -> ModelStage:

@@ -10,13 +10,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from vision_batch.images.example import Example
 from vision_batch.tasks.class_index import class_index, class_name
 from vision_batch.tasks.logits import check_logits
 from vision_batch.tasks.task import Agreement, Target, View
 
 if TYPE_CHECKING:
     import torch
+
+    from vision_batch.images.example import Example
 
 SELECT_UP_TO = 32
 """Below this many classes to keep, taking the largest again and again is faster than sorting every row."""
@@ -40,6 +41,7 @@ class Classification:
     score_threshold: float = 0.0
     labels: tuple[str, ...] | None
 
+    lies_on_image: ClassVar[bool] = False
     headline: ClassVar[str] = "accuracy"
     losses: ClassVar[tuple[str, ...]] = ("cross_entropy", "focal", "bce", "mse", "huber")
     default_loss: ClassVar[str] = "cross_entropy"

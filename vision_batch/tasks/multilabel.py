@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from vision_batch.datasets.naming import shortened
 from vision_batch.errors import ImageError
-from vision_batch.images.example import Example
 from vision_batch.tasks.class_index import class_index, class_name
 from vision_batch.tasks.logits import check_logits
 from vision_batch.tasks.task import Agreement, Target, View
@@ -21,16 +20,18 @@ from vision_batch.tasks.task import Agreement, Target, View
 if TYPE_CHECKING:
     import torch
 
+    from vision_batch.images.example import Example
+
 SCORE_TOLERANCE: Final = 0.02
 """How much no score may change in a lower precision."""
 
 MOST_BINS: Final = 2048
 STATE_VALUES: Final = 1 << 22
 """Of half a state: with very many classes there are fewer bins for each."""
-LARGEST_LOGIT: Final = 24.0
-"""Beyond this a sigmoid is 0 or 1 in float32."""
-STRETCH: Final = 64.0
-"""Bins are as wide as 1e-4 near 0 and widen with the logit: models whose answers lie close together are told apart."""
+LARGEST_LOGIT: Final = 65504.0
+"""That of fp16."""
+STRETCH: Final = 1024.0
+"""Bins are as wide as 2e-5 near 0 and 2 % of the logit elsewhere: answers that lie close together are told apart too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,7 @@ class MultiLabel:
     score_threshold: float
     labels: tuple[str, ...] | None
 
+    lies_on_image: ClassVar[bool] = False
     headline: ClassVar[str] = "mean_average_precision"
     losses: ClassVar[tuple[str, ...]] = ("bce", "focal", "mse", "huber", "dice")
     default_loss: ClassVar[str] = "bce"

@@ -11,12 +11,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vision_batch.errors import ImageError, Problem, SpecError
-from vision_batch.images.example import Annotation, Example
 from vision_batch.tasks.logits import check_logits
 from vision_batch.tasks.task import IGNORE, Agreement, Target, View
 
 if TYPE_CHECKING:
     import torch
+
+    from vision_batch.images.example import Example
+    from vision_batch.images.mask import Mask
 
 BYTE_CLASSES: Final = 256
 """How many class indices a byte holds; masks of more classes have 16 bits."""
@@ -38,6 +40,7 @@ class Segmentation:
 
     labels: tuple[str, ...] | None
 
+    lies_on_image: ClassVar[bool] = True
     headline: ClassVar[str] = "mean_iou"
     losses: ClassVar[tuple[str, ...]] = ("cross_entropy", "focal", "dice", "bce", "mse", "huber")
     default_loss: ClassVar[str] = "cross_entropy"
@@ -80,17 +83,22 @@ class Segmentation:
         return ()
 
     def target(self, truth: Any) -> Target:
+        """`truth` is the bytes of a PNG of class indices; IGNORE (65535 of 16 bits) is no class."""
+        from vision_batch.images.example import Annotation
+        from vision_batch.images.mask import ignore_of
+
         mask = _decoded(truth)
         classes = len(self.labels or ())
-        if mask.dtype == np.uint16:
-            mask = np.where(mask == np.iinfo(np.uint16).max, IGNORE, mask)
-        strange = mask[(mask >= classes) & (mask != IGNORE)]
+        is_class = mask != ignore_of(mask)
+        strange = mask[is_class & (mask >= classes)]
         if strange.size:
             raise ImageError(
                 "invalid_label",
-                f"the mask has the value {strange[0]}; model.labels has {classes} names, and {IGNORE} is no class",
+                f"the mask has the value {strange[0]}; model.labels has {classes} names, {ignore_of(mask)} is none",
             )
-        return Target(annotation=Annotation(mask=mask.astype(np.uint8, copy=False)))
+        if mask.dtype != np.uint8:
+            mask = np.where(is_class, mask, IGNORE).astype(np.uint8)
+        return Target(annotation=Annotation(mask=mask))
 
     def collate(self, targets: Sequence[Target], examples: Sequence[Example]) -> NDArray[np.uint8]:
         masks = [example.mask for example in examples if example.mask is not None]
@@ -218,7 +226,7 @@ def _png(mask: NDArray[Any]) -> bytes:
     return bytes(cv2.imencode(".png", mask)[1])
 
 
-def _decoded(truth: Any) -> NDArray[Any]:
+def _decoded(truth: Any) -> Mask:
     """The mask of a label: the bytes of a PNG, alone or in Hugging Face's struct<bytes, path>."""
     from vision_batch.images.mask import decode_mask
 

@@ -10,11 +10,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from vision_batch.images.example import Annotation, Example
 from vision_batch.images.geometry import Geometry
 
 if TYPE_CHECKING:
     import torch
+
+    from vision_batch.images.example import Annotation, Example
 
 IGNORE: Final = 255
 """In a target mask: nothing is to be learned here. Also what `mask_png` has where the model saw nothing."""
@@ -43,6 +44,10 @@ class Task(Protocol):
     `outputs` is what the predictor returns for N images: float32 numpy on the CPU, in the shape that the task's model
     answers with.
     """
+
+    @property
+    def lies_on_image(self) -> bool:
+        """Whether predictions are places in the image, which nothing may have moved unseen before the model."""
 
     def fields(self) -> list[pa.Field]:
         """The task's columns; all nullable, for an error row has none of them."""
