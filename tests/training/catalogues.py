@@ -13,14 +13,15 @@ from vision_batch.datasets.shard import Shard
 from vision_batch.datasets.table import format_named
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.ledger.plan import make_plan
-from vision_batch.tasks.class_index import vocabulary
-from vision_batch.tasks.classification import Classification
+from vision_batch.tasks.settings import TaskSettings
 from vision_batch.training.catalogue import BLOCKS, Catalogue
 from vision_batch.training.catalogue_build import build_catalogue, count_images
 from vision_batch.training.catalogue_rows import ROW, Rows
 from vision_batch.training.hash64 import mixed
 from vision_batch.training.settings import ValidationSettings
 from vision_batch.training.split_sets import make_split
+
+CLASSIFICATION = TaskSettings(type="classification")
 
 
 class HeldRows(Rows):
@@ -67,12 +68,15 @@ def made_up(
 
 
 def catalogue_of(
-    output: Path | str, settings: InputSettings, *, validation: ValidationSettings | None = None, lanes: int = 64
+    output: Path | str,
+    settings: InputSettings,
+    *,
+    task: TaskSettings = CLASSIFICATION,
+    labels: tuple[str, ...] | None = None,
+    validation: ValidationSettings | None = None,
+    lanes: int = 64,
 ) -> Catalogue:
-    """Plans an input and makes its catalogue, for classification."""
+    """Plans an input and makes its catalogue."""
     paths = LedgerPaths(str(output))
     plan = make_plan(paths, settings, format_named(settings.format), cell_rows=1024, write=True)
-    names_of = Classification(top_k=1, labels=None).names if settings.label_column else None
-    return build_catalogue(
-        paths, settings, plan, names_of=names_of, labels_for=vocabulary, validation=validation, lanes=lanes
-    )
+    return build_catalogue(paths, settings, plan, task=task, labels=labels, validation=validation, lanes=lanes)

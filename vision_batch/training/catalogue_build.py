@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,9 +14,12 @@ from vision_batch.errors import ImageError, Problem, SpecError, UnavailableError
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.ledger.plan import Plan
 from vision_batch.tasks.class_index import class_index
+from vision_batch.tasks.settings import TaskSettings
+from vision_batch.tasks.table import task_for
 from vision_batch.training.catalogue import BLOCKS, NO_PART, Catalogue, classes_and_parts, store_catalogue
 from vision_batch.training.catalogue_rows import NO_LABEL, Rows, RowsWriter
-from vision_batch.training.catalogue_scan import LabelNumbers, NamesOf, ScannedShard, scan
+from vision_batch.training.catalogue_scan import LabelNumbers, ScannedShard, scan
+from vision_batch.training.labels import labels_for
 from vision_batch.training.settings import ValidationSettings
 from vision_batch.training.split_sets import Chunks, Split, make_split
 
@@ -44,27 +47,28 @@ def build_catalogue(
     settings: InputSettings,
     plan: Plan,
     *,
-    names_of: NamesOf | None,
-    labels_for: Callable[[Sequence[str]], tuple[str, ...]],
+    task: TaskSettings,
+    labels: tuple[str, ...] | None,
     validation: ValidationSettings | None,
     lanes: int = LEAST_LANES,
 ) -> Catalogue:
     """Reads names and labels of all rows, and stores the catalogue, whole or not at all.
 
-    `names_of` gives the names of the classes that a label says, None where labels say none; `labels_for` makes of all
-    names that were found the classes. SpecError when `validation` leaves no image to learn from or to measure on; the
-    storage's errors when a shard cannot be read after all retries.
+    `labels` are the names of the classes, None for those that are found. SpecError when there are none to learn, or
+    when `validation` leaves no image to learn from or to measure on; the storage's errors when a shard cannot be read
+    after all retries. Validation images that are an input of their own have their plan and catalogue in `paths.validation`.
     """
     if plan.unread:
         raise UnavailableError(settings.inputs[0].uri, f"could not be looked into: {plan.unread[0]}")
     writer = RowsWriter(paths.catalogue, paths.scratch)
     numbers, cut = LabelNumbers(), _Cut(target_bytes=_block_bytes(plan.shards, lanes))
     sizes = _shard_bytes(plan.shards)
+    names_of = None if task.kind == "segmentation" else task_for(task, labels).names  # a mask names no class
     for scanned, size_bytes in zip(scan(paths, plan.shards, settings, names_of), sizes, strict=True):
         cut.add(scanned, size_bytes, writer.count)
         writer.add(scanned.image_names, numbers.renumbered(scanned))
     writer.finish()
-    labels = labels_for(list(numbers.counts))
+    labels = labels_for(task, labels, numbers.counts)
     found = [NO_LABEL if numbers.several else _class_of(name, labels) for name in numbers.numbers]
     classes = np.array(found, np.int32)
     rows = Rows(paths.catalogue, writer.count, writer.digests)
