@@ -11,6 +11,7 @@ from vision_batch.errors import Problem, SpecError
 from vision_batch.jobs.settings import JobSettings, TrainJobSettings
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.storage.uri import is_inside, join, relative_to, scheme
+from vision_batch.training.fit import misfits
 
 # The kinds of source that bring no preprocessing of their own.
 BARE_SOURCES = ("python", "export")
@@ -89,6 +90,8 @@ def _training(settings: TrainJobSettings) -> Iterator[Problem]:
         yield Problem("input.label_column", "nothing", labels)
     if settings.validation is None and settings.train.early_stopping is not None:
         yield Problem("train.early_stopping", "no validation", "validation, on which it can be seen when to stop")
+    if settings.task is not None:
+        yield from misfits(settings.train, settings.task)
     preprocess = settings.preprocess
     if preprocess is not None and preprocess.output_px is None:
         for index in [i for i, each in enumerate(settings.augment) if each.random_resized_crop is not None]:

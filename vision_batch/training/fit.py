@@ -1,0 +1,32 @@
+"""What of a spec's `train:` does not go with its task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vision_batch.errors import Problem
+from vision_batch.tasks.settings import TaskSettings
+from vision_batch.training.settings import TrainSettings
+
+
+def misfits(train: TrainSettings, task: TaskSettings) -> Iterator[Problem]:
+    """Losses that compare something else, mixing of what cannot be mixed, classes to be counted that no image has."""
+    kind = task.kind.replace("_", "-")
+    for index, loss in enumerate(train.losses):
+        from vision_batch.tasks.table import TASKS  # here, because tasks bring pyarrow, which no other check needs
+
+        suitable = TASKS[task.kind].losses
+        if loss.name not in suitable:
+            where = f"train.loss.{index}" if isinstance(train.loss, list) else "train.loss"
+            yield Problem(f"{where}.name", f"{loss.name}, for {kind}", f"one of {', '.join(suitable)}")
+    if task.kind == "segmentation":
+        for way in ("mixup", "cutmix"):
+            if getattr(train, way) is not None:
+                yield Problem(f"train.{way}", "a segmentation to learn", "no mixing: masks have one class a pixel")
+        if train.class_weights == "balanced":
+            yield Problem(
+                "train.class_weights", "balanced, for segmentation", "a list: pixels are not counted by class"
+            )
+    if train.sampling != "none" and task.kind != "classification":
+        expected = "none: it goes by the one class that an image of a classification has"
+        yield Problem("train.sampling", f"{train.sampling}, for {kind}", expected)
