@@ -88,7 +88,9 @@ def test_values_at_ranks_are_those_of_sorting(found: list[tuple[int, int]], data
 
 def test_a_hundred_thousand_classes_are_ranked_in_little_memory() -> None:
     classes, hashes = images(200_000, classes=100_000)
-    split = split_of(ValidationSettings(fraction=0.5, stratify=True), classes, hashes)
+    split = make_split(
+        ValidationSettings(fraction=0.5, stratify=True), 100_000, chunks_of(classes, hashes, size=50_000)
+    )
     parts = split.part_of(classes, hashes)
     counts = np.bincount(classes, minlength=100_000)
     np.testing.assert_array_equal(

@@ -56,7 +56,7 @@ def build_catalogue(
 
     `labels` are the names of the classes, None for those that are found. SpecError when there are none to learn, or
     when `validation` leaves no image to learn from or to measure on; the storage's errors when a shard cannot be read
-    after all retries. Validation images that are an input of their own have their plan and catalogue in `paths.validation`.
+    after all retries. Validation images that are an input of their own have plan and catalogue in `paths.validation`.
     """
     if plan.unread:
         raise UnavailableError(settings.inputs[0].uri, f"could not be looked into: {plan.unread[0]}")
