@@ -160,6 +160,11 @@ def commit_uri(paths: LedgerPaths) -> str:
     return join(paths.catalogue, "catalogue.json")
 
 
+def catalogue_files(paths: LedgerPaths) -> tuple[str, str, str]:
+    """The files that say what a catalogue is, with the digests of its rows; the one that commits it is the last."""
+    return join(paths.catalogue, "shards"), join(paths.catalogue, "blocks"), commit_uri(paths)
+
+
 def store_catalogue(paths: LedgerPaths, catalogue: Catalogue, rows: int, digests: Sequence[str]) -> None:
     """Writes all but the rows, which are stored already, and commits."""
     entries = [Entry(kind="shard", shard=shard) for shard in catalogue.shards]
@@ -182,11 +187,8 @@ def store_catalogue(paths: LedgerPaths, catalogue: Catalogue, rows: int, digests
         "class_images": catalogue.class_images.tolist(),
         "edges": catalogue.split.edges.tolist(),
     }
-    for uri, data in (
-        (join(paths.catalogue, "shards"), encode_segment(entries)),
-        (join(paths.catalogue, "blocks"), encode_table(pa.table(table))),
-        (commit_uri(paths), json.dumps(facts).encode()),
-    ):
+    written = encode_segment(entries), encode_table(pa.table(table)), json.dumps(facts).encode()
+    for uri, data in zip(catalogue_files(paths), written, strict=True):
         storage_for(uri).put(uri, data, scratch=paths.scratch)
 
 
