@@ -38,7 +38,7 @@ class Source:
     def __init__(self, paths: LedgerPaths, settings: InputSettings, plan: EpochPlan) -> None:
         self.plan = plan
         self._settings = settings
-        self._paths = paths
+        self.paths = paths
         self._shard = lru_cache(maxsize=SHARDS_KEPT)(self._load)
 
     def read(self, epoch: int, piece: Piece) -> Iterator[PlacedSample]:
@@ -52,7 +52,7 @@ class Source:
         wanted = frozenset(chosen).__contains__
         samples = format_named(shard.format).read(shard, self._settings, wanted, span)
         if len(chosen) != piece.stop - piece.begin:
-            raise LedgerError(self._paths.catalogue, f"the rows of {shard.key} are not as they were counted; {WAY_OUT}")
+            raise LedgerError(self.paths.catalogue, f"the rows of {shard.key} are not as they were counted; {WAY_OUT}")
         for row, identity in zip(chosen, identities[piece.begin :].tolist(), strict=False):
             sample = next(samples, None)
             if sample is None or sample.row != row:
@@ -61,7 +61,7 @@ class Source:
 
     def _load(self, number: int) -> Shard:
         """A shard of the catalogue with its files; the latest are kept."""
-        return load_members(self._paths, self.plan.catalogue.shards[number])
+        return load_members(self.paths, self.plan.catalogue.shards[number])
 
 
 class HeldPool:
