@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import math
 import os
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,14 +18,12 @@ from torch import Tensor
 from vision_batch.errors import CheckpointError, NotFoundError, StorageError
 from vision_batch.storage.object_info import ObjectInfo
 from vision_batch.storage.table import storage_for
-from vision_batch.storage.uri import join, name, parent, relative_to, scheme
+from vision_batch.storage.uri import join, name, parent, scheme
+from vision_batch.training.checkpoint_record import FORMAT, RECORD, SCRATCH, list_checkpoints, read_record, seal_record
 from vision_batch.training.state_document import pack_state, unpack_state
 
-FORMAT = 1
-RECORD = "state.json"
 FILE_BYTES = 256 << 20
 """A file of tensors gets no larger, but by a single tensor: so much is in memory at once, besides the tensors."""
-STEP = re.compile(r"[0-9]{9,}")
 log = logging.getLogger(__name__)
 
 
@@ -50,7 +46,7 @@ class CheckpointStore:
 
     def __init__(self, folder_uri: str, *, keep_last: int) -> None:
         self._folder = folder_uri
-        self._scratch = join(folder_uri, "_tmp")
+        self._scratch = join(folder_uri, SCRATCH)
         self._storage = storage_for(folder_uri)
         self._keep_last = keep_last
         self._damaged: set[str] = set()
@@ -72,7 +68,7 @@ class CheckpointStore:
             "tensors": self._put_tensors(folder, "state", state_tensors),
             "state": document,
         }
-        self._storage.put(join(folder, RECORD), _sealed(record), scratch=self._scratch)
+        self._storage.put(join(folder, RECORD), seal_record(record), scratch=self._scratch)
         self._damaged.discard(folder)
         try:
             self.sweep()
@@ -81,7 +77,10 @@ class CheckpointStore:
         return Checkpoint(step=step, uri=folder, score=score)
 
     def latest(self) -> Checkpoint | None:
-        """The newest one that can be loaded; None without any. All of it is read and compared with its digests."""
+        """The newest one that can be loaded; None without any. All of it is read and compared with its digests.
+
+        LedgerError where one is of another version's format: it is neither taken nor swept.
+        """
         return self._first_whole(sorted(self._committed(), key=lambda found: found.step, reverse=True))
 
     def best(self) -> Checkpoint | None:
@@ -91,7 +90,7 @@ class CheckpointStore:
 
     def load(self, checkpoint: Checkpoint) -> tuple[dict[str, Tensor], Any]:
         """The module's tensors and the state, on the CPU; CheckpointError unless it is all as it was saved."""
-        record = self._read_record(checkpoint.uri)
+        record = read_record(checkpoint.uri)
         tensors = self._read_tensors(checkpoint.uri, record["model"])
         state_tensors = self._read_tensors(checkpoint.uri, record["tensors"])
         try:
@@ -101,7 +100,7 @@ class CheckpointStore:
 
     def sweep(self) -> None:
         """Removes all but the best and the last `keep_last` checkpoints: others, damaged and half-written ones."""
-        listed = list(self._listed())
+        listed = list(list_checkpoints(self._folder))
         committed = sorted(self._committed(listed), key=lambda found: found.step)
         scored = [found for found in committed if found.score is not None]
         kept = {found.uri for found in [*committed[-self._keep_last :], *sorted(scored, key=_rank)[:1]]}
@@ -114,22 +113,14 @@ class CheckpointStore:
                 with suppress(OSError):  # a file system keeps empty folders, and one that is not empty
                     os.rmdir(folder)
 
-    def _listed(self) -> Iterator[ObjectInfo]:
-        """Every object that a store has put here."""
-        with suppress(NotFoundError):
-            for info in self._storage.list(self._folder):
-                top, _, rest = relative_to(info.uri, self._folder).partition("/")
-                if rest and (top == name(self._scratch) or STEP.fullmatch(top)):
-                    yield info
-
     def _committed(self, listed: list[ObjectInfo] | None = None) -> Iterator[Checkpoint]:
         """Those with a record that can be read, but what is known to be damaged."""
-        for info in self._listed() if listed is None else listed:
+        for info in list_checkpoints(self._folder) if listed is None else listed:
             folder = parent(info.uri)
             if name(info.uri) != RECORD or folder in self._damaged:
                 continue
             try:
-                record = self._read_record(folder)
+                record = read_record(folder)
             except CheckpointError as error:
                 self._set_aside(folder, error)
                 continue
@@ -146,7 +137,7 @@ class CheckpointStore:
         return None
 
     def _check(self, checkpoint: Checkpoint) -> None:
-        record = self._read_record(checkpoint.uri)
+        record = read_record(checkpoint.uri)
         for file in (*record["model"], *record["tensors"]):
             self._read_file(checkpoint.uri, file)
 
@@ -155,7 +146,7 @@ class CheckpointStore:
         log.warning("%s; the checkpoint before it is taken, if there is one", error)
 
     def _files(self, folder: str) -> list[str]:
-        record = self._read_record(folder)
+        record = read_record(folder)
         return [
             join(folder, file) for file in (RECORD, *(file["name"] for file in record["model"] + record["tensors"]))
         ]
@@ -187,10 +178,6 @@ class CheckpointStore:
             raise CheckpointError(uri, "is not what was written: its SHA-256 differs")
         return data
 
-    def _read_record(self, folder: str) -> dict[str, Any]:
-        uri = join(folder, RECORD)
-        return _unsealed(uri, self._read(uri))
-
     def _read(self, uri: str) -> bytes:
         try:
             return self._storage.read(uri)
@@ -202,25 +189,6 @@ def _rank(checkpoint: Checkpoint) -> tuple[float, int]:
     """Sorts the best first."""
     assert checkpoint.score is not None
     return -checkpoint.score, checkpoint.step
-
-
-def _sealed(record: Mapping[str, Any]) -> bytes:
-    text = json.dumps(record)
-    return f'{{"sha256": "{hashlib.sha256(text.encode()).hexdigest()}", "checkpoint": {text}}}'.encode()
-
-
-def _unsealed(uri: str, data: bytes) -> dict[str, Any]:
-    try:
-        document = json.loads(data)
-        record: dict[str, Any] = document["checkpoint"]
-        is_whole = _sealed(record) == data
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(uri, f"cannot be read: {error}") from error
-    if not is_whole:
-        raise CheckpointError(uri, "is not what was written: its SHA-256 differs")
-    if record["format"] != FORMAT:
-        raise CheckpointError(uri, f"has the format {record['format']}, this version reads {FORMAT}")
-    return record
 
 
 def _groups(tensors: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
