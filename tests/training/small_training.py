@@ -37,9 +37,11 @@ PATIENCE_S = 60
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A training. `spec` is what stands under `train:`; of the images with these numbers those in `broken` are.
+    """A training. `spec` is what stands under `train:`.
 
-    `wishes` says at which question of a worker, counted from 0, what is wished for; `rank` is the one that is asked.
+    Of its images those with the numbers in `broken` are broken, `white` and `black` ones are of one colour, `forgotten`
+    ones are planned and never given. `wishes` says at which question of the worker `wisher`, counted from 0, what is
+    wished for.
     """
 
     module: Callable[[], nn.Module]
@@ -49,6 +51,9 @@ class Case:
     validation_images: int = 0
     every_epochs: int = 1
     broken: frozenset[int] = frozenset()
+    white: frozenset[int] = frozenset()
+    black: frozenset[int] = frozenset()
+    forgotten: frozenset[int] = frozenset()
     precision: str = "fp32"
     compile: bool = False
     folder: Path | None = None
@@ -86,17 +91,19 @@ class MemoryIngest:
         rng = np.random.default_rng(images)
         self._pixels = rng.integers(0, 256, (images, SIDE_PX, SIDE_PX, 3), np.uint8)
         self._targets = targets_for(task_settings(case), rng, images)
+        self._pixels[[i for i in case.white if i < images]] = 255
+        self._pixels[[i for i in case.black if i < images]] = 0
         self._identities = rng.integers(0, 2**64, images, np.uint64)
 
     def checksum(self, epoch: int) -> int:
         return int(self._identities.sum())
 
     def batches(self, *, epoch: int, start: int, rank: int, workers: int, batch_images: int) -> Iterator[Batch]:
-        order = np.random.default_rng(epoch).permutation(self.images)
+        order = order_of(self.images, epoch)
         for first in range(start, self.images, workers * batch_images):
             stop = min(first + workers * batch_images, self.images)
             own = [int(order[p]) for p in range(first, stop) if p % LANES % workers == rank]
-            good = [i for i in own if i not in self._case.broken]
+            good = [i for i in own if i not in self._case.broken | self._case.forgotten]
             bad = [i for i in own if i in self._case.broken]
             yield Batch(
                 start=first,
@@ -111,6 +118,15 @@ class MemoryIngest:
 
     def close(self) -> None:
         pass
+
+
+def order_of(images: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng(epoch).permutation(images)
+
+
+def position_of(case: Case, number: int) -> int:
+    """Where an image comes in the first epoch."""
+    return int(np.flatnonzero(order_of(case.images, 0) == number)[0])
 
 
 def _broken(number: int) -> BrokenImage:
@@ -220,7 +236,7 @@ class WorkerError(Exception):
     """A worker raised; `kind` is the error's type."""
 
     def __init__(self, kind: str, message: str) -> None:
-        super().__init__(f"{kind}: {message}")
+        super().__init__(kind, message)
         self.kind = kind
         self.message = message
 

@@ -83,10 +83,10 @@ class _Training:
         self._learner = build_learner(job, module, self._together)
         step_images = context.workers * settings.batch_size * settings.accumulate
         self._steps_per_epoch, self._step_images = math.ceil(ingest.images / step_images), step_images
-        self._learner.optimizer.step()  # no gradients, no effect; else torch warns when a first step is left out
         self._schedule = build_schedule(
             self._learner.optimizer, settings.schedule, self._steps_per_epoch, settings.epochs
         )
+        self._learner.optimizer.step()  # no gradients, no effect; else torch warns when a first step is left out
         restored = restore(store, self._learner, self._together)
         self._progress = restored or Progress()
         if job.compile:
