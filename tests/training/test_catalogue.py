@@ -113,6 +113,18 @@ def test_images_of_several_classes_count_in_each(tmp_path: Path) -> None:
     assert (catalogue.labels, catalogue.class_images.tolist()) == (("a", "b"), [[1, 2]])
 
 
+def test_of_several_classes_no_part_has_more_than_it_has_images(tmp_path: Path) -> None:
+    """Else a class that most images have would weigh less than nothing."""
+    table = pa.table({"image": [b""] * 40, "label": [["a", "b"]] * 30 + [["b"]] * 10})
+    pq.write_table(table, tmp_path / "x.parquet")
+    settings = InputSettings(uri=str(tmp_path / "x.parquet"), format="parquet", label_column="label")
+    task = TaskSettings(type="classification", multi_label=True)
+    catalogue = catalogue_of(tmp_path / "out", settings, task=task, validation=ValidationSettings(folds=4))
+    images = catalogue.counts.sum(axis=0)
+    np.testing.assert_array_equal(catalogue.class_images[:, 1], images)
+    np.testing.assert_array_equal(catalogue.class_images[:, 0], np.rint(images * 0.75))
+
+
 def test_only_columns_of_ids_and_labels_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from vision_batch.datasets import parquet
 

@@ -51,7 +51,7 @@ class Catalogue:
 
     `blocks` has the columns of BLOCKS as arrays (b,). `counts` (b, p) says how many images of each part a block has,
     `sums` (b, p) what their identities add up to, modulo 2^64. `class_images` (p, classes) counts the images of each of
-    the `labels`; an image with several classes counts in each of them, and as of part 0, whichever it is in.
+    the `labels`; where images have several, each part's share of a class is estimated: its share of all images.
     `classes` says which class a row's label means, or NO_LABEL. `lanes` and `pool_rows` say how epochs are laid out.
     """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -89,8 +89,7 @@ def build_catalogue(
     if cut.shard:
         count_images(catalogue)
     if numbers.several:
-        for name, count in numbers.counts.items():
-            catalogue.class_images[0, _class_of(name, labels)] += count * (_class_of(name, labels) >= 0)
+        _apportion(catalogue, numbers.counts)
     _demand_images(catalogue.counts.sum(axis=0), validation)
     store_catalogue(paths, catalogue, writer.count, writer.digests)
     return catalogue
@@ -143,6 +142,15 @@ def _block_bytes(shards: Sequence[Shard], lanes: int) -> int:
 
 def _pool_rows(mean_bytes: float, lanes: int) -> int:
     return max(LEAST_POOL_ROWS, min(MOST_POOL_ROWS, int(POOL_BYTES / lanes / mean_bytes)))
+
+
+def _apportion(catalogue: Catalogue, counts: Mapping[str, int]) -> None:
+    """Fills `class_images` in where images have several classes: each part has of a class what it has of all images."""
+    images = catalogue.counts.sum(axis=0)
+    for label, count in counts.items():
+        index = _class_of(label, catalogue.labels)
+        if index >= 0:
+            catalogue.class_images[:, index] += np.rint(count * images / max(images.sum(), 1)).astype(np.int64)
 
 
 def _class_of(name: str, labels: tuple[str, ...]) -> int:
