@@ -20,7 +20,7 @@ def spec(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Loa
 
 
 def test_the_examples_are_those_that_the_readme_promises() -> None:
-    names = ["digits-train.yaml", "digits.yaml", "folder.yaml", "parquet.yaml", "s3.yaml"]
+    names = ["digits-train.yaml", "digits.yaml", "folder.yaml", "parquet.yaml", "s3.yaml", "scenes-train.yaml"]
     assert [path.name for path in EXAMPLES] == names
 
 
@@ -32,7 +32,8 @@ def test_an_example_loads(spec: LoadedSpec) -> None:
 def test_its_plug_in_lies_beside_it(spec: LoadedSpec) -> None:
     kind, _, name = spec.settings.model.source.partition(":")
     if kind == "python":
-        assert find_plugin(name, spec.folder, where="model.source").sources[0][0] == "digits_model.py"
+        (source, *_) = find_plugin(name, spec.folder, where="model.source").sources
+        assert source[0] == f"{name.partition(':')[0]}.py"
 
 
 def test_it_says_what_it_is_for_first(spec: LoadedSpec) -> None:

@@ -31,7 +31,7 @@ STATE_VALUES: Final = 1 << 22
 LARGEST_LOGIT: Final = 65504.0
 """That of fp16."""
 STRETCH: Final = 1024.0
-"""Bins are as wide as 2e-5 near 0 and 2 % of the logit elsewhere: answers that lie close together are told apart too."""
+"""Bins are as wide as 2e-5 near 0 and 2 % of the logit elsewhere: answers that lie close together are told apart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,7 @@ def digit_tars() -> Iterator[tuple[str, bytes]]:
     The tars hold the digits in their order; each of the first five also has one sample that is broken, whose key says
     how. SpecError when scikit-learn is not installed.
     """
-    pictures, labels = _load_digits()
+    pictures, labels = load_digits()
     keys = [f"{index:04}" for index in range(len(pictures))]
     samples = [_sample(*values) for values in zip(keys, map(_jpeg, pictures), labels, strict=True)]
     broken = dict(enumerate(_broken_samples(_jpeg(pictures[0]), labels[0])))
@@ -40,10 +40,10 @@ def digit_tars() -> Iterator[tuple[str, bytes]]:
         held = samples[edges[k] : edges[k + 1]]
         if k in broken:
             held.insert(len(held) // 2, broken[k])
-        yield name, _tar(member for sample in held for member in sample)
+        yield name, tar(member for sample in held for member in sample)
 
 
-def _load_digits() -> tuple[npt.NDArray[np.uint8], list[str]]:
+def load_digits() -> tuple[npt.NDArray[np.uint8], list[str]]:
     """Dark ink on white paper, uint8 (N, 8, 8), and what each digit is."""
     try:
         from sklearn.datasets import load_digits
@@ -82,7 +82,7 @@ def _claiming(jpeg: bytes, width: int, height: int) -> bytes:
     return jpeg[:at] + struct.pack(">HH", height, width) + jpeg[at + 4 :]
 
 
-def _tar(members: Iterator[Member]) -> bytes:
+def tar(members: Iterator[Member]) -> bytes:
     """A ustar archive of files without owner and time."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
