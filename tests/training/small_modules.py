@@ -32,6 +32,13 @@ class Pixelwise(nn.Sequential):
         super().__init__(nn.Conv2d(3, 8, 3, padding=1), nn.GELU(), nn.Conv2d(8, CLASSES, 3, padding=1))
 
 
+class Wide(nn.Sequential):
+    """Its first layer alone is worth dividing."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Sequential(nn.Flatten(), nn.Linear(192, 6000)), nn.GELU(), nn.Linear(6000, CLASSES))
+
+
 class WithBatchNorm(nn.Sequential):
     """Batch norm behind a linear layer, which refuses a single image."""
 
