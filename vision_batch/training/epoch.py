@@ -202,6 +202,12 @@ class Lane:
     def pools(self) -> int:
         return len(self._pools)
 
+    def rows_at(self, number: int) -> tuple[int, int]:
+        """Where in the lane a pool begins and ends."""
+        begin = int(self._starts[self._pools[number]])
+        is_last = number + 1 == len(self._pools)
+        return begin, self.rows if is_last else int(self._starts[self._pools[number + 1]])
+
     def pool_at(self, row: int) -> int:
         """The number of the pool that has this row of the lane."""
         return int(np.searchsorted(self._starts[self._pools], row, "right")) - 1
@@ -210,8 +216,7 @@ class Lane:
         """One of the pools."""
         begin = int(self._pools[number])
         end = int(self._pools[number + 1]) if number + 1 < len(self._pools) else len(self._starts)
-        start = int(self._starts[begin])
-        after = int(self._starts[end]) if end < len(self._starts) else self.rows
+        start, after = self.rows_at(number)
         columns = (self._units, self._begins, self._ends, self._stops)
         pieces = zip(*(column[begin:end].tolist() for column in columns), strict=True)
         return Pool(

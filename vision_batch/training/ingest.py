@@ -109,11 +109,10 @@ class _Lanes:
     ) -> None:
         self._lanes = source.plan.catalogue.lanes
         self._rank, self._workers = rank, workers
-        self._streams: dict[int, LaneStream] = {}
-        for offset in range(self._lanes):  # in the order in which their images are wanted
-            row, lane = divmod(start + offset, self._lanes)
-            if lane % workers == rank and start + offset < source.plan.images:
-                self._streams[lane] = LaneStream(LaneReader(source, epoch, lane), threads, room, row)
+        self._streams = {
+            lane: LaneStream(LaneReader(source, epoch, lane), threads, room, row)
+            for lane, row in own_lanes(source.plan, start, rank, workers)
+        }
 
     def own(self, start: int, stop: int) -> list[int]:
         """Which of the positions [start, stop) are the rank's."""
@@ -125,6 +124,16 @@ class _Lanes:
     def close(self) -> None:
         for stream in self._streams.values():
             stream.close()
+
+
+def own_lanes(plan: EpochPlan, start: int, rank: int, workers: int) -> list[tuple[int, int]]:
+    """The lanes that `rank` of `workers` serves from position `start` on, each with the row that it begins with.
+
+    They come in the order in which their images are wanted; those that are at their end are left out.
+    """
+    lanes = plan.catalogue.lanes
+    first = ((position % lanes, position // lanes) for position in range(start, min(start + lanes, plan.images)))
+    return [(lane, row) for lane, row in first if lane % workers == rank]
 
 
 def own_positions(start: int, stop: int, rank: int, workers: int, lanes: int) -> list[int]:
