@@ -22,14 +22,14 @@ TAKEN = "others have what there is; the run goes on when it comes free, or a nod
 
 def cluster_resources() -> Resources:
     """What the live nodes of the connected cluster have together, free or not."""
-    return _resources(live_nodes().values())
+    return resources_of(live_nodes().values())
 
 
 def _free_resources() -> Resources:
-    return _resources(available_resources_per_node().values())  # type: ignore[no-untyped-call]
+    return resources_of(available_resources_per_node().values())  # type: ignore[no-untyped-call]
 
 
-def _resources(nodes: Iterable[Mapping[str, float]]) -> Resources:
+def resources_of(nodes: Iterable[Mapping[str, float]]) -> Resources:
     return Resources(
         nodes=tuple(
             Node(cpus=int(has.get("CPU", 0)), gpus=int(has.get("GPU", 0)), memory_bytes=int(has.get("memory", 0)))
