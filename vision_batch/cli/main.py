@@ -27,6 +27,7 @@ PROGRAM = "vision-batch"
 COMMANDS = {
     "run": "run a job until it is done; run it again to resume",
     "plan": "say what a run would do; writes nothing",
+    "preview": "draw what the model will see: images as they are preprocessed, augmented and labelled",
     "verify": "audit an output: one row per image, parts intact",
     "submit": "have a job run on a cluster; submit it again to resume",
     "list": "list the jobs that were submitted to a cluster",

@@ -18,14 +18,19 @@ UNREAD_FILES = 8
 """So many that cannot be read are passed over: storage that does not answer is waited for at each."""
 
 
-def first_samples(settings: InputSettings, format_name: str, count: int) -> Iterator[Sample]:
+def first_samples(
+    settings: InputSettings, format_name: str, count: int, *, among: int | None = None
+) -> Iterator[Sample]:
     """Up to `count` images, those with errors included, in no promised order; no more is listed or opened than needed.
 
+    Of a folder's files they are taken evenly from the first `among`, where that is given.
     A file that cannot be read is passed over. StorageError or ShardError where none can, StorageError where the storage
     does not list.
     """
     format = format_named(format_name)
-    files = (file for listing in list_inputs(settings) for file in _files(listing, settings, format, count))
+    files = (
+        file for listing in list_inputs(settings) for file in _files(listing, settings, format, count, among or count)
+    )
     return islice(_readable(files), count)
 
 
@@ -45,11 +50,15 @@ def _readable(files: Iterable[Iterator[Sample]]) -> Iterator[Sample]:
         raise unread[0]
 
 
-def _files(listing: InputListing, settings: InputSettings, format: Format, count: int) -> Iterator[Iterator[Sample]]:
+def _files(
+    listing: InputListing, settings: InputSettings, format: Format, count: int, among: int
+) -> Iterator[Iterator[Sample]]:
     """The images of each file, or of a group of files."""
     members = (info for info in listing if format.is_member(info.uri))
     if format.grouped:
-        files = tuple(islice(members, count))
+        first = tuple(islice(members, among))
+        taken = min(count, len(first))
+        files = tuple(first[place * len(first) // taken] for place in range(taken))
         shard = Shard(key="", input_name=listing.name, root=listing.root, format=settings.format, files=files)
         yield format.read(shard, settings, lambda row: True)
         return

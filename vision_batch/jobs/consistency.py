@@ -85,8 +85,10 @@ def _one_size(settings: JobSettings) -> Iterator[Problem]:
 
 def _training(settings: TrainJobSettings) -> Iterator[Problem]:
     """What is to be learned, and what it is measured on."""
-    if settings.input.label_column is None:
-        labels = "the labels: a Parquet column, a WebDataset extension as cls, or folder, for folders per class"
+    if not settings.input.has_labels:
+        labels = (
+            "the labels: a Parquet column, a WebDataset extension as cls, or folder, for folders per class; or masks"
+        )
         yield Problem("input.label_column", "nothing", labels)
     if settings.validation is None and settings.train.early_stopping is not None:
         yield Problem("train.early_stopping", "no validation", "validation, on which it can be seen when to stop")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -15,6 +17,8 @@ from vision_batch.documents.validation import validate_settings
 from vision_batch.errors import SpecError
 from vision_batch.images.augmentations.settings import AugmentSettings
 from vision_batch.settings import Settings
+
+SPAN = re.compile(r"`(\w+): ([^`]+)`")
 
 
 class Spec(Settings):
@@ -102,6 +106,24 @@ def test_the_json_schema_says_the_same(entry: Any, fits: bool) -> None:
     assert jsonschema.Draft202012Validator(schema).is_valid({"augment": [entry]}) is fits
     if not fits:
         complaint(entry)
+
+
+def test_the_documentation_has_every_operation_with_its_defaults() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "augmentation.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \|[^|]*\| ([^|]*?) \| \d+ \|$", text, re.MULTILINE))
+    assert list(rows) == list(AugmentSettings.model_fields)
+    for name, told in rows.items():
+        defaults = dict(parsed(name)[0].operation[1])
+        said = {key: json.loads(value) if value[0] in "[0123456789" else value for key, value in SPAN.findall(told)}
+        assert _rounded({"p": 1, **said}) == _rounded(defaults)
+
+
+def _rounded(values: dict[str, Any]) -> dict[str, Any]:
+    """To the digits of the documentation."""
+    return {
+        key: [float(f"{bound:.3g}") for bound in value] if isinstance(value, list | tuple) else value
+        for key, value in values.items()
+    }
 
 
 def test_reading_them_imports_nothing_heavy() -> None:

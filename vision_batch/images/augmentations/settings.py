@@ -127,7 +127,7 @@ class IsoNoiseSettings(OperationSettings):
     `colour` is how much of it differs between the channels, 0 to 1.
     """
 
-    levels: Annotated[Bounds, Within(0, 255)] = (5, 25)
+    levels: Annotated[Bounds, Within(0, 255)] = (3, 15)
     colour: Annotated[Bounds, Within(0, 1)] = (0.2, 0.8)
     p: Share = 0.5
 
