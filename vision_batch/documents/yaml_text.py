@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import yaml
 
+PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
 
 def yaml_text(document: Mapping[str, Any], *, width: int = 1000) -> str:
-    """`document` (dicts, lists, scalars), keys in their order; lists of up to `width` characters stay on one line."""
-    return yaml.dump(dict(document), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=width)
+    """`document` (dicts, lists, scalars), keys in their order; what holds only scalars is on lines of `width`."""
+    return yaml.dump(
+        dict(document), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=width, default_flow_style=None
+    )
 
 
 class _Dumper(yaml.SafeDumper):
@@ -18,6 +23,14 @@ class _Dumper(yaml.SafeDumper):
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
+
+    def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:
+        """Keys that are words stay without quotes, unless YAML 1.1 takes them for something else."""
+        node = super().represent_mapping(tag, mapping, flow_style)
+        for key, _ in node.value:
+            if PLAIN_KEY.fullmatch(key.value):
+                key.style = None
+        return node
 
 
 _Dumper.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"'))

@@ -108,4 +108,4 @@ def read_model(folder: str) -> TrainedModel | None:
 
 def encode_model(model: TrainedModel) -> bytes:
     """YAML that `read_model` reads as the same."""
-    return f"{HEADING}\n{yaml_text(model.model_dump(mode='json'))}".encode()
+    return f"{HEADING}\n{yaml_text(model.model_dump(mode='json'), width=120)}".encode()
