@@ -23,8 +23,15 @@ def test_images_are_normalised_as_in_predict() -> None:
     assert np.array_equal(images.numpy(), predicted)
 
 
-def test_the_array_may_change_afterwards() -> None:
-    for values in (np.arange(3), np.arange(6).reshape(2, 3)[:, ::2], np.ones((1, 2, 2, 3), np.uint8)):
+def test_pixels_that_are_not_to_be_written_to_are_taken_too() -> None:
+    pixels = np.frombuffer(bytes(range(2 * 3 * 4 * 3)), np.uint8).reshape(2, 3, 4, 3)
+    upload = Upload(CPU, MEAN, STD)
+    assert torch.equal(upload.images(pixels), upload.images(pixels.copy()))
+    assert torch.equal(upload.images(pixels[:, ::-1]), upload.images(pixels[:, ::-1].copy()))
+
+
+def test_targets_may_change_afterwards() -> None:
+    for values in (np.arange(3), np.arange(6).reshape(2, 3)[:, ::2], np.ones((1, 2, 2), np.uint8)):
         before = values.copy()
         copy = Upload(CPU, MEAN, STD).plain(values)
         values += 1

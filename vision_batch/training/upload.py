@@ -28,7 +28,9 @@ class Upload:
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
     def images(self, pixels: NDArray[np.uint8]) -> Tensor:
-        raw = self.plain(pixels)
+        """The array must not change before the images were used."""
+        is_usable = pixels.flags.writeable and pixels.flags.c_contiguous
+        raw = self._sent(torch.from_numpy(pixels if is_usable else pixels.copy()))
         count, height, width, _ = raw.shape
         # by whole rows of pixels: on a CPU 12 times as fast as a broadcast over the channels
         rows = raw.view(count, height, 3 * width).float()
@@ -36,12 +38,13 @@ class Upload:
         return rows.view(count, height, width, 3).permute(0, 3, 1, 2)
 
     def plain(self, values: NDArray[Any]) -> Tensor:
-        """A copy on the device as it is; the array may be changed afterwards."""
-        source = torch.from_numpy(np.array(values, order="C"))
+        """A copy on the device as it is."""
+        return self._sent(torch.from_numpy(np.array(values, order="C")))
+
+    def _sent(self, source: Tensor) -> Tensor:
         if self._stream is None:
             return source.to(self.device)
-        # torch's allocator hands pinned memory out again only when its copy has ended
-        staged = source.pin_memory()
+        staged = source if source.is_pinned() else source.pin_memory()
         compute = torch.cuda.current_stream(self.device)
         with torch.cuda.stream(self._stream):
             copy = staged.to(self.device, non_blocking=True)
