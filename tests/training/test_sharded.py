@@ -1,0 +1,31 @@
+"""With FSDP each worker holds a part of the parameters: what is learned, stored and resumed is as without."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.training.small_modules import Plain
+from tests.training.small_training import Case, WorkerPool
+from tests.training.test_equivalence import assert_same, case_of
+from tests.training.test_resume import EVERYTHING, folder_after, state_of
+
+
+def test_sharded_parameters_learn_what_whole_ones_learn(pool: WorkerPool, tmp_path: Path) -> None:
+    spec = {"fsdp": True, "clip_norm": 0.3, "ema": {"decay": 0.9}, "epochs": 2}
+    alone, together = assert_same(pool, case_of(spec=spec, validation_images=17), 2, tmp_path, steps=10)
+    for one, other in zip(alone.epochs, together.epochs, strict=True):
+        assert one.metrics == pytest.approx(dict(other.metrics), abs=1e-5)
+
+
+def test_a_sharded_training_resumes_to_the_bit(pool: WorkerPool, tmp_path: Path) -> None:
+    spec = {**EVERYTHING, "fsdp": True, "epochs": 1}
+    case = Case(module=Plain, spec=spec, images=53, validation_images=9, folder=tmp_path / "whole")
+    whole = pool.run(case, 2)[0]
+    folder = folder_after(2, tmp_path / "whole", tmp_path)
+    assert pool.run(replace(case, folder=folder), 2)[0].losses == whole.losses[2:]
+    for ours, theirs in zip(state_of(folder), state_of(tmp_path / "whole"), strict=True):
+        assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
