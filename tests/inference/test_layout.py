@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from vision_batch.errors import SpecError
 from vision_batch.inference.layout import (
+    CHUNK_ANSWER_BYTES,
     CHUNK_PIXEL_BYTES,
     Layout,
     Node,
@@ -113,6 +114,15 @@ def test_the_pixels_of_a_chunk_stay_within_their_budget() -> None:
     assert choose(cluster((8, 1))).batch_rows == 256
     assert large.batch_rows * 2048 * 2048 * 3 <= CHUNK_PIXEL_BYTES
     assert choose_layout(cluster((8, 1)), ComputeSettings(), shards=9, output_px=(16384, 16384)).batch_rows == 1
+
+
+def test_what_a_model_answers_for_each_pixel_of_a_chunk_stays_within_its_budget() -> None:
+    def rows(classes: int) -> int:
+        some = cluster((8, 1)), ComputeSettings()
+        return choose_layout(*some, shards=9, output_px=(512, 512), answers_per_pixel=classes).batch_rows
+
+    assert [rows(classes) for classes in (0, 2, 21, 1000)] == [64, 64, 8, 1]
+    assert rows(21) * 512 * 512 * 21 * 4 <= CHUNK_ANSWER_BYTES
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,7 @@ def placement(listener: Listener, **compute: Any) -> Placement:
         settings=SimpleNamespace(compute=ComputeSettings.model_validate(compute)),
         preprocess=SimpleNamespace(output_px=(28, 28)),
         model=SimpleNamespace(weights_bytes=None),
+        answers_per_pixel=0,
     )
     return Placement(prepared, listener)
 

@@ -12,6 +12,8 @@ CPU_BATCH_ROWS = 128
 GPU_BATCH_ROWS = 1024
 """Where `batch_size` is auto, the most that a trial may choose: 256 images of 224x224 px fit into the budget below."""
 CHUNK_PIXEL_BYTES = 64 << 20
+CHUNK_ANSWER_BYTES = 256 << 20
+"""Of what a model answers about each pixel: several chunks are in work at once."""
 """What the pixels of a chunk may take where `batch_size` is auto; four times as much where the spec gives it."""
 CPU_PREDICTOR_BYTES = 1 << 30
 """What a predictor on a CPU takes beside the model: torch and the chunks in work; measured 0.7 GiB at 224 px."""
@@ -108,6 +110,7 @@ def choose_layout(
     *,
     shards: int,
     output_px: tuple[int, int] | None,
+    answers_per_pixel: int = 0,
     weights_bytes: int | None = None,
     partly: bool = False,
 ) -> Layout:
@@ -116,7 +119,8 @@ def choose_layout(
     With `partly` fewer actors than the spec asks for will do, as on a cluster whose nodes come and go.
 
     `output_px` is the height and width that every image gets, `weights_bytes` the size of the model, both None where
-    nobody knows. No more actors read than there are shards. SpecError for what cannot be placed.
+    nobody knows; `answers_per_pixel` is how many numbers the model may answer for each of these pixels. No more actors
+    read than there are shards. SpecError for what cannot be placed.
     """
     gpus_each = _gpus_each(resources, compute)
     nodes = [node for node in resources.nodes if node.cpus and (node.gpus >= gpus_each or not gpus_each)]
@@ -127,7 +131,7 @@ def choose_layout(
     most = sum(_fits(node, 1, gpus_each) for node in nodes)
     predictors = _predictors(compute, nodes, gpus_each, most, weights_bytes, partly)
     name, reason = _name(resources, compute, nodes, predictors, gpus_each)
-    batch_rows = _batch_rows(compute, bool(gpus_each), output_px)
+    batch_rows = _batch_rows(compute, bool(gpus_each), output_px, answers_per_pixel)
     wanted = None if compute.predictors == "auto" else compute.predictors
     if name == "joined":
         predictors = min(predictors, max(1, shards))
@@ -272,13 +276,16 @@ def _name(
     return "joined", f"{beside:.3g} CPUs beside each predictor; only predictions leave its process"
 
 
-def _batch_rows(compute: ComputeSettings, on_gpu: bool, output_px: tuple[int, int] | None) -> int:
+def _batch_rows(
+    compute: ComputeSettings, on_gpu: bool, output_px: tuple[int, int] | None, answers_per_pixel: int
+) -> int:
     is_auto = compute.batch_size == "auto"
     rows = (GPU_BATCH_ROWS if on_gpu else CPU_BATCH_ROWS) if compute.batch_size == "auto" else compute.batch_size
     if output_px is None:
         return rows
     budget = CHUNK_PIXEL_BYTES if is_auto else 4 * CHUNK_PIXEL_BYTES
-    held = max(1, budget // (3 * output_px[0] * output_px[1]))
+    pixels = output_px[0] * output_px[1]
+    held = max(1, min(budget // (3 * pixels), CHUNK_ANSWER_BYTES // (4 * pixels * max(1, answers_per_pixel))))
     if held >= rows:
         return rows
     return 1 << held.bit_length() - 1 if is_auto else held  # a power of two is what smaller batches divide

@@ -35,6 +35,7 @@ class Setting:
     compute: ComputeSettings
     shards: int
     output_px: tuple[int, int] | None = None
+    answers_per_pixel: int = 0
     weights_bytes: int | None = None
     partly: bool = False
 
@@ -45,6 +46,7 @@ class Setting:
             self.compute,
             shards=self.shards,
             output_px=self.output_px,
+            answers_per_pixel=self.answers_per_pixel,
             weights_bytes=self.weights_bytes,
             partly=self.partly,
         )

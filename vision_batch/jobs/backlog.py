@@ -53,7 +53,9 @@ class Backlog:
         self._retry = retry
         self._unpatchable: set[ObjectInfo] = set()
         with reading_output():
-            self.cell_rows = claim_definition(prepared.paths, prepared.definition).cell_rows
+            self.cell_rows = claim_definition(
+                prepared.paths, prepared.definition, cell_rows=prepared.cell_rows
+            ).cell_rows
             clear_scratch(prepared.paths)
         self.plan = plan_input(prepared, cell_rows=self.cell_rows, write=True, prune=prune)
         self.pruned = self.plan.pruned

@@ -13,7 +13,7 @@ from vision_batch.jobs.cost import Cost, estimate_cost
 from vision_batch.jobs.prepare import Prepared, prepare, reading_input, reading_output
 from vision_batch.jobs.rate_card import RateCard
 from vision_batch.jobs.spec import AnySpec
-from vision_batch.ledger.definition import CELL_ROWS, check_definition
+from vision_batch.ledger.definition import check_definition
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.ledger.plan import Plan, make_plan
 from vision_batch.ledger.run_record import newest_runs
@@ -57,7 +57,7 @@ def forecast_predict(spec: AnySpec, *, address: str | None = None, rate_card: Ra
     prepared = prepare(spec)
     if prepared.claimed is not None:
         check_definition(prepared.paths, prepared.definition, prepared.claimed)
-    plan = plan_input(prepared, cell_rows=CELL_ROWS if prepared.claimed is None else prepared.claimed.cell_rows)
+    plan = plan_input(prepared, cell_rows=prepared.cell_rows)
     state = look(prepared.paths, plan, prepared.definition.digest)
     works = todo(plan, state)
     layout = choose_layout(
@@ -65,6 +65,7 @@ def forecast_predict(spec: AnySpec, *, address: str | None = None, rate_card: Ra
         prepared.settings.compute,
         shards=len(works) or len(plan.shards),
         output_px=prepared.preprocess.output_px,
+        answers_per_pixel=prepared.answers_per_pixel,
         weights_bytes=prepared.model.weights_bytes,
         partly=address is not None,
     )

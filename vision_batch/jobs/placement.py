@@ -59,6 +59,7 @@ class Placement:
             compute=compute,
             shards=shards,
             output_px=self._prepared.preprocess.output_px,
+            answers_per_pixel=self._prepared.answers_per_pixel,
             weights_bytes=self._prepared.model.weights_bytes,
         )
 

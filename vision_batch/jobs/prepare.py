@@ -18,7 +18,7 @@ from vision_batch.inference.settings import AUTO
 from vision_batch.jobs.agreement import agreed_preprocess, agreed_task
 from vision_batch.jobs.settings import JobSettings, PredictSettings
 from vision_batch.jobs.spec import AnySpec, spec_of_kind
-from vision_batch.ledger.definition import ClaimedOutput, Definition, read_definition
+from vision_batch.ledger.definition import CELL_ROWS, ClaimedOutput, Definition, read_definition
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.models.bundle import ModelBundle, resolve_model
 from vision_batch.plugin import Plugin
@@ -26,6 +26,10 @@ from vision_batch.tasks.settings import TaskSettings
 
 if TYPE_CHECKING:
     from vision_batch.inference.precision_trial import PrecisionTrial
+
+
+MASK_CELL_ROWS = 512
+"""Of an output with masks, which take some 100 KB an image, and their truths as much."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +54,18 @@ class Prepared:
     limit: int | None
     definition: Definition
     claimed: ClaimedOutput | None
+
+    @property
+    def cell_rows(self) -> int:
+        """The output's, or those that it is created with: a worker holds a cell's predictions before it writes them."""
+        if self.claimed is not None:
+            return self.claimed.cell_rows
+        return MASK_CELL_ROWS if self.task.kind == "segmentation" else CELL_ROWS
+
+    @property
+    def answers_per_pixel(self) -> int:
+        """How many numbers the model answers for a pixel; 0 where it answers for images, or nobody knows."""
+        return len(self.model.labels or ()) if self.task.kind == "segmentation" else 0
 
     def precision_trial(self) -> PrecisionTrial:
         """What is to be tried where predictors will be."""
