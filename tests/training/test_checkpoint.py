@@ -88,6 +88,16 @@ def test_the_last_ones_and_the_best_are_kept(tmp_path: Path) -> None:
     assert_loads(store, 6)
 
 
+def test_weights_that_are_saved_again_keep_their_score(tmp_path: Path) -> None:
+    """As when a training is stopped right after an epoch's end."""
+    store = filled(tmp_path, 1, 2, 3, keep_last=1, scores={1: 0.9, 3: 0.5})
+    assert store.save(1, tensors(1), STATE | {"step": 1}, score=None).score == 0.9
+    assert store.save(3, tensors(4), STATE | {"step": 3}, score=None).score is None
+    best = store.best()
+    assert best is not None
+    assert (best.step, best.score) == (1, 0.9)
+
+
 def test_large_tensors_are_spread_over_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint, "FILE_BYTES", 100)
     values = {str(index): torch.randn(size) for index, size in enumerate([5, 10, 20, 5, 40, 1])}

@@ -59,16 +59,17 @@ class CheckpointStore:
         """Commits a checkpoint, then sweeps. `tensors` are the module's, `state` is what `pack_state` takes.
 
         It returns when all is stored, each file by one PUT; StorageError when it could not be. A score that is no
-        finite number counts as none.
+        finite number counts as none. The same weights, saved again without a score, keep the one that they had.
         """
         document, state_tensors = pack_state(state)
         folder = join(self._folder, f"{step:09d}")
-        score = score if score is not None and math.isfinite(score) else None
+        model = self._put_tensors(folder, "model", tensors)
+        score = _former_score(folder, model) if score is None or not math.isfinite(score) else score
         record = {
             "format": FORMAT,
             "step": step,
             "score": score,
-            "model": self._put_tensors(folder, "model", tensors),
+            "model": model,
             "tensors": self._put_tensors(folder, "state", state_tensors),
             "state": document,
         }
@@ -190,6 +191,15 @@ class CheckpointStore:
             return self._storage.read(uri)
         except NotFoundError as error:
             raise CheckpointError(uri, "is not there") from error
+
+
+def _former_score(folder: str, model: list[dict[str, str]]) -> float | None:
+    """The score of the checkpoint that is there, if it has the same weights."""
+    try:
+        record = read_record(folder)
+    except CheckpointError:
+        return None
+    return record["score"] if record["model"] == model else None
 
 
 def _rank(checkpoint: Checkpoint) -> tuple[float, int]:
