@@ -13,7 +13,7 @@ from typing import Any
 from ray._private.state import available_resources_per_node, state
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 
-from vision_batch.inference.layout import Place, room
+from vision_batch.inference.layout import room
 from vision_batch.inference.room import resources_of
 from vision_batch.training.layout import TrainLayout
 
@@ -34,14 +34,14 @@ class Room:
 
     def __iter__(self) -> Iterator[None]:
         fewest, most = self._layout.workers
-        held = _reserve(self._layout.place, fewest)
+        held = _reserve(self._layout, fewest)
         try:
             while not held.wait(POLL_S):
                 yield
             self.workers = fewest
             deadline = time.monotonic() + FREED_S
             while self.workers < most:
-                self.workers = min(most, fewest + _free_places(self._layout.place))
+                self.workers = min(most, fewest + _places_free(self._layout))
                 if time.monotonic() >= deadline:
                     break
                 time.sleep(0.1)
@@ -53,7 +53,7 @@ class Growth:
     """Whether there is room for one worker more than a group has; asks for it as long as it is open."""
 
     def __init__(self, layout: TrainLayout, workers: int) -> None:
-        self._held = _reserve(layout.place, 1) if workers < layout.workers[1] else None
+        self._held = _reserve(layout, 1) if workers < layout.workers[1] else None
 
     @property
     def has_room(self) -> bool:
@@ -65,14 +65,19 @@ class Growth:
             self._held = None
 
 
-def _reserve(place: Place, workers: int) -> PlacementGroup:
-    bundle: dict[str, float] = {"CPU": place.cpus} | ({"GPU": place.gpus} if place.gpus else {})
-    made: PlacementGroup = placement_group([bundle] * workers, strategy="PACK", name="room")
+def _reserve(layout: TrainLayout, workers: int) -> PlacementGroup:
+    """Asks for room for so many workers, and a preprocessor for each in the split layout, without which none learns."""
+    place = layout.place
+    bundles: list[dict[str, float]] = [{"CPU": place.cpus} | ({"GPU": place.gpus} if place.gpus else {})]
+    if layout.preprocessors:
+        bundles.append({"CPU": layout.cpus_per_preprocessor})
+    made: PlacementGroup = placement_group(bundles * workers, strategy="PACK", name="room")
     return made
 
 
-def _free_places(place: Place) -> int:
+def _places_free(layout: TrainLayout) -> int:
     """How many workers more have room on the nodes that stay."""
     leaving = state.get_draining_nodes()
     free: dict[str, dict[str, Any]] = available_resources_per_node()  # type: ignore[no-untyped-call]
-    return room(resources_of(has for node, has in free.items() if node not in leaving), place)
+    there = resources_of(has for node, has in free.items() if node not in leaving)
+    return min(room(there, layout.place), there.cpus // (layout.cpus_per_worker + layout.cpus_per_preprocessor))

@@ -18,6 +18,7 @@ from vision_batch.training.loop import train
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from vision_batch.training.batch import Ingest
     from vision_batch.training.context import WorkerContext
     from vision_batch.training.job import TrainJob
     from vision_batch.training.layout import TrainLayout
@@ -36,8 +37,7 @@ def train_on_worker(job: TrainJob, layout: TrainLayout, context: WorkerContext) 
         context.tell(TrainEvent(kind="note", message=message))
 
     store = _HeldStore(job)
-    pinned = context.device.type == "cuda"
-    ingest, validation = joined_ingests(job, threads=layout.decode_threads, pinned=pinned)
+    ingest, validation = _ingests(job, layout, pinned=context.device.type == "cuda")
     with ExitStack() as stack:
         for opened in (ingest, validation):
             if opened is not None:
@@ -53,6 +53,20 @@ def train_on_worker(job: TrainJob, layout: TrainLayout, context: WorkerContext) 
         )
         if is_done and context.rank == 0:
             finish(job, store, validation=validation, demand=store.demand, note=note)
+
+
+def _ingests(job: TrainJob, layout: TrainLayout, *, pinned: bool) -> tuple[Ingest, Ingest | None]:
+    if layout.name == "joined":
+        return joined_ingests(job, threads=layout.decode_threads, pinned=pinned)
+    from vision_batch.training.split_ingest import split_ingests  # which imports Ray Data: half a second
+
+    return split_ingests(
+        job,
+        preprocessors=layout.preprocessors,
+        cpus_per_preprocessor=layout.cpus_per_preprocessor,
+        threads=layout.decode_threads,
+        pinned=pinned,
+    )
 
 
 class _HeldStore(CheckpointStore):
