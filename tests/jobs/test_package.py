@@ -189,3 +189,28 @@ def test_texts_and_numbers_stay_what_they_are(
 def test_a_time_is_written_in_utc(folder: Path) -> None:
     package = job_package(load(folder), profile(folder), scheduled_time=datetime(2026, 1, 1, tzinfo=UTC))
     assert "2026-01-01T00:00:00Z" in package.arguments
+
+
+TRAINING: dict[str, Any] = {
+    "job": "train",
+    "input": {"uri": "s3://b/images", "label_column": "folder"},
+    "validation": {"uri": ["s3://b/held-out/${FOLDER}", {"name": "more", "uri": "s3://c/{date}"}]},
+    "augment": [{"random_resized_crop": {"scale": [0.5, 1.0]}}, "horizontal_flip"],
+    "train": {"epochs": 3, "optimizer": {"name": "sgd", "lr": 0.1}, "loss": [{"name": "focal", "weight": 0.5}]},
+    "compute": {"workers": [2, 8]},
+}
+
+
+def test_a_training_means_the_same_elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = load(folder, **TRAINING)
+    package = job_package(spec, profile(folder), scheduled_time=NIGHT)
+    monkeypatch.delenv("FOLDER")
+    assert unpacked(package, folder / "there").settings == spec.settings
+    assert set(package.files) == {"spec.yaml", "network.py", "parts/layers.py", "steps.py"}
+
+
+def test_local_validation_images_are_refused_too(folder: Path) -> None:
+    spec = load(folder, **TRAINING | {"validation": {"uri": ["/elsewhere", "/mnt/data/x"]}})
+    with pytest.raises(SpecError) as caught:
+        job_package(spec, profile(folder))
+    assert [problem.where for problem in caught.value.problems] == ["validation.uri (0)"]

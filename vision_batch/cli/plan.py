@@ -8,9 +8,13 @@ from pathlib import Path
 from vision_batch.cli.exit_code import ExitCode
 from vision_batch.cli.moment import add_moment_argument, scheduled_moment
 from vision_batch.cli.output import emit_json
+from vision_batch.cli.train_report import print_train_forecast
+from vision_batch.errors import Problem, SpecError
 from vision_batch.jobs.cost import Cost
 from vision_batch.jobs.forecast import Forecast, forecast_predict
+from vision_batch.jobs.forecast_train import forecast_train
 from vision_batch.jobs.rate_card import load_rate_card
+from vision_batch.jobs.settings import TrainJobSettings
 from vision_batch.jobs.spec import load_spec
 
 SUMMARY = "say what a run would do; writes nothing"
@@ -33,6 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     moment = scheduled_moment(arguments.scheduled_time, arguments.spec)
     spec = load_spec(arguments.spec, arguments.overrides, output=arguments.output, scheduled_time=moment)
+    if isinstance(spec.settings, TrainJobSettings):
+        if arguments.rate_card is not None:
+            raise SpecError(Problem("--rate-card", f"a train job, {spec.path}", "a predict job"))
+        training = forecast_train(spec, address=arguments.address)
+        print_train_forecast(training)
+        if arguments.json:
+            emit_json(training.as_dict())
+        return ExitCode.DONE
     card = None if arguments.rate_card is None else load_rate_card(Path(arguments.rate_card))
     forecast = forecast_predict(spec, address=arguments.address, rate_card=card)
     print_forecast(forecast)

@@ -17,10 +17,15 @@ from vision_batch.cli.moment import add_moment_argument, scheduled_moment
 from vision_batch.cli.output import emit_json, warn
 from vision_batch.cli.progress import Progress
 from vision_batch.cli.progress_lines import ProgressLines
+from vision_batch.cli.train_report import print_train_summary
 from vision_batch.errors import ErrorCode, Problem, SpecError
 from vision_batch.jobs.predict import run_predict
-from vision_batch.jobs.spec import load_spec
+from vision_batch.jobs.reporter import Reporter
+from vision_batch.jobs.settings import TrainJobSettings
+from vision_batch.jobs.spec import AnySpec, load_spec
 from vision_batch.jobs.summary import RunSummary
+from vision_batch.jobs.train import run_train
+from vision_batch.jobs.train_summary import TrainSummary
 
 ERROR_CODES: tuple[str, ...] = get_args(ErrorCode)
 
@@ -72,24 +77,54 @@ def execute(arguments: argparse.Namespace) -> int:
     spec = load_spec(arguments.spec, arguments.overrides, output=arguments.output, scheduled_time=moment)
     reporting = ProgressLines() if arguments.progress else nullcontext(Progress())
     with last_words(json=arguments.json), terminated_like_interrupted(), reporting as reporter:
-        summary = run_predict(
-            spec,
-            address=arguments.address,
-            limit=arguments.limit,
-            retry_errors=retry_errors,
-            prune=arguments.prune,
-            reporter=reporter,
-            verbose=arguments.verbose,
-        )
-        if isinstance(reporter, ProgressLines):
-            reporter.end(summary)
-    print_summary(summary)
+        summary = done(spec, arguments, retry_errors, reporter)
+    if isinstance(summary, TrainSummary):
+        print_train_summary(summary)
+    else:
+        print_summary(summary)
     if arguments.json:
         emit_json(summary.as_dict())
     code = exit_code(summary, spec.settings.limits.max_error_fraction)
     if code is ExitCode.TOO_MANY_ERRORS:
         warn(f"more images failed than limits.max_error_fraction = {spec.settings.limits.max_error_fraction} allows")
     return code
+
+
+def done(
+    spec: AnySpec, arguments: argparse.Namespace, retry_errors: Sequence[str], reporter: Reporter
+) -> RunSummary | TrainSummary:
+    """Runs the job, of whatever kind it is."""
+    if isinstance(spec.settings, TrainJobSettings):
+        demand_no_rows(spec, arguments)
+        return run_train(spec, address=arguments.address, reporter=reporter, verbose=arguments.verbose)
+    summary = run_predict(
+        spec,
+        address=arguments.address,
+        limit=arguments.limit,
+        retry_errors=retry_errors,
+        prune=arguments.prune,
+        reporter=reporter,
+        verbose=arguments.verbose,
+    )
+    if isinstance(reporter, ProgressLines):
+        reporter.end(summary)
+    return summary
+
+
+def demand_no_rows(spec: AnySpec, arguments: argparse.Namespace) -> None:
+    """SpecError where a train job is asked to do something to rows, which it has none of."""
+    given = {
+        "--limit": getattr(arguments, "limit", None),
+        "--retry-errors": arguments.retry_errors,
+        "--prune": arguments.prune,
+    }
+    problems = [
+        Problem(option, f"a train job, {spec.path}", "a predict job: a training has no rows")
+        for option, value in given.items()
+        if value
+    ]
+    if isinstance(spec.settings, TrainJobSettings) and problems:
+        raise SpecError(problems)
 
 
 def error_codes(texts: Sequence[str]) -> tuple[str, ...]:
@@ -105,7 +140,7 @@ def error_codes(texts: Sequence[str]) -> tuple[str, ...]:
     return ERROR_CODES if "all" in codes else tuple(dict.fromkeys(codes))
 
 
-def exit_code(summary: RunSummary, max_error_fraction: float) -> ExitCode:
+def exit_code(summary: RunSummary | TrainSummary, max_error_fraction: float) -> ExitCode:
     """The interface's: interrupted and incomplete outrank too many errors."""
     if summary.status == "interrupted":
         return ExitCode.INTERRUPTED

@@ -13,7 +13,7 @@ from vision_batch.cli.cluster_job import add_cluster_arguments, job_line, job_ob
 from vision_batch.cli.exit_code import ExitCode
 from vision_batch.cli.moment import scheduled_moment
 from vision_batch.cli.output import emit_json, warn
-from vision_batch.cli.run import add_spec_arguments, error_codes
+from vision_batch.cli.run import add_spec_arguments, demand_no_rows, error_codes
 from vision_batch.cluster.job import ENDED, JobInfo, JobService, new_job_id
 from vision_batch.cluster.profile import load_profile
 from vision_batch.cluster.progress import describe, last_progress
@@ -48,6 +48,7 @@ def execute(arguments: argparse.Namespace) -> int:
     """Prints the job's id. With `--scheduled-time` it comes from that alone: the same command again is the same job."""
     moment = scheduled_moment(arguments.scheduled_time, arguments.spec)
     spec = load_spec(arguments.spec, arguments.overrides, output=arguments.output, scheduled_time=moment)
+    demand_no_rows(spec, arguments)
     profile = load_profile(arguments.cluster)
     package = job_package(spec, profile, scheduled_time=moment, options=list(_run_options(arguments)))
     service = job_service(profile)

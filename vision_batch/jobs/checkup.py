@@ -14,6 +14,7 @@ from vision_batch.cluster.checkup import check_free_disk
 from vision_batch.cluster.finding import Finding, fail, ok, warn
 from vision_batch.datasets.detect import detect_format
 from vision_batch.datasets.listing import list_input
+from vision_batch.datasets.settings import InputSettings
 from vision_batch.errors import ChangedError, ExistsError, SpecError, VisionBatchError
 from vision_batch.jobs.agreement import agreed_preprocess, agreed_task
 from vision_batch.jobs.spec import AnySpec, load_spec
@@ -48,7 +49,8 @@ def check_spec(path: str, overrides: Sequence[str], address: str | None = None) 
 def check_storage(spec: AnySpec) -> list[Finding]:
     """Input and output, with the credentials for them, as the process sees them that calls this."""
     credentials = [check_credentials()] if any(scheme(uri) == "s3" for uri in _uris(spec)) else []
-    return [*credentials, *check_input(spec), *check_output(spec.settings.output.uri)]
+    inputs = [finding for section, images in spec.settings.sections.items() for finding in check_input(images, section)]
+    return [*credentials, *inputs, *check_output(spec.settings.output.uri)]
 
 
 def check_credentials() -> Finding:
@@ -70,23 +72,24 @@ def check_credentials() -> Finding:
     return ok("s3 credentials", f"found by {credentials.method}; {place}")
 
 
-def check_input(spec: AnySpec) -> Iterator[Finding]:
-    """Every input can be listed, and its format is known."""
+def check_input(settings: InputSettings, section: str = "input") -> Iterator[Finding]:
+    """Every input that a section of the spec names can be listed, and its format is known."""
     listed = True
-    for entry in spec.settings.input.inputs:
+    for entry in settings.inputs:
         try:
             first = next(iter(islice(list_input(entry.uri), 1)), None)
         except VisionBatchError as error:
             listed = False
-            yield fail("input", _one_line(error), "check input.uri, and that the credentials may list and read it")
+            mend = f"check {section}.uri, and that the credentials may list and read it"
+            yield fail(section, _one_line(error), mend)
         else:
-            yield ok("input", f"{first.uri} is there") if first else warn("input", f"{entry.uri} is empty", "fill it")
+            yield ok(section, f"{first.uri} is there") if first else warn(section, f"{entry.uri} is empty", "fill it")
     if not listed:
         return
     try:
-        yield ok("input format", detect_format(spec.settings.input))
+        yield ok(f"{section} format", detect_format(settings))
     except VisionBatchError as error:
-        yield fail("input format", _one_line(error), "check input.uri and input.format")
+        yield fail(f"{section} format", _one_line(error), f"check {section}.uri and input.format")
 
 
 def check_output(uri: str) -> Iterator[Finding]:
@@ -108,7 +111,12 @@ def check_model(spec: AnySpec) -> Finding:
     """The model's files and plug-ins are there; nothing is loaded."""
     settings = spec.settings
     try:
-        bundle = resolve_model(settings.model, spec.folder, read_preprocess=settings.preprocess is None)
+        bundle = resolve_model(
+            settings.model,
+            spec.folder,
+            read_preprocess=settings.preprocess is None,
+            for_training=settings.job == "train",
+        )
         agreed_task(settings, bundle)
         agreed_preprocess(settings, bundle, spec.folder)
     except VisionBatchError as error:
@@ -156,7 +164,8 @@ def _is_put(storage: Storage, probe: str, *, if_absent: bool = False, if_version
 
 
 def _uris(spec: AnySpec) -> list[str]:
-    return [spec.settings.output.uri, *(entry.uri for entry in spec.settings.input.inputs)]
+    inputs = (entry.uri for images in spec.settings.sections.values() for entry in images.inputs)
+    return [spec.settings.output.uri, *inputs]
 
 
 def _existing(folder: Path) -> Path:

@@ -71,7 +71,11 @@ def local_paths(settings: JobSettings) -> Iterator[tuple[str, str]]:
     model = settings.model
     address = model.source.partition(":")[2]
     named = {
-        **{f"input.uri ({each.name})" if each.name else "input.uri": each.uri for each in settings.input.inputs},
+        **{
+            f"{section}.uri ({each.name})" if each.name else f"{section}.uri": each.uri
+            for section, images in settings.sections.items()
+            for each in images.inputs
+        },
         **{f"input.allow.{index}": uri for index, uri in enumerate(settings.input.allow)},
         "input.masks": settings.input.masks,
         "model.source": address if os.path.isabs(address) else None,

@@ -39,6 +39,15 @@ class PreparedTraining:
     claimed: ClaimedOutput | None
     fold: int | None = None
 
+    @property
+    def folds(self) -> int | None:
+        """How many trainings there are, each measured on a part of its own; None for a single one."""
+        return None if self.settings.validation is None else self.settings.validation.folds
+
+    def trainings(self) -> tuple[PreparedTraining, ...]:
+        """One for each fold, or this one."""
+        return (self,) if self.folds is None else tuple(self.of_fold(fold) for fold in range(self.folds))
+
     def with_precision(self, precision: str) -> PreparedTraining:
         """The same with what `auto` stands for."""
         definition = Definition({**self.definition.facts, "precision": precision})

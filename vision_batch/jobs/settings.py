@@ -50,6 +50,11 @@ class JobSettings(Settings):
     limits: LimitsSettings = Field(default_factory=LimitsSettings)
     schedule: ScheduleSettings | None = None
 
+    @property
+    def sections(self) -> dict[str, InputSettings]:
+        """What the job reads, by the part of the spec that names it."""
+        return {"input": self.input}
+
 
 class PredictSettings(JobSettings):
     """A predict job: every image of the input gets its row."""
@@ -75,3 +80,8 @@ class TrainJobSettings(JobSettings):
         if self.validation is None or self.validation.uri is None:
             return None
         return InputSettings.model_validate(self.input.model_dump() | {"uri": self.validation.uri})
+
+    @property
+    def sections(self) -> dict[str, InputSettings]:
+        validation = self.validation_input
+        return {"input": self.input} | ({} if validation is None else {"validation": validation})

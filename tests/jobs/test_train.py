@@ -1,0 +1,294 @@
+"""A train job: counted once, resumed where it was, finished once, and refused to another definition."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import cv2
+import duckdb
+import numpy as np
+import pytest
+
+from tests.jobs.fake_workers import FakeWorkers, put_workers
+from vision_batch.cli.main import main
+from vision_batch.cluster.progress import last_progress
+from vision_batch.errors import DefinitionError, EngineError, HeldError, ModelError, SpecError, UnavailableError
+from vision_batch.jobs.reporter import Silent, Standing
+from vision_batch.jobs.spec import load_spec
+from vision_batch.jobs.train import run_train
+from vision_batch.jobs.train_summary import TrainSummary
+from vision_batch.ledger.lease import held_lease
+from vision_batch.ledger.paths import LedgerPaths
+from vision_batch.ledger.run_record import read_runs
+from vision_batch.training.event import BrokenImage
+
+REPOSITORY = Path(__file__).parents[2]
+TEXT = """
+job: train
+input: {uri: images/, label_column: folder}
+validation: {fraction: 0.25}
+model: {source: "python:net:build"}
+task: {type: classification}
+preprocess: {resize_px: [8, 8]}
+train: {epochs: 2}
+compute: {workers: 1, gpus_per_worker: 0}
+output: {uri: model/}
+"""
+
+
+class Heard(Silent):
+    """A reporter that remembers."""
+
+    def __init__(self) -> None:
+        self.standing: Standing | None = None
+        self.images = self.total = 0
+        self.notes: list[str] = []
+        self.figures: Mapping[str, float] = {}
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def start(self, standing: Standing) -> None:
+        self.standing, self.images, self.total = standing, standing.images_done, standing.images_total
+
+    def expect(self, total: int) -> None:
+        self.total = total
+
+    def advance(self, images: int, failed: int) -> None:
+        self.images += images
+
+    def learn(self, figures: Mapping[str, float]) -> None:
+        self.figures = figures
+
+
+@pytest.fixture
+def workers(monkeypatch: pytest.MonkeyPatch) -> FakeWorkers:
+    return put_workers(monkeypatch)
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Path:
+    for label in ("cat", "dog"):
+        (tmp_path / "images" / label).mkdir(parents=True)
+        for number in range(8):
+            cv2.imwrite(f"{tmp_path}/images/{label}/{number}.png", np.full((8, 8, 3), number, np.uint8))
+    (tmp_path / "net.py").write_text("def build():\n    raise AssertionError('only workers load it')\n")
+    (tmp_path / "train.yaml").write_text(TEXT)
+    return tmp_path / "train.yaml"
+
+
+def run(spec: Path, *overrides: str, reporter: Heard | None = None) -> TrainSummary:
+    return run_train(load_spec(spec, overrides), reporter=reporter)
+
+
+def test_a_run_ends_with_a_model_and_says_how_good_it_is(spec: Path, workers: FakeWorkers) -> None:
+    heard = Heard()
+    summary = run(spec, reporter=heard)
+    assert (summary.status, summary.metrics, summary.epochs, summary.steps) == ("done", {"accuracy": 0.7}, 2, 6)
+    assert (summary.images_total, summary.images_failed, summary.images_resumed) == (16, 0, 0)
+    assert summary.best_checkpoint == f"{spec.parent}/model/checkpoints/000000006"
+    assert summary.images_per_second == 8.0
+    assert heard.standing is not None
+    assert heard.images == heard.standing.images_total
+    assert heard.figures == {"epoch": 2, "epochs": 2, "loss": 1 / 6, "accuracy": 0.7}
+    assert "epoch 2: loss 0.1667, accuracy 0.7 (best so far)" in heard.notes
+
+
+def test_workers_are_told_what_was_counted(spec: Path, workers: FakeWorkers) -> None:
+    summary = run(spec)
+    (job,) = workers.jobs
+    assert job.labels == ("cat", "dog")
+    assert job.precision == "fp32"
+    assert job.run_id == summary.run_id
+    assert job.class_images is not None
+    assert 0 < sum(job.class_images) < summary.images_total == 16
+
+
+def test_a_run_leaves_its_record_and_its_metrics(spec: Path, workers: FakeWorkers) -> None:
+    summary = run(spec)
+    (record,) = read_runs(LedgerPaths(summary.output))
+    assert (record.status, record.counts["metrics"]) == ("done", {"accuracy": 0.7})
+    files = f"{summary.output}-metrics/{summary.run_id}/steps-*.parquet"
+    assert duckdb.sql(f"SELECT count(*), max(step) FROM '{files}'").fetchall() == [(6, 6)]
+
+
+def test_a_finished_run_does_nothing(spec: Path, workers: FakeWorkers) -> None:
+    first = run(spec)
+    again = run(spec)
+    assert len(workers.jobs) == 1
+    assert again.status == "done"
+    for name in (
+        "metrics",
+        "images_total",
+        "shards_total",
+        "shards_done",
+        "epochs",
+        "steps",
+        "best_checkpoint",
+        "output",
+    ):
+        assert getattr(again, name) == getattr(first, name)
+
+
+def test_to_find_that_it_is_finished_takes_neither_ray_nor_torch(spec: Path, workers: FakeWorkers) -> None:
+    run(spec)
+    code = (
+        "import sys; from vision_batch.cli.main import main; code = main(sys.argv[1:]); "
+        "assert not {'ray', 'torch'} & sys.modules.keys(); sys.exit(code)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, "run", str(spec), "--json"], env=environment, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"finished: nothing to do" in done.stderr
+    assert json.loads(done.stdout)["metrics"] == {"accuracy": 0.7}
+
+
+def test_an_interrupt_stores_a_checkpoint_and_the_next_run_goes_on(spec: Path, workers: FakeWorkers) -> None:
+    stopped_at(workers, 4)
+    summary = run(spec)
+    assert summary.status == "interrupted"
+    assert (Path(summary.output) / "checkpoints" / "000000004").is_dir()
+    workers.at_step, workers.first_step = lambda step: None, 4
+    again = run(spec)
+    assert (again.status, again.images_resumed) == ("done", 12 + 4)
+
+
+def test_an_interrupted_run_is_recorded_as_such(spec: Path, workers: FakeWorkers) -> None:
+    workers.at_step = lambda step: interrupt(workers)
+    assert [record.status for record in read_runs(LedgerPaths(run(spec).output))] == ["interrupted"]
+
+
+def test_another_definition_is_refused_with_what_differs(spec: Path, workers: FakeWorkers) -> None:
+    run(spec)
+    with pytest.raises(DefinitionError, match=r"train\.seed: found 1; expected 0"):
+        run(spec, "train.seed=1")
+
+
+def test_the_input_is_frozen(spec: Path, workers: FakeWorkers) -> None:
+    workers.at_step = lambda step: interrupt(workers)
+    run(spec)
+    cv2.imwrite(f"{spec.parent}/images/dog/new.png", np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(SpecError, match=r"input\.uri"):
+        run(spec)
+
+
+def test_another_run_holds_the_output(spec: Path, workers: FakeWorkers) -> None:
+    paths = LedgerPaths(f"{spec.parent}/model")
+    with held_lease(paths, "another"), pytest.raises(HeldError, match="another"):
+        run(spec)
+
+
+@pytest.mark.parametrize("error", [ModelError("no such head"), SpecError(())])
+def test_a_spec_that_was_wrong_gives_the_output_back(spec: Path, workers: FakeWorkers, error: Exception) -> None:
+    workers.at_step = lambda step: _fail(error)
+    with pytest.raises(type(error)):
+        run(spec)
+    workers.at_step = lambda step: None
+    assert run(spec, "train.seed=1").status == "done"
+
+
+def test_a_run_that_failed_is_recorded_and_keeps_its_output(spec: Path, workers: FakeWorkers) -> None:
+    workers.at_step = lambda step: _fail(EngineError("no worker lives"))
+    with pytest.raises(EngineError):
+        run(spec)
+    (record,) = read_runs(LedgerPaths(f"{spec.parent}/model"))
+    assert (record.status, record.error) == ("failed", "no worker lives")
+    with pytest.raises(DefinitionError):
+        run(spec, "train.seed=1")
+
+
+def test_a_storage_that_is_away_leaves_the_run_incomplete(spec: Path, workers: FakeWorkers) -> None:
+    workers.at_step = lambda step: _fail(UnavailableError("s3://b/x", "503"))
+    summary = run(spec)
+    assert summary.status == "incomplete"
+    assert "s3://b/x: 503" in summary.warnings
+
+
+def test_broken_images_are_counted_once_whatever_the_epochs(spec: Path, workers: FakeWorkers) -> None:
+    workers.broken = (BrokenImage(image_id="x", shard="s", row=1, error_code="truncated", error=""),)
+    summary = run(spec)
+    assert (summary.images_failed, summary.images_ok, summary.failures) == (1, 15, {"truncated": 1})
+    assert summary.exceeds(0.05)
+    assert not summary.exceeds(0.1)
+    assert run(spec).failures == {"truncated": 1}
+
+
+def test_every_fold_has_a_training_and_all_have_a_mean(spec: Path, workers: FakeWorkers) -> None:
+    heard = Heard()
+    summary = run(spec, "validation={folds: 3}", reporter=heard)
+    assert summary.status == "done"
+    assert summary.metrics["accuracy"] == pytest.approx(0.8)
+    assert summary.deviations["accuracy"] == pytest.approx(0.1)
+    assert [fold["accuracy"] for fold in summary.folds] == pytest.approx([0.7, 0.8, 0.9])
+    assert [job.fold for job in workers.jobs] == [0, 1, 2]
+    assert {job.dataset for job in workers.jobs} == {LedgerPaths(summary.output)}
+    assert heard.images == heard.total == 3 * 2 * 12
+    assert "fold 2: epoch 1: loss 0.3333, accuracy 0.8 (best so far)" in heard.notes
+    assert json.loads((spec.parent / "model" / "folds.json").read_text())["metrics"] == summary.metrics
+
+
+def test_finished_folds_are_not_run_again(spec: Path, workers: FakeWorkers) -> None:
+    workers.at_step = lambda step: interrupt(workers) if len(workers.jobs) == 2 else None
+    assert run(spec, "validation={folds: 3}").status == "interrupted"
+    workers.at_step = lambda step: None
+    assert run(spec, "validation={folds: 3}").status == "done"
+    assert [job.fold for job in workers.jobs] == [0, 1, 1, 2]
+    assert run(spec, "validation={folds: 3}").metrics["accuracy"] == pytest.approx(0.8)
+    assert len(workers.jobs) == 4
+
+
+def test_validation_images_may_be_an_input_of_their_own(spec: Path, workers: FakeWorkers, tmp_path: Path) -> None:
+    (tmp_path / "held-out" / "dog").mkdir(parents=True)
+    cv2.imwrite(f"{tmp_path}/held-out/dog/0.png", np.zeros((8, 8, 3), np.uint8))
+    summary = run(spec, f"validation={{uri: {tmp_path}/held-out}}")
+    assert summary.images_total == 17
+    (job,) = workers.jobs
+    assert job.validation_format == "folder"
+    assert job.labels == ("cat", "dog")
+    assert job.class_images == (8, 8)
+
+
+@pytest.mark.parametrize("options", [["--prune"], ["--limit", "2", "--output", "x"], ["--retry-errors", "all"]])
+def test_what_is_about_rows_is_refused(
+    spec: Path, workers: FakeWorkers, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", str(spec), *options]) == 2
+    assert f"error: {options[0]}: found a train job" in capsys.readouterr().err
+
+
+def test_the_command_tells_people_and_programs(
+    spec: Path, workers: FakeWorkers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workers.broken = (BrokenImage(image_id="x", shard="s", row=1, error_code="truncated", error=""),)
+    assert main(["run", str(spec), "--json", "--progress"]) == 3, "1 of 16 is more than limits.max_error_fraction"
+    out, err = capsys.readouterr()
+    assert json.loads(out)["metrics"] == {"accuracy": 0.7}
+    assert "metrics     accuracy 0.7000" in err
+    assert "model: {source: trained:" in err
+    last = last_progress(err.splitlines())
+    assert last is not None
+    assert (last.images_done, last.images_total, last.images_failed) == (24, 24, 1)
+    assert last.figures == {"epoch": 2, "epochs": 2, "loss": 1 / 6, "accuracy": 0.7}
+
+
+def stopped_at(workers: FakeWorkers, at: int) -> None:
+    """Has the run interrupted before that step."""
+    workers.at_step = lambda step: interrupt(workers) if step == at else None
+
+
+def interrupt(workers: FakeWorkers) -> None:
+    """As Ctrl-C: the handler and then its watcher set `stop`."""
+    os.kill(os.getpid(), signal.SIGINT)
+    assert workers.stops[-1].wait(10)
+
+
+def _fail(error: Exception) -> None:
+    raise error

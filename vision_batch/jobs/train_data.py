@@ -1,0 +1,137 @@
+"""The images of a train job: planned, counted and split once, when its output is created, and frozen from then on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from vision_batch.datasets.settings import InputSettings
+from vision_batch.datasets.table import format_named
+from vision_batch.errors import StorageError
+from vision_batch.jobs.prepare import reading_input, reading_output
+from vision_batch.jobs.prepare_train import PreparedTraining
+from vision_batch.ledger.definition import CELL_ROWS
+from vision_batch.ledger.paths import LedgerPaths
+from vision_batch.ledger.plan import Plan, make_plan
+from vision_batch.storage.uri import is_inside
+from vision_batch.tasks.settings import TaskSettings
+from vision_batch.training.catalogue import Catalogue, load_catalogue
+from vision_batch.training.catalogue_build import build_catalogue, lanes_for
+from vision_batch.training.settings import ValidationSettings
+from vision_batch.training.split_sets import training_parts, validation_parts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainData:
+    """What there is to learn from. `validation` has the validation images where they are an input of their own."""
+
+    catalogue: Catalogue
+    validation: Catalogue | None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.catalogue.labels
+
+    @property
+    def shards(self) -> int:
+        return len(self.catalogue.shards) + (0 if self.validation is None else len(self.validation.shards))
+
+    def images(self, fold: int | None = None) -> int:
+        """How many images are learned from."""
+        return self.catalogue.images(training_parts(self.catalogue.split.parts, fold))
+
+    def validation_images(self, fold: int | None = None) -> int:
+        """How many images the model is measured on."""
+        if self.validation is not None:
+            return self.validation.images(training_parts(1, None))
+        return self.catalogue.images(validation_parts(self.catalogue.split.parts, fold))
+
+    def class_images(self, fold: int | None = None) -> tuple[int, ...]:
+        """How many of the training images each class has; only zeros where labels name no classes."""
+        parts = sorted(training_parts(self.catalogue.split.parts, fold))
+        return tuple(int(count) for count in self.catalogue.class_images[parts].sum(axis=0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counting:
+    """How one input is counted: its ledger, where the spec names it, and the names of its classes, if known."""
+
+    paths: LedgerPaths
+    input: InputSettings
+    where: str
+    task: TaskSettings
+    labels: tuple[str, ...] | None
+    split: ValidationSettings | None
+
+    def plan(self, *, write: bool) -> Plan:
+        """The plan of the input; SpecError when it or the ledger cannot be used."""
+        try:
+            return make_plan(self.paths, self.input, format_named(self.input.format), cell_rows=CELL_ROWS, write=write)
+        except StorageError as error:
+            with reading_output() if is_inside(error.uri, self.paths.output) else reading_input(self.where):
+                raise
+
+    def open(self, lanes: int, note: Callable[[str], None]) -> Catalogue:
+        """The catalogue of then, whose input must not have changed since, or a new one."""
+        plan = self.plan(write=True)
+        for warning in plan.warnings:
+            note(f"warning: {warning}")
+        with reading_output():
+            known = load_catalogue(self.paths, plan)
+        if known is not None:
+            return known
+        note(f"counting the images of {len(plan.shards):,} shards and their labels")
+        with reading_input(self.where):
+            return build_catalogue(
+                self.paths,
+                self.input,
+                plan,
+                task=self.task,
+                labels=self.labels,
+                validation=self.split,
+                lanes=lanes,
+            )
+
+
+def countings(prepared: PreparedTraining) -> tuple[Counting, Counting | None]:
+    """Of the input, and of validation images that are an input of their own: these have the classes of the former."""
+    parts, paths = prepared.parts, prepared.data
+    learned = Counting(
+        paths=paths,
+        input=parts.input,
+        where="input.uri",
+        task=parts.task,
+        labels=parts.model.labels,
+        split=prepared.settings.validation,
+    )
+    if prepared.validation_input is None:
+        return learned, None
+    measured = replace(
+        learned, paths=paths.validation, input=prepared.validation_input, where="validation.uri", split=None
+    )
+    return learned, measured
+
+
+def open_data(prepared: PreparedTraining, *, most_workers: int, note: Callable[[str], None]) -> TrainData:
+    """What was counted when the output was created, or is counted now. The output must be held and claimed.
+
+    SpecError when the input has changed since, or has nothing to learn; UnavailableError when it cannot be read.
+    """
+    learned, measured = countings(prepared)
+    lanes = lanes_for(most_workers)
+    catalogue = learned.open(lanes, note)
+    if measured is None:
+        return TrainData(catalogue=catalogue, validation=None)
+    measured = replace(measured, labels=catalogue.labels)
+    return TrainData(catalogue=catalogue, validation=measured.open(lanes, note))
+
+
+def load_data(prepared: PreparedTraining) -> TrainData | None:
+    """What was counted when the output was created; None where nothing was yet. Writes nothing."""
+    learned, measured = countings(prepared)
+    with reading_output():
+        catalogue = load_catalogue(learned.paths, learned.plan(write=False))
+        validation = None if measured is None else load_catalogue(measured.paths, measured.plan(write=False))
+    if catalogue is None or (measured is not None and validation is None):
+        return None
+    return TrainData(catalogue=catalogue, validation=validation)
