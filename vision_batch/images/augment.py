@@ -7,7 +7,7 @@ back.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -29,19 +29,18 @@ class Augmentation:
     def __call__(self, frame: Frame, random: np.random.Generator) -> Frame:
         """A frame of the same size, its pixels C-contiguous. The given one is left as it is."""
         height, width = frame.pixels.shape[:2]
-        pending: Warp | None = None
-        for draw, settings in self._operations:
-            if random.random() >= settings.p:
-                continue
-            for step in draw(settings, random, width, height):
-                joined = None if pending is None else _joined(pending, step, width, height)
-                if joined is None:
-                    frame = self._done(frame, pending)
-                    pending = step if isinstance(step, Warp) else None
-                    frame = frame if isinstance(step, Warp) else self._done(frame, step)
-                else:
-                    pending = joined
+        pending: Step | None = None
+        for step in self._steps(random, width, height):
+            joined = _joined(pending, step, width, height)
+            if joined is None:
+                frame = self._done(frame, pending)
+            pending = joined or step
         return self._done(frame, pending)
+
+    def _steps(self, random: np.random.Generator, width: int, height: int) -> Iterator[Step]:
+        for draw, settings in self._operations:
+            if random.random() < settings.p:
+                yield from draw(settings, random, width, height)
 
     def _done(self, frame: Frame, step: Step | None) -> Frame:
         match step:
@@ -55,9 +54,11 @@ class Augmentation:
                 return Frame(pixels=step.function(frame.pixels), mask=frame.mask, boxes=frame.boxes)
 
 
-def _joined(first: Warp, second: Step, width: int, height: int) -> Warp | None:
+def _joined(first: Step | None, second: Step, width: int, height: int) -> Warp | None:
     """Both moves as one, unless the second has a horizon that crosses what the first took out of sight."""
-    if not isinstance(second, Warp) or (None not in (first.fill, second.fill) and first.fill != second.fill):
+    if not isinstance(first, Warp) or not isinstance(second, Warp):
+        return None
+    if None not in (first.fill, second.fill) and first.fill != second.fill:
         return None
     matrix = second.matrix @ first.matrix
     corners = np.array([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]])

@@ -44,7 +44,7 @@ def decode_mask(data: Encoded, *, max_pixels: int = MAX_PIXELS) -> Mask:
     except ImageError as error:
         raise error if error.code == "invalid_label" else _invalid(f"the mask: {error.message}") from error
     except cv2.error as error:
-        raise _invalid(short(f"the mask: {error}")) from error
+        raise _invalid(f"the mask: {error}") from error
     if stored is None or stored.shape != (header.height, header.width):
         raise _invalid("a mask that the PNG decoder refuses")
     if header.bits < 8:
@@ -86,4 +86,4 @@ def _as_grey(data: Encoded) -> bytes:
 
 
 def _invalid(message: str) -> ImageError:
-    return ImageError("invalid_label", message)
+    return ImageError("invalid_label", short(message))
