@@ -78,21 +78,30 @@ def _one(
     elif name in FACTORS:
         yield Paint(partial(FACTORS[name], factor=1 + signed))
     elif name == "posterize":
-        bits = 8 - round(space[name] * share)
-        yield Paint(partial(looked_up, values=np.arange(256) & (256 - (1 << (8 - bits)))))
+        yield Paint(partial(posterized, bits=8 - round(space[name] * share)))
     elif name == "solarize":
-        yield Paint(partial(looked_up, values=np.where(255 * (1 - share) <= VALUES, 255 - VALUES, VALUES)))
+        yield Paint(partial(solarized, threshold=255 * (1 - share)))
     elif name != "identity":
         yield Paint(PLAIN[name])
 
 
-def _sharpness(pixels: Pixels, *, factor: float) -> Pixels:
+def posterized(pixels: Pixels, *, bits: int) -> Pixels:
+    """Pillow's ImageOps.posterize: the highest bits of each value."""
+    return looked_up(pixels, np.arange(256) & (256 - (1 << (8 - bits))))
+
+
+def solarized(pixels: Pixels, *, threshold: float) -> Pixels:
+    """Pillow's ImageOps.solarize: values from the threshold on are inverted."""
+    return looked_up(pixels, np.where(threshold <= VALUES, 255 - VALUES, VALUES))
+
+
+def sharpened(pixels: Pixels, *, factor: float) -> Pixels:
     """Pillow's ImageEnhance.Sharpness, at the edges too."""
     return cast(Pixels, cv2.addWeighted(pixels, factor, cv2.filter2D(pixels, -1, SMOOTH), 1 - factor, 0))
 
 
-def _auto_contrast(pixels: Pixels) -> Pixels:
-    """Each channel's darkest value becomes 0, its brightest 255."""
+def auto_contrasted(pixels: Pixels) -> Pixels:
+    """Pillow's ImageOps.autocontrast: each channel's darkest value becomes 0, its brightest 255."""
     low, high = np.array([cv2.minMaxLoc(channel)[:2] for channel in cv2.split(pixels)]).T
     scale = 255 / np.where(high > low, high - low, 255)
     offset = np.where(high > low, low, 0)
@@ -100,9 +109,20 @@ def _auto_contrast(pixels: Pixels) -> Pixels:
     return cast(Pixels, cv2.LUT(pixels, np.rint(tables).clip(0, 255).astype(np.uint8)))
 
 
-def _equalize(pixels: Pixels) -> Pixels:
-    """Each channel's values spread evenly."""
-    return cast(Pixels, cv2.merge([cv2.equalizeHist(channel) for channel in cv2.split(pixels)]))
+def equalized(pixels: Pixels) -> Pixels:
+    """Pillow's ImageOps.equalize: each channel's values spread evenly."""
+    table = np.stack([_spread(pixels, channel) for channel in range(3)], axis=1)
+    return cast(Pixels, cv2.LUT(pixels, table[None]))
+
+
+def _spread(pixels: Pixels, channel: int) -> Pixels:
+    """What each value of a channel becomes, (256,)."""
+    counts = cv2.calcHist([pixels], [channel], None, [256], [0, 256]).ravel().astype(np.int64)
+    step = int(counts.sum() - counts[np.flatnonzero(counts)[-1]]) // 255
+    if step == 0:
+        return np.arange(256, dtype=np.uint8)
+    below = np.cumsum(counts) - counts
+    return np.asarray(np.minimum((step // 2 + below) // step, 255), np.uint8)
 
 
 MOVES: Final[Mapping[str, Callable[[float, int, int], Matrix]]] = {
@@ -116,7 +136,7 @@ FACTORS: Final[Mapping[str, Callable[..., Pixels]]] = {
     "brightness": brightened,
     "color": saturated,
     "contrast": contrasted,
-    "sharpness": _sharpness,
+    "sharpness": sharpened,
 }
-PLAIN: Final[Mapping[str, Callable[[Pixels], Pixels]]] = {"auto_contrast": _auto_contrast, "equalize": _equalize}
+PLAIN: Final[Mapping[str, Callable[[Pixels], Pixels]]] = {"auto_contrast": auto_contrasted, "equalize": equalized}
 NAMES: Final = ("identity", *MOVES, *FACTORS, "posterize", "solarize", *PLAIN)
