@@ -69,7 +69,5 @@ def _joined(first: Step | None, second: Step, width: int, height: int) -> Warp |
 
 def random_for(seed: int, identity: int, epoch: int) -> np.random.Generator:
     """The random numbers of one image in one epoch, whoever asks and when: counted (Philox), not carried on."""
-    words = 1 << 64
-    return np.random.Generator(
-        np.random.Philox(key=np.array([seed % words, identity % words], np.uint64), counter=[0, 0, 0, epoch])
-    )
+    key = np.array([int(number) % (1 << 64) for number in (seed, identity)], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, int(epoch)]))
