@@ -15,6 +15,7 @@ import duckdb
 import numpy as np
 import pytest
 
+from tests.conftest import S3Bucket
 from tests.jobs.fake_workers import FakeWorkers, put_workers
 from vision_batch.cli.main import main
 from vision_batch.cluster.progress import last_progress
@@ -254,6 +255,33 @@ def test_validation_images_may_be_an_input_of_their_own(spec: Path, workers: Fak
     assert job.validation_format == "folder"
     assert job.labels == ("cat", "dog")
     assert job.class_images == (8, 8)
+
+
+@pytest.mark.s3
+def test_an_output_may_be_a_bucket(spec: Path, workers: FakeWorkers, moto_s3: S3Bucket) -> None:
+    overrides = ["validation={folds: 2}", f"output.uri={moto_s3.uri}/model"]
+    stopped_at(workers, 2)
+    assert run(spec, *overrides).status == "interrupted"
+    workers.at_step = lambda step: None
+    first = run(spec, *overrides)
+    assert first.status == "done"
+    assert [job.fold for job in workers.jobs] == [0, 0, 1]
+    assert run(spec, *overrides).folds == first.folds
+    stored = moto_s3.server.client().list_objects_v2(Bucket=moto_s3.bucket, Prefix=f"model-metrics/{first.run_id}")
+    kinds = {entry["Key"].rpartition("/")[2].partition("-")[0] for entry in stored["Contents"]}
+    assert kinds == {"steps", "epochs", "events.out.tfevents.000000", "events.out.tfevents.000001"}
+
+
+@pytest.mark.s3
+def test_a_bucket_that_was_claimed_by_a_wrong_spec_is_given_back(
+    spec: Path, workers: FakeWorkers, moto_s3: S3Bucket
+) -> None:
+    output = f"output.uri={moto_s3.uri}/model"
+    workers.at_step = lambda step: _fail(ModelError("no such head"))
+    with pytest.raises(ModelError):
+        run(spec, output)
+    left = moto_s3.server.client().list_objects_v2(Bucket=moto_s3.bucket, Prefix="model/")
+    assert {entry["Key"].split("/")[2] for entry in left["Contents"]} == {"runs"}
 
 
 @pytest.mark.parametrize("options", [["--prune"], ["--limit", "2", "--output", "x"], ["--retry-errors", "all"]])

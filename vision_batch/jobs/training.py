@@ -93,6 +93,7 @@ class Training:
                     self._lease.demand()
                     self._hear(event, prepared)
         finally:
+            self._reporter.wait(None)
             self._record(None)
         result = finished_model(prepared)
         if result is None:
@@ -118,6 +119,8 @@ class Training:
             self._reporter.learn(_figures(event, prepared, tally.loss, tally.metrics))
         elif event.kind == "broken" and self._told is not None:
             self._reporter.advance(0, tally.broken - broken)
+        if event.kind == "done":
+            self._reporter.wait("for the model, which is exported and compared")
         if event.kind == "epoch":
             self._reporter.note(f"{_of_fold(prepared)}{_epoch_line(event)}")
         elif event.kind == "note":
