@@ -3,6 +3,7 @@ model."""
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -111,3 +112,17 @@ def test_a_fold_asks_for_the_lease_of_the_output_that_holds_the_folds(job: Train
     with held_lease(job.paths, "run"):
         train_on_worker(fold, LAYOUT, Alone(1))
     assert CheckpointStore(f"{fold.paths.output}/checkpoints", keep_last=1).latest() is not None
+
+
+@pytest.mark.parametrize(("seed", "is_same"), [(0, True), (1, False)])
+def test_random_weights_to_begin_with_follow_from_the_seed(job: TrainJob, seed: int, is_same: bool) -> None:
+    """A run that was killed before its first checkpoint begins with the same ones."""
+    files = []
+    for job_seed in (0, seed):
+        learning = job.train.model_copy(update={"seed": job_seed, "epochs": 1})
+        torch.rand(1)
+        with held_lease(job.paths, "run"):
+            train_on_worker(replace(job, train=learning), LAYOUT, Alone(1000))
+        files.append((job.paths.output, Path(job.paths.output, "model.safetensors").read_bytes()))
+        shutil.rmtree(Path(job.paths.output, "checkpoints"))
+    assert (files[0] == files[1]) == is_same

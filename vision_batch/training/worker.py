@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from vision_batch.ledger.lease import demand_lease
 from vision_batch.storage.uri import join
 from vision_batch.tasks.table import task_for
@@ -16,7 +18,7 @@ from vision_batch.training.ingest import joined_ingests
 from vision_batch.training.loop import train
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from vision_batch.training.batch import Ingest
     from vision_batch.training.context import WorkerContext
@@ -44,7 +46,7 @@ def train_on_worker(job: TrainJob, layout: TrainLayout, context: WorkerContext) 
                 stack.enter_context(closing(opened))
         is_done = train(
             job,
-            module=job.model.load(),
+            module=_first_module(job),
             task=task_for(job.task, job.labels),
             ingest=ingest,
             validation=validation,
@@ -53,6 +55,12 @@ def train_on_worker(job: TrainJob, layout: TrainLayout, context: WorkerContext) 
         )
         if is_done and context.rank == 0:
             finish(job, store, validation=validation, demand=store.demand, note=note)
+
+
+def _first_module(job: TrainJob) -> nn.Module:
+    """The module as training begins: random weights follow from the seed, for a run may end before any are stored."""
+    torch.manual_seed(job.train.seed)
+    return job.model.load()
 
 
 def _ingests(job: TrainJob, layout: TrainLayout, *, pinned: bool) -> tuple[Ingest, Ingest | None]:
