@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.models.trained_outputs import write_trained
 from vision_batch.errors import SpecError
 from vision_batch.jobs.prepare_train import PreparedTraining, prepare_training
 from vision_batch.jobs.spec import load_spec
@@ -37,6 +38,14 @@ def spec(tmp_path: Path) -> Path:
 
 def prepared(spec: Path, *overrides: str) -> PreparedTraining:
     return prepare_training(load_spec(spec, overrides))
+
+
+def test_what_does_not_go_with_the_task_of_the_model_is_refused(spec: Path) -> None:
+    task = {"type": "classification", "multi_label": True, "score_threshold": 0.3}
+    write_trained(str(spec.parent / "out"), spec.parent, task=task)
+    model = [f"model={{source: 'trained:{spec.parent}/out'}}", "task=null", "preprocess=null"]
+    with pytest.raises(SpecError, match=r"train.sampling: found sqrt, for multi-label"):
+        prepared(spec, *model, "train.sampling=sqrt")
 
 
 @pytest.mark.parametrize(

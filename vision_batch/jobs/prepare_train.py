@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vision_batch.datasets.settings import InputSettings
+from vision_batch.errors import SpecError
 from vision_batch.inference.settings import AUTO
 from vision_batch.jobs.prepare import Parts, find_parts, input_facts, reading_output, resolve_auto, resolve_input
 from vision_batch.jobs.settings import TrainJobSettings
@@ -13,6 +14,7 @@ from vision_batch.jobs.spec import AnySpec, spec_of_kind
 from vision_batch.ledger.definition import ClaimedOutput, Definition, read_definition
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.storage.uri import join
+from vision_batch.training.fit import misfits
 
 UNDECIDING = ("checkpoint", "on_nan", "fsdp")
 """What of `train:` decides no weight: when they are stored, what a run does that would fail, and where they lie."""
@@ -73,6 +75,8 @@ def prepare_training(spec: AnySpec) -> PreparedTraining:
         claimed = read_definition(paths)
     recorded = claimed.definition.facts if claimed is not None else {}
     parts = find_parts(settings, spec.folder, recorded)
+    if problems := list(misfits(settings.train, parts.task)):  # the spec's own task was looked at: this is the model's
+        raise SpecError(problems)
     validation_input = settings.validation_input
     if validation_input is not None:
         validation_input = resolve_input(validation_input, recorded.get("validation.input.format"), "validation.uri")
