@@ -80,8 +80,10 @@ class Feed:
         """The inputs of the steps from number `first` on. The last one of an epoch may have fewer batches."""
         number = first
         while group := tuple(islice(batches, self._accumulate)):
-            generator = torch.Generator().manual_seed(step_seed(seed, number, rank, use="mixing"))
-            shares = tuple(self._share(batch, generator) for batch in group)
+            shares = tuple(map(self.share, group))
+            if self._mixer:
+                generator = torch.Generator().manual_seed(step_seed(seed, number, rank, use="mixing"))
+                shares = tuple(self._mixed(share, generator) for share in shares)
             weights = [self._loss.weights(share.targets, self._classes) for share in shares]
             yield StepInput(
                 number=number,
@@ -101,10 +103,7 @@ class Feed:
         images, targets = self._upload.images(batch.pixels), self._upload.plain(batch.targets)
         return Share(images=images, targets=targets, image_ids=batch.image_ids)
 
-    def _share(self, batch: Batch, generator: torch.Generator) -> Share:
-        share = self.share(batch)
-        if not self._mixer:
-            return share
+    def _mixed(self, share: Share, generator: torch.Generator) -> Share:
         images, targets = self._mixer(share.images[: len(share)], share.targets, generator)
         return Share(images=images if len(share) else share.images, targets=targets, image_ids=share.image_ids)
 

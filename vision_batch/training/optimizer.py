@@ -51,8 +51,10 @@ def l1_term(module: nn.Module, settings: OptimizerSettings) -> LossTerm | None:
     Every worker gives it with weight 1, and all workers hold the same parameters: the mean of W equal totals over W
     weights counts it once, however many workers, or batches of an accumulated step, there are.
     """
+    if not settings.l1:
+        return None
     decaying, _ = _split(module)
-    if not settings.l1 or not decaying:
+    if not decaying:
         return None
     total = torch.stack([_whole(parameter.abs().sum()) for parameter in decaying]).sum()
     return LossTerm(factor=settings.l1, total=total, weight=torch.ones_like(total))
@@ -60,8 +62,11 @@ def l1_term(module: nn.Module, settings: OptimizerSettings) -> LossTerm | None:
 
 def clip_gradients(module: nn.Module, norm: float | None) -> Tensor:
     """Scales all gradients together so that their L2 norm is at most `norm`; returns the norm before, a scalar."""
-    most = float("inf") if norm is None else norm
-    return _whole(nn.utils.clip_grad_norm_(module.parameters(), most))
+    parameters = [parameter for parameter in module.parameters() if parameter.grad is not None]
+    total = _whole(nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None]))
+    if norm is not None:
+        nn.utils.clip_grads_with_norm_(parameters, norm, total)
+    return total
 
 
 def _split(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

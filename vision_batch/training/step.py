@@ -85,7 +85,9 @@ class Stepper:
 
     def begin(self, input: StepInput) -> Begun:
         """Forward and backward of all shares; errors as `step_errors` has them."""
-        torch.manual_seed(step_seed(self._settings.seed, input.number, self._together.rank, use="model"))
+        seed_torch(
+            step_seed(self._settings.seed, input.number, self._together.rank, use="model"), self._together.device
+        )
         is_guarded = self._settings.on_nan == "skip"
         buffers = [buffer.clone() for buffer in self._model.module.buffers()] if is_guarded else []
         with step_errors():
@@ -150,3 +152,10 @@ class Stepper:
 
 def _mean(totals: Sequence[float], weights: Sequence[float]) -> float:
     return sum(total / weight for total, weight in zip(totals, weights, strict=True) if weight)
+
+
+def seed_torch(seed: int, device: torch.device) -> None:
+    """Seeds what a module draws from. torch.manual_seed would remember the call for every kind of device not in use."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
