@@ -307,6 +307,12 @@ def test_the_command_tells_people_and_programs(
     assert last.figures == {"epoch": 2, "epochs": 2, "loss": 1 / 6, "accuracy": 0.7}
 
 
+def test_there_are_no_rows_to_be_verified(spec: Path, workers: FakeWorkers, capsys: pytest.CaptureFixture[str]) -> None:
+    output = run(spec).output
+    assert main(["verify", output]) == 2
+    assert "of a train job: it has no rows" in capsys.readouterr().err
+
+
 def stopped_at(workers: FakeWorkers, at: int) -> None:
     """Has the run interrupted before that step."""
     workers.at_step = lambda step: interrupt(workers) if step == at else None

@@ -11,7 +11,7 @@ from vision_batch.inference.settings import AUTO
 from vision_batch.jobs.prepare import Parts, find_parts, input_facts, reading_output, resolve_auto, resolve_input
 from vision_batch.jobs.settings import TrainJobSettings
 from vision_batch.jobs.spec import AnySpec, spec_of_kind
-from vision_batch.ledger.definition import ClaimedOutput, Definition, read_definition
+from vision_batch.ledger.definition import KIND, ClaimedOutput, Definition, read_definition
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.storage.uri import join
 from vision_batch.training.fit import misfits
@@ -101,7 +101,7 @@ def _facts(
     train = settings.train.model_dump(mode="json", exclude=set(UNDECIDING))
     validation = None if settings.validation is None else settings.validation.model_dump(mode="json", exclude={"uri"})
     return {
-        "job": settings.job,
+        KIND: settings.job,
         **parts.facts,
         **({} if validation is None else {f"validation.{key}": value for key, value in validation.items()}),
         **({} if validation_input is None else input_facts(validation_input, "validation.input")),

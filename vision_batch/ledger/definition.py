@@ -29,6 +29,9 @@ CELL_ROWS = 4096
 LIMIT = "limit"
 """The fact of a trial's definition that says how many images it takes; absent for a whole run."""
 
+KIND = "job"
+"""The fact that says of which kind of job an output is; absent for predict."""
+
 Fact = Any
 """A JSON value: str, int, float, bool, None, or a list or dict of such."""
 

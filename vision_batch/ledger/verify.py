@@ -9,7 +9,7 @@ from vision_batch.datasets.shard import Shard
 from vision_batch.errors import LedgerError, NotFoundError, Problem, SpecError
 from vision_batch.ledger.audit import audit_parts
 from vision_batch.ledger.coverage import check_coverage
-from vision_batch.ledger.definition import LIMIT, ClaimedOutput, read_definition
+from vision_batch.ledger.definition import KIND, LIMIT, ClaimedOutput, read_definition
 from vision_batch.ledger.findings import Findings
 from vision_batch.ledger.inspect import Expected, Foreign, Inspection, inspect, list_folder
 from vision_batch.ledger.manifest import StoredPart, read_manifest
@@ -75,6 +75,8 @@ def audit_output(paths: LedgerPaths, *, deep: bool) -> Audit:
     listed = list_folder(paths.output)
     files = [info for info in listed if paths.is_table_file(info.uri)]
     claimed, recorded = _claimed(paths, findings), _recorded(paths, findings)
+    if claimed is not None and (kind := claimed.definition.facts.get(KIND)) is not None:
+        raise SpecError(Problem("output", f"{paths.output}, of a {kind} job: it has no rows", "of a predict job"))
     if not files and not findings.problems and claimed is None and not recorded.segments:
         raise SpecError(Problem("output", f"nothing at {paths.output} (no _ledger)", "the output.uri of a run"))
     shards = recorded.planned
