@@ -48,6 +48,16 @@ def test_there_is_something_to_learn() -> None:
     assert found.where == "input.label_column"
 
 
+def test_masks_are_for_segmentation_and_folders_for_all_else() -> None:
+    segmentation = {"type": "segmentation"}
+    masks = {"uri": "/data/images", "masks": "/data/masks"}
+    assert problems(task=segmentation, input=masks) == []
+    (found,) = problems(task=segmentation)
+    assert (found.where, found.found) == ("input.label_column", "'folder' with task: {type: segmentation}")
+    (found,) = problems(input=masks)
+    assert (found.where, found.found) == ("input.masks", "/data/masks with task: {type: classification}")
+
+
 @pytest.mark.parametrize("uri", ["/data/model", "/data/model/held-out", "/data"])
 def test_the_output_stays_apart_from_the_validation_images_too(uri: str) -> None:
     found = problems(validation={"uri": uri})

@@ -11,6 +11,7 @@ from vision_batch.errors import Problem, SpecError
 from vision_batch.jobs.settings import JobSettings, TrainJobSettings
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.storage.uri import is_inside, join, relative_to, scheme
+from vision_batch.tasks.settings import TaskSettings
 from vision_batch.training.fit import misfits
 
 # The kinds of source that bring no preprocessing of their own.
@@ -90,6 +91,8 @@ def _training(settings: TrainJobSettings) -> Iterator[Problem]:
             "the labels: a Parquet column, a WebDataset extension as cls, or folder, for folders per class; or masks"
         )
         yield Problem("input.label_column", "nothing", labels)
+    if settings.task is not None:
+        yield from _labels_fit(settings.input, settings.task)
     if settings.validation is None and settings.train.early_stopping is not None:
         yield Problem("train.early_stopping", "no validation", "validation, on which it can be seen when to stop")
     if settings.task is not None:
@@ -111,6 +114,16 @@ def _training(settings: TrainJobSettings) -> Iterator[Problem]:
         learned = {_real(entry.uri) for entry in settings.input.inputs}
         for uri in [entry.uri for entry in validation.inputs if _real(entry.uri) in learned]:
             yield Problem("validation.uri", f"{uri}, which is in input.uri too", "images that the model never learns")
+
+
+def _labels_fit(input: InputSettings, task: TaskSettings) -> Iterator[Problem]:
+    """Masks for segmentation, names for all else, as far as that shows without the data."""
+    if task.kind == "segmentation" and input.label_column == "folder":
+        expected = "where the masks are: input.masks, a Parquet column of PNGs, or a WebDataset extension as mask.png"
+        yield Problem("input.label_column", "'folder' with task: {type: segmentation}", expected)
+    elif task.kind != "segmentation" and input.masks is not None:
+        found = f"{input.masks} with task: {{type: {task.type}}}"
+        yield Problem("input.masks", found, "label_column, which names classes, or task: {type: segmentation}")
 
 
 _SIZES = (
