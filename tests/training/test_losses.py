@@ -18,7 +18,7 @@ from vision_batch.training.losses import IGNORE, IGNORE_16_BIT, Loss, LossTerm, 
 from vision_batch.training.settings import LossSettings, TrainSettings
 
 CLASSES = 4
-few = settings(max_examples=25)
+few = settings(max_examples=15)
 Cuts = Sequence[int]
 seeds = st.integers(0, 2**31)
 cuts = st.lists(st.integers(0, 7), max_size=3).map(lambda values: [0, *sorted(values), 7])
