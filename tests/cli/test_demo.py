@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -19,6 +20,7 @@ from vision_batch.jobs.demo.example import CHECKOUT, read_example
 from vision_batch.jobs.demo.score import Score
 from vision_batch.jobs.spec import load_spec
 from vision_batch.jobs.summary import RunSummary
+from vision_batch.jobs.train_summary import TrainSummary
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -68,13 +70,27 @@ class TestFromNothing:
         assert demo.result["images_ok"] == 1797
 
     def test_digits_that_training_never_saw_are_read_well(self, demo: Demo) -> None:
-        assert demo.result["accuracy"] >= 0.95
+        """What is promised of a training with two workers on two cores, start of Ray and all."""
+        assert demo.result["accuracy"] >= 0.985
+        training = demo.result["training"]
+        assert training["metrics"]["accuracy"] == pytest.approx(demo.result["accuracy"])
+        assert training["workers"] == 2
+        assert training["seconds"] < 120
         assert demo.result["held_out"] == 360
         assert f"held-out accuracy {demo.result['accuracy']:.3f}" in demo.told
 
     def test_each_broken_file_is_one_failure_with_its_code(self, demo: Demo) -> None:
         assert demo.result["failures"] == dict.fromkeys(["empty", "missing", "too_large", "truncated", "unreadable"], 1)
         assert "train-01/broken-truncated" in demo.told
+
+    def test_training_goes_without_its_broken_files(self, demo: Demo) -> None:
+        training = demo.result["training"]
+        assert training["images_total"] == 1802
+        assert training["failures"] == demo.result["failures"]
+
+    def test_the_picture_of_the_training_is_where_it_says(self, demo: Demo) -> None:
+        (curves,) = shlex.split(demo.commands()["curves"])
+        assert (demo.around / curves).read_bytes().startswith(b"\x89PNG")
 
     def test_the_query_that_it_prints_shows_the_result(self, demo: Demo) -> None:
         shown = shell(demo.commands()["query"], demo.around)
@@ -90,6 +106,8 @@ class TestFromNothing:
         again = run_demo(demo.around)
         assert again.result["images_resumed"] == 1802
         assert again.result["first_batch_seconds"] is None
+        assert again.result["training"]["first_batch_seconds"] is None
+        assert "finished: nothing to do" in again.told
         assert again.result["accuracy"] == demo.result["accuracy"]
 
 
@@ -111,6 +129,7 @@ def test_labels_that_are_too_often_wrong_are_a_failure(
 ) -> None:
     summary = DemoSummary(
         spec=load_spec(REPOSITORY / "jobs" / "digits.yaml"),
+        training=trained(),
         run=RunSummary(
             run_id="r",
             status="done",
@@ -137,8 +156,46 @@ def test_labels_that_are_too_often_wrong_are_a_failure(
     assert json.loads(capsys.readouterr().out)["accuracy"] == correct / 100
 
 
+@pytest.mark.parametrize(("status", "code"), [("interrupted", 130), ("incomplete", 4)])
+def test_a_training_that_does_not_end_is_what_the_demo_tells_of(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], status: str, code: int
+) -> None:
+    spec = load_spec(REPOSITORY / "jobs" / "digits.yaml")
+    summary = DemoSummary(spec=spec, training=trained(status), run=None, score=None)
+    monkeypatch.setattr("vision_batch.cli.demo.run_demo", lambda *arguments, **options: summary)
+    assert main(["demo", "--json"]) == code
+    told = json.loads(capsys.readouterr().out)
+    assert (told["status"], told["accuracy"]) == (status, None)
+
+
+def trained(status: str = "done") -> TrainSummary:
+    return TrainSummary(
+        run_id="r",
+        status=status,
+        precision="fp32",
+        images_total=100,
+        images_ok=100,
+        images_failed=0,
+        images_resumed=0,
+        failures={},
+        shards_total=1,
+        shards_done=1,
+        seconds=1.0,
+        first_batch_seconds=None,
+        images_per_second=None,
+        waited=None,
+        bottleneck=None,
+        output="/model",
+        metrics={},
+        epochs=1,
+        epochs_total=2,
+        steps=3,
+        best_checkpoint=None,
+    )
+
+
 def test_the_wheel_takes_the_examples_from_jobs() -> None:
     build = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
-    for name in ("digits.yaml", "digits_model.py"):
+    for name in ("digits.yaml", "digits-train.yaml", "digits_model.py"):
         assert build["targets"]["wheel"]["force-include"][f"jobs/{name}"] == f"vision_batch/jobs/demo/{name}"
         assert read_example(name) == (CHECKOUT / name).read_bytes() == (REPOSITORY / "jobs" / name).read_bytes()

@@ -14,9 +14,12 @@ from vision_batch.cli.exit_code import ExitCode
 from vision_batch.cli.output import emit_json, warn
 from vision_batch.cli.progress import Progress
 from vision_batch.cli.run import exit_code, print_summary, terminated_like_interrupted
+from vision_batch.cli.train_report import print_train_summary
 from vision_batch.jobs.demo.demo import ACCURACY_WANTED, DemoSummary, run_demo
 from vision_batch.jobs.demo.score import Score
-from vision_batch.storage.uri import is_inside
+from vision_batch.jobs.summary import RunSummary
+from vision_batch.models.trained import CURVES
+from vision_batch.storage.uri import is_inside, join
 
 SUMMARY = "the whole product on real handwritten digits, on this machine"
 
@@ -34,19 +37,23 @@ def execute(arguments: argparse.Namespace) -> int:
     print_demo(demo)
     if arguments.json:
         emit_json(demo.as_dict())
-    code = exit_code(demo.run, demo.spec.settings.limits.max_error_fraction)
+    code = exit_code(demo.last, demo.spec.settings.limits.max_error_fraction)
     return ExitCode.FAILED if code == ExitCode.DONE and not demo.is_good else code
 
 
 def print_demo(demo: DemoSummary) -> None:
     """How the run went, what came of it, and what to try next."""
+    print_train_summary(demo.training)
+    if demo.run is None:
+        return
+    print()
     print_summary(demo.run)
     if demo.score is None:
         return
     print_score(demo.score)
     print()
     print("try next:")
-    for purpose, command in next_commands(demo).items():
+    for purpose, command in next_commands(demo, demo.run).items():
         print(f"  {purpose:<8} {command}")
 
 
@@ -62,9 +69,9 @@ def print_score(score: Score) -> None:
         print(f"  {failure.code:<11} {failure.image_id:<{width}}  {failure.error}")
 
 
-def next_commands(demo: DemoSummary) -> dict[str, str]:
+def next_commands(demo: DemoSummary, run: RunSummary) -> dict[str, str]:
     """Lines for the shell by what they are for, as they can be pasted here."""
-    output = _typed(demo.run.output)
+    output = _typed(run.output)
     files = f"{output}/*.parquet".replace('"', '""')
     query = f'SELECT {COUNTS} FROM "{files}" GROUP BY ALL ORDER BY ALL'
     python = _typed(sys.executable)
@@ -74,6 +81,7 @@ def next_commands(demo: DemoSummary) -> dict[str, str]:
         "query": shlex.join([python, "-c", f"import duckdb; duckdb.sql({json.dumps(query)}).show()"]),
         "audit": shlex.join([*program, "verify", output]),
         "resume": shlex.join([*program, "run", str(demo.spec.path)]),
+        "curves": shlex.quote(_typed(join(demo.training.output, CURVES))),
     }
 
 

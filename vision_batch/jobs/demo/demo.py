@@ -8,26 +8,34 @@ from pathlib import Path
 from typing import Any
 
 from vision_batch.errors import Problem, SpecError, StorageError
-from vision_batch.jobs.demo.digits import TAR_NAMES, TEST_PREFIX, TRAIN_PREFIX, digit_tars
+from vision_batch.jobs.demo.digits import TAR_NAMES, TEST_PREFIX, digit_tars
 from vision_batch.jobs.demo.example import read_example
 from vision_batch.jobs.demo.score import Score, read_score
 from vision_batch.jobs.predict import run_predict
 from vision_batch.jobs.reporter import Reporter, Silent
 from vision_batch.jobs.spec import AnySpec, load_spec
 from vision_batch.jobs.summary import RunSummary
+from vision_batch.jobs.train import run_train
+from vision_batch.jobs.train_summary import TrainSummary
 from vision_batch.storage.table import storage_for
 
 ACCURACY_WANTED = 0.95
-SPEC, PLUGIN, WEIGHTS, IMAGES = "digits.yaml", "digits_model.py", "digits.safetensors", "images"
+TRAIN_SPEC, SPEC, PLUGIN, IMAGES = "digits-train.yaml", "digits.yaml", "digits_model.py", "images"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoSummary:
-    """How the demo ended. `score` is None when its run did not end as done."""
+    """How the demo ended. `run` is None when its training did not end as done, `score` when its run did not."""
 
     spec: AnySpec
-    run: RunSummary
+    training: TrainSummary
+    run: RunSummary | None
     score: Score | None
+
+    @property
+    def last(self) -> TrainSummary | RunSummary:
+        """What was done last."""
+        return self.run or self.training
 
     @property
     def is_good(self) -> bool:
@@ -35,10 +43,11 @@ class DemoSummary:
         return self.score is not None and self.score.accuracy >= ACCURACY_WANTED
 
     def as_dict(self) -> dict[str, Any]:
-        """The figures of `run --json`, and the demo's own."""
+        """The figures of `run --json` for what was done last, those of the training, and the demo's own."""
         score = self.score
-        return self.run.as_dict() | {
+        return self.last.as_dict() | {
             "spec": str(self.spec.path),
+            "training": self.training.as_dict(),
             "accuracy": None if score is None else score.accuracy,
             "accuracy_wanted": ACCURACY_WANTED,
             "held_out": None if score is None else score.held_out,
@@ -47,22 +56,28 @@ class DemoSummary:
 
 
 def run_demo(folder: Path, *, reporter: Reporter | None = None, verbose: bool = False) -> DemoSummary:
-    """Makes images and a model in `folder`, labels the images, and looks at the labels.
+    """Makes images in `folder`, trains a model on most of them, labels them all, and looks at the labels.
 
-    SpecError when scikit-learn is not installed, or `folder` cannot be used; the rest is as in `run_predict`.
+    SpecError when scikit-learn is not installed, or `folder` cannot be used; the rest is as in `run_train` and
+    `run_predict`.
     """
     reporter = reporter or Silent()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _make_images(folder / IMAGES, reporter)
-        _make_model(folder, reporter)
+        for name in _missing(folder, (TRAIN_SPEC, SPEC, PLUGIN)):
+            _write(folder / name, read_example(name))
     except (OSError, StorageError) as error:
         raise SpecError(Problem("DIR", str(error), "a folder that can be read and written")) from error
-    reporter.note(f"3/3 labels: vision-batch run {folder / SPEC}")
+    reporter.note(f"2/3 model: vision-batch run {folder / TRAIN_SPEC}")
+    training = run_train(load_spec(folder / TRAIN_SPEC), reporter=reporter, verbose=verbose)
     spec = load_spec(folder / SPEC)
+    if training.status != "done":
+        return DemoSummary(spec=spec, training=training, run=None, score=None)
+    reporter.note(f"3/3 labels: vision-batch run {folder / SPEC}")
     summary = run_predict(spec, reporter=reporter, verbose=verbose)
     score = read_score(summary.output, TEST_PREFIX) if summary.status == "done" else None
-    return DemoSummary(spec=spec, run=summary, score=score)
+    return DemoSummary(spec=spec, training=training, run=summary, score=score)
 
 
 def _make_images(folder: Path, reporter: Reporter) -> None:
@@ -74,19 +89,6 @@ def _make_images(folder: Path, reporter: Reporter) -> None:
     for name, content in digit_tars():
         if name in missing:
             _write(folder / name, content)
-
-
-def _make_model(folder: Path, reporter: Reporter) -> None:
-    for name in _missing(folder, (SPEC, PLUGIN)):
-        _write(folder / name, read_example(name))
-    weights = folder / WEIGHTS
-    if weights.exists():
-        return reporter.note(f"2/3 model: there already, {weights}")
-    reporter.note(f"2/3 model: a small network, trained on four fifths of the digits, as {weights}")
-    from vision_batch.jobs.demo.training import train_weights
-
-    tars = f"{(folder / IMAGES).absolute()}/{TRAIN_PREFIX}*.tar"
-    _write(weights, train_weights(load_spec(folder / SPEC), tars))
 
 
 def _missing(folder: Path, names: Iterable[str]) -> list[str]:
