@@ -18,24 +18,32 @@ from vision_batch.storage.table import storage_for
 from vision_batch.storage.uri import join
 from vision_batch.training.event import BrokenImage, TrainEvent
 from vision_batch.training.job import TrainJob
+from vision_batch.training.layout import TrainLayout
 
 STEPS = 3
 IMAGES = 12
 
 
 class FakeWorkers:
-    """`jobs` are those that were begun. `at_step` is called before each step and may raise; `broken` are told of."""
+    """`jobs`, `layouts` and `stops` are those that were begun, on the Ray at `addresses`, which has `nodes`.
+
+    `at_step` is called before each step and may raise; `broken` are told of.
+    """
 
     def __init__(self) -> None:
         self.jobs: list[TrainJob] = []
         self.stops: list[threading.Event] = []
+        self.layouts: list[TrainLayout] = []
+        self.addresses: list[str | None] = []
+        self.nodes: tuple[Node, ...] = (Node(cpus=2),)
         self.at_step: Callable[[int], None] = lambda step: None
         self.broken: tuple[BrokenImage, ...] = ()
         self.first_step = 0
 
-    def execute(self, job: TrainJob, layout: Any, *, stop: threading.Event, body: Any) -> Iterator[TrainEvent]:
+    def execute(self, job: TrainJob, layout: TrainLayout, *, stop: threading.Event, body: Any) -> Iterator[TrainEvent]:
         self.jobs.append(job)
         self.stops.append(stop)
+        self.layouts.append(layout)
         epoch, at = divmod(self.first_step, STEPS)
         counts: dict[str, Any] = {"images_per_epoch": IMAGES, "epochs": job.train.epochs, "workers": 2}
         yield TrainEvent(kind="begin", step=self.first_step, epoch=epoch, position=at * IMAGES // STEPS, **counts)
@@ -111,7 +119,8 @@ def put_workers(monkeypatch: pytest.MonkeyPatch) -> FakeWorkers:
 
     @contextmanager
     def connected(address: str | None, *, verbose: bool = False) -> Iterator[Resources]:
-        yield Resources(nodes=(Node(cpus=2),))
+        workers.addresses.append(address)
+        yield Resources(nodes=workers.nodes)
 
     monkeypatch.setattr(connect, "connected", connected)
     return workers

@@ -20,6 +20,7 @@ from tests.jobs.fake_workers import FakeWorkers, put_workers
 from vision_batch.cli.main import main
 from vision_batch.cluster.progress import last_progress
 from vision_batch.errors import DefinitionError, EngineError, HeldError, ModelError, SpecError, UnavailableError
+from vision_batch.inference.layout import Node
 from vision_batch.jobs.reporter import Silent, Standing
 from vision_batch.jobs.spec import load_spec
 from vision_batch.jobs.train import run_train
@@ -27,7 +28,9 @@ from vision_batch.jobs.train_summary import TrainSummary
 from vision_batch.ledger.lease import held_lease
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.ledger.run_record import read_runs
+from vision_batch.training import precision
 from vision_batch.training.event import BrokenImage
+from vision_batch.training.layout import TrainLayout
 
 REPOSITORY = Path(__file__).parents[2]
 TEXT = """
@@ -255,6 +258,34 @@ def test_validation_images_may_be_an_input_of_their_own(spec: Path, workers: Fak
     assert job.validation_format == "folder"
     assert job.labels == ("cat", "dog")
     assert job.class_images == (8, 8)
+
+
+def test_a_cluster_may_have_other_resources_than_this_machine(spec: Path, workers: FakeWorkers) -> None:
+    workers.nodes = (Node(cpus=8, gpus=2), Node(cpus=8, gpus=2))
+    loaded = load_spec(spec, ["compute={precision: bf16}"])
+    summary = run_train(loaded, address="head:6379")
+    assert workers.addresses == ["head:6379"]
+    assert (workers.layouts[0].workers, workers.layouts[0].gpus_per_worker) == ((4, 4), 1)
+    assert summary.precision == "bf16"
+
+
+def test_what_auto_is_on_gpus_is_asked_once(spec: Path, workers: FakeWorkers, monkeypatch: pytest.MonkeyPatch) -> None:
+    workers.nodes = (Node(cpus=8, gpus=1),)
+    asked: list[TrainLayout] = []
+    monkeypatch.setattr(precision, "native_precision", lambda layout: asked.append(layout) or "fp16")
+    loaded = load_spec(spec, ["compute={precision: auto}"])
+    stopped_at(workers, 2)
+    run_train(loaded, address="head:6379")
+    workers.at_step = lambda step: None
+    assert run_train(loaded, address="head:6379").precision == "fp16"
+    assert [job.precision for job in workers.jobs] == ["fp16", "fp16"]
+    assert len(asked) == 1
+
+
+def test_a_machine_that_has_no_room_is_said_before_anything_is_written(spec: Path, workers: FakeWorkers) -> None:
+    with pytest.raises(SpecError, match=r"compute\.workers"):
+        run(spec, "compute.workers=1000")
+    assert not (spec.parent / "model").exists()
 
 
 @pytest.mark.s3

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from vision_batch.datasets.settings import InputSettings
@@ -65,11 +66,9 @@ class Counting:
 
     def plan(self, *, write: bool) -> Plan:
         """The plan of the input; SpecError when it or the ledger cannot be used."""
-        try:
-            return make_plan(self.paths, self.input, format_named(self.input.format), cell_rows=CELL_ROWS, write=write)
-        except StorageError as error:
-            with reading_output() if is_inside(error.uri, self.paths.output) else reading_input(self.where):
-                raise
+        format = format_named(self.input.format)
+        with self._reading():
+            return make_plan(self.paths, self.input, format, cell_rows=CELL_ROWS, write=write)
 
     def open(self, lanes: int, note: Callable[[str], None]) -> Catalogue:
         """The catalogue of then, whose input must not have changed since, or a new one."""
@@ -81,7 +80,7 @@ class Counting:
         if known is not None:
             return known
         note(f"counting the images of {len(plan.shards):,} shards and their labels")
-        with reading_input(self.where):
+        with self._reading():
             return build_catalogue(
                 self.paths,
                 self.input,
@@ -91,6 +90,15 @@ class Counting:
                 validation=self.split,
                 lanes=lanes,
             )
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """What the storage says is a problem of the input, or of the output, whose ledger lies in it."""
+        try:
+            yield
+        except StorageError as error:
+            with reading_output() if is_inside(error.uri, self.paths.output) else reading_input(self.where):
+                raise
 
 
 def countings(prepared: PreparedTraining) -> tuple[Counting, Counting | None]:
