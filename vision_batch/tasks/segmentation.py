@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -24,6 +25,8 @@ BYTE_CLASSES: Final = 256
 """How many class indices a byte holds; masks of more classes have 16 bits."""
 STRIP_PIXELS: Final = 1 << 20
 """Of the full image at once: 4 MB for the scores of a class, which a core's caches still help with."""
+MASK_PIXELS: Final = 1 << 28
+"""Of the masks that are made at the same time."""
 SAME_PIXELS: Final = 0.99
 """The share of pixels that must keep their class in a lower precision: those that change lie between two classes."""
 CLASS_PIXELS: Final = pa.list_(pa.struct([("label", pa.string()), ("label_index", pa.int32()), ("pixels", pa.int64())]))
@@ -63,20 +66,20 @@ class Segmentation:
         return Agreement(is_close=same >= SAME_PIXELS, text=f"{100 * same:.2f} % of the pixels have the class of fp32")
 
     def columns(self, outputs: np.ndarray, views: Sequence[View], model_px: tuple[int, int]) -> list[pa.Array]:
-        classes = outputs.shape[1]
-        names = self.labels or [str(index) for index in range(classes)]
-        masks: list[bytes] = []
-        counts: list[list[dict[str, Any]]] = []
-        for logits, view in zip(outputs, views, strict=True):
+        """In as many threads as torch has for an operator, unless masks are large: then fewer are held at once."""
+        import torch
+
+        names = self.labels or [str(index) for index in range(outputs.shape[1])]
+
+        def row(logits: NDArray[np.float32], view: View) -> tuple[bytes, list[dict[str, Any]]]:
             mask, pixels = full_mask(logits, view, model_px)
-            masks.append(_png(mask))
-            counts.append(
-                [
-                    {"label": names[index], "label_index": index, "pixels": pixels[index]}
-                    for index in np.flatnonzero(pixels)
-                ]
-            )
-        return [pa.array(masks, pa.binary()), pa.array(counts, CLASS_PIXELS)]
+            present = ((names[index], index, pixels[index]) for index in np.flatnonzero(pixels))
+            return _png(mask), [dict(zip(("label", "label_index", "pixels"), each, strict=True)) for each in present]
+
+        largest = max((view.width * view.height for view in views), default=1)
+        with ThreadPoolExecutor(max(1, min(torch.get_num_threads(), MASK_PIXELS // largest))) as pool:
+            rows = list(pool.map(row, outputs, views))
+        return [pa.array([mask for mask, _ in rows], pa.binary()), pa.array([each for _, each in rows], CLASS_PIXELS)]
 
     def names(self, truth: Any) -> tuple[str, ...]:
         """None: a mask has indices."""
@@ -172,14 +175,13 @@ def full_mask(
 
 
 def _at_input(logits: NDArray[np.float32], model_px: tuple[int, int]) -> NDArray[np.float32]:
-    """(C, h, w) to (C, height, width) of the model's input, as torch interpolates."""
+    """(C, h, w) to (C, height, width) of the model's input, as torch's bilinear interpolation does."""
     if logits.shape[1:] == tuple(model_px):
         return logits
-    import torch
-    from torch.nn.functional import interpolate
+    import cv2
 
-    scores = interpolate(torch.from_numpy(logits)[None], size=tuple(model_px), mode="bilinear", align_corners=False)
-    return np.asarray(scores[0].numpy())
+    size = model_px[1], model_px[0]
+    return np.stack([cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR) for plane in logits])
 
 
 def _seen(full: int, model: int, scale: float, offset: float) -> tuple[int, int]:
@@ -215,8 +217,8 @@ def _best(
         if highest is None:
             highest = score
         else:
-            index[score > highest] = number
-            highest = np.maximum(highest, score, out=highest)
+            np.copyto(index, number, where=score > highest, casting="unsafe")
+            np.maximum(highest, score, out=highest)
     return index
 
 
