@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from tests.benchmarks import driver_memory, first_prediction, gpu, idle, large_images, small_objects, steady, whole_job
+from tests.benchmarks import (
+    driver_memory,
+    first_prediction,
+    gpu,
+    idle,
+    ingest,
+    large_images,
+    small_objects,
+    steady,
+    whole_job,
+)
 from tests.benchmarks.measurement import Measurement
 
 MEASUREMENTS: tuple[Measurement, ...] = (
@@ -13,5 +23,6 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     large_images.MEASUREMENT,
     *driver_memory.MEASUREMENTS,
     *idle.MEASUREMENTS,
+    ingest.MEASUREMENT,
     *gpu.MEASUREMENTS,
 )
