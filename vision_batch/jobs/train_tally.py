@@ -17,7 +17,7 @@ class TrainTally:
     validation.
     """
 
-    MOST_BROKEN = 1_000_000
+    MOST_BROKEN = 100_000
 
     def __init__(self) -> None:
         self.epoch = self.step = self.position = self.images_per_epoch = self.workers = 0
