@@ -119,3 +119,18 @@ def test_what_the_plugin_takes_is_preprocessing() -> None:
     list(Decoder(shrink, 2, (4, 6))(encoded(chunks(iter(samples(4)), 10, 10)), watch))
     stages = watch.take().stages
     assert stages["preprocess"].wall_s >= 0.04 > stages["decode"].wall_s
+
+
+@pytest.mark.parametrize("lies_on_image", [False, True])
+def test_what_has_a_place_in_the_image_needs_a_function_that_keeps_its_size(lies_on_image: bool) -> None:
+    preprocess = PreprocessSettings(function="m:halve_wide", resize_px=(4, 6))
+    preprocessor = Preprocessor(
+        preprocess, max_pixels=10**6, function=lambda pixels: pixels[:, ::2] if pixels.shape[1] > 12 else 255 - pixels
+    )
+    it = Decoder(preprocessor, 1, preprocess.output_px, lies_on_image=lies_on_image)
+    pictures = [Sample(row=i, image_id=str(i), data=picture(9, width=width)) for i, width in enumerate((12, 14))]
+    (chunk,) = it(encoded(chunks(iter(pictures), 64, 20)), Stopwatch())
+    kept, reshaped = chunk.rows
+    assert (kept.error_code, kept.view.geometry.scale_x) == (None, 2)
+    assert reshaped.error_code == ("model_error" if lies_on_image else None)
+    assert (reshaped.width, reshaped.height) == (14, 8)
