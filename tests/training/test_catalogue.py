@@ -125,6 +125,16 @@ def test_of_several_classes_no_part_has_more_than_it_has_images(tmp_path: Path) 
     np.testing.assert_array_equal(catalogue.class_images[:, 0], np.rint(images * 0.75))
 
 
+def test_images_of_several_classes_cannot_be_stratified(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"image": [b""] * 40, "label": [["a", "b"], ["b"]] * 20}), tmp_path / "x.parquet")
+    settings = InputSettings(uri=str(tmp_path / "x.parquet"), format="parquet", label_column="label")
+    task, validation = TaskSettings(type="classification", multi_label=True), ValidationSettings(fraction=0.5)
+    catalogue_of(tmp_path / "out", settings, task=task, validation=validation)
+    with pytest.raises(SpecError, match=r"validation\.stratify"):
+        stratified = ValidationSettings(fraction=0.5, stratify=True)
+        catalogue_of(tmp_path / "other", settings, task=task, validation=stratified)
+
+
 def test_only_columns_of_ids_and_labels_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from vision_batch.datasets import parquet
 

@@ -11,6 +11,7 @@ from typing import cast
 import numpy as np
 import pytest
 
+from tests.conftest import S3Bucket
 from tests.training.catalogues import catalogue_of
 from tests.training.inputs import CLASSES, WRITERS, label_of, number_of, write_folder, write_tars
 from vision_batch.datasets.settings import InputSettings
@@ -18,6 +19,7 @@ from vision_batch.errors import LedgerError, VisionBatchError
 from vision_batch.images.example import ExampleMaker
 from vision_batch.images.settings import PreprocessSettings
 from vision_batch.ledger.paths import LedgerPaths
+from vision_batch.storage.table import storage_for
 from vision_batch.tasks.classification import Classification
 from vision_batch.training.batch import Batch, Ingest
 from vision_batch.training.catalogue import Catalogue, load_catalogue
@@ -36,7 +38,7 @@ def batch_maker() -> BatchMaker:
     return BatchMaker(examples, task, augmented=True, output_px=preprocess.output_px)
 
 
-def ingest_of(output: Path, settings: InputSettings, catalogue: Catalogue, *, threads: int = 2) -> JoinedIngest:
+def ingest_of(output: Path | str, settings: InputSettings, catalogue: Catalogue, *, threads: int = 2) -> JoinedIngest:
     source = Source(LedgerPaths(str(output)), settings, EpochPlan(catalogue, frozenset({0}), seed=5))
     return JoinedIngest(source, batch_maker(), threads=threads)
 
@@ -152,6 +154,21 @@ def test_rows_that_are_not_there_end_the_reading(tmp_path: Path) -> None:
         pytest.raises(LedgerError, match="counted"),
     ):
         ranks(ingest, 1, 8)
+
+
+@pytest.mark.s3
+def test_images_on_s3_come_as_those_on_disk(moto_s3: S3Bucket, tmp_path: Path) -> None:
+    on_disk = write_tars(tmp_path / "data", 60)
+    for tar in (tmp_path / "data").iterdir():
+        storage_for(moto_s3.uri).put(f"{moto_s3.uri}/data/{tar.name}", tar.read_bytes())
+    on_s3 = on_disk.model_copy(update={"uri": f"{moto_s3.uri}/data"})
+    found = []
+    for output, settings in ((str(tmp_path / "out"), on_disk), (f"{moto_s3.uri}/out", on_s3)):
+        with closing(ingest_of(output, settings, catalogue_of(output, settings))) as ingest:
+            found.append(ranks(ingest, 1, 16)[0])
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_array_equal(ours.pixels, theirs.pixels)
+        assert (ours.image_ids, ours.identities.tolist()) == (theirs.image_ids, theirs.identities.tolist())
 
 
 def test_one_thread_of_the_caller_gives_the_same_batches(ingest: JoinedIngest, tmp_path: Path) -> None:

@@ -72,6 +72,9 @@ def build_catalogue(
     found = [NO_LABEL if numbers.several else _class_of(name, labels) for name in numbers.numbers]
     classes = np.array(found, np.int32)
     rows = Rows(paths.catalogue, writer.count, writer.digests)
+    if validation is not None and validation.stratify and not (classes >= 0).any():
+        expected = "images that have one class each, or validation without it"
+        raise SpecError(Problem("validation.stratify", "labels that name no class or several", expected))
     split = make_split(validation, len(labels), _chunks(rows, classes))
     catalogue = Catalogue(
         shards=plan.shards,

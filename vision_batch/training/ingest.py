@@ -138,7 +138,9 @@ def own_lanes(plan: EpochPlan, start: int, rank: int, workers: int) -> list[tupl
 
 def own_positions(start: int, stop: int, rank: int, workers: int, lanes: int) -> list[int]:
     """The positions of [start, stop) whose lanes `rank` of `workers` serves."""
-    return [position for position in range(start, stop) if position % lanes % workers == rank]
+    positions = np.arange(start, stop)
+    own: list[int] = positions[positions % lanes % workers == rank].tolist()
+    return own
 
 
 def joined_ingests(job: TrainJob, *, threads: int, pinned: bool = False) -> tuple[JoinedIngest, JoinedIngest | None]:
