@@ -52,11 +52,15 @@ class Heard(Silent):
     def __init__(self) -> None:
         self.standing: Standing | None = None
         self.images = self.total = 0
+        self.waits: list[str | None] = []
         self.notes: list[str] = []
         self.figures: Mapping[str, float] = {}
 
     def note(self, text: str) -> None:
         self.notes.append(text)
+
+    def wait(self, what: str | None) -> None:
+        self.waits.append(what)
 
     def start(self, standing: Standing) -> None:
         self.standing, self.images, self.total = standing, standing.images_done, standing.images_total
@@ -102,6 +106,12 @@ def test_a_run_ends_with_a_model_and_says_how_good_it_is(spec: Path, workers: Fa
     assert heard.images == heard.standing.images_total
     assert heard.figures == {"epoch": 2, "epochs": 2, "loss": 1 / 6, "accuracy": 0.7}
     assert "epoch 2: loss 0.1667, accuracy 0.7 (best so far)" in heard.notes
+    assert [what for what in heard.waits if what] == [
+        "for Ray",
+        "for the workers to start",
+        "for the model, which is exported and compared",
+    ]
+    assert heard.waits[-1] is None
 
 
 def test_workers_are_told_what_was_counted(spec: Path, workers: FakeWorkers) -> None:

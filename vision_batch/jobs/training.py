@@ -82,6 +82,7 @@ class Training:
         folder = folder if prepared.fold is None else join(folder, f"fold-{prepared.fold}")
         self._records = TrainRecords(folder, self._account.started)
         self._account.tally.begin()
+        self._reporter.wait("for the workers to start")
         try:
             with (
                 ending_in_order(self._stop, lambda: (prepared.fold,)),
@@ -110,6 +111,7 @@ class Training:
         if event.kind == "step" and self._account.first_step is None:
             self._account.first_step = time.monotonic()
         if event.kind == "begin":
+            self._reporter.wait(None)
             self._images[prepared.fold] = event.epochs * event.images_per_epoch  # with sampling not the images' number
             if self._told is not None:
                 self._reporter.expect(sum(self._images.values()))
