@@ -16,7 +16,20 @@ MASKS = TaskSettings(type="segmentation")
 
 def test_the_specs_labels_stand_whatever_the_data_have() -> None:
     for task in (SINGLE, SEVERAL, MASKS):
-        assert labels_for(task, ("b", "a"), {"c"}) == ("b", "a")
+        assert labels_for(task, ("b", "a"), {"a", "c"}) == ("b", "a")
+        assert labels_for(task, ("b", "a"), {"1", "c"}) == ("b", "a"), "an index, where names are no numbers"
+        assert labels_for(task, ("b", "a"), ()) == ("b", "a")
+
+
+def test_data_that_know_none_of_the_models_classes_are_refused() -> None:
+    """As with a classifier of a thousand classes that is to learn others."""
+    classes = tuple(f"LABEL_{index}" for index in range(1000))
+    for task in (SINGLE, SEVERAL):
+        with pytest.raises(
+            SpecError, match=r"model\.labels: found cat, dog in the data, and no class of that name among"
+        ):
+            labels_for(task, classes, {"dog", "cat"})
+    assert labels_for(MASKS, classes, {"dog"}) == classes
 
 
 def test_without_them_the_data_say_them_sorted() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
-from vision_batch.errors import Problem, SpecError
-from vision_batch.tasks.class_index import vocabulary
+from vision_batch.datasets.naming import shortened
+from vision_batch.errors import ImageError, Problem, SpecError
+from vision_batch.tasks.class_index import class_index, vocabulary
 from vision_batch.tasks.settings import TaskSettings
 
+SHOWN = 3
 MOST_CLASSES = 100_000
 """A column with more names than this is no label but an identity."""
 
@@ -15,9 +18,11 @@ MOST_CLASSES = 100_000
 def labels_for(task: TaskSettings, given: tuple[str, ...] | None, found: Iterable[str]) -> tuple[str, ...]:
     """Class index to name: `given` by the spec or the model, else the vocabulary of all names `found` in the data.
 
-    SpecError where that makes no classes to learn; masks name none, so segmentation needs `given`.
+    SpecError where that makes no classes to learn, or the data have none of those that are given; masks name none, so
+    segmentation needs `given`.
     """
     if given is not None:
+        _demand_some_known(given, set(found) if task.kind != "segmentation" else set())
         return given
     if task.kind == "segmentation":
         raise SpecError(Problem("model.labels", "nothing", "the names of the classes: a mask has only their indices"))
@@ -28,3 +33,19 @@ def labels_for(task: TaskSettings, given: tuple[str, ...] | None, found: Iterabl
         expected = f"from {fewest} to {MOST_CLASSES} classes, or their names in model.labels"
         raise SpecError(Problem("input.label_column", what, expected))
     return labels
+
+
+def _demand_some_known(given: tuple[str, ...], found: set[str]) -> None:
+    """SpecError where no name in the data is a class of the model, so that every image would be left out."""
+    for name in found:
+        with suppress(ImageError):
+            class_index(name, given)
+            return
+    if found:
+        what = f"{_few(sorted(found))} in the data, and no class of that name among the model's, {_few(given)}"
+        expected = "the names in the data; a transformers: model gets a new head for them"
+        raise SpecError(Problem("model.labels", what, expected))
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(shortened(name, 40) for name in names[:SHOWN]) + (" …" if len(names) > SHOWN else "")
