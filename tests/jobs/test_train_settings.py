@@ -79,9 +79,11 @@ def test_two_validation_inputs_have_two_names() -> None:
     assert found.where == "validation.uri"
 
 
-def test_a_random_crop_needs_to_know_its_size() -> None:
-    (found,) = problems(preprocess={"function": "m:prepare"}, augment=["horizontal_flip", {"random_resized_crop": {}}])
-    assert found.where == "augment.1.random_resized_crop"
+def test_what_is_learned_has_one_size() -> None:
+    (found,) = problems(preprocess={"function": "m:prepare"})
+    assert (found.where, found.found) == ("preprocess", "a function and no size")
+    (found,) = problems(preprocess={"resize_shorter_px": 64})
+    assert found.where == "preprocess"
 
 
 def test_stopping_early_needs_something_to_see() -> None:

@@ -98,12 +98,8 @@ def _training(settings: TrainJobSettings) -> Iterator[Problem]:
     if settings.task is not None:
         yield from misfits(settings.train, settings.task)
     preprocess = settings.preprocess
-    if preprocess is not None and preprocess.output_px is None:
-        for index in [i for i, each in enumerate(settings.augment) if each.random_resized_crop is not None]:
-            where = f"augment.{index}.random_resized_crop"
-            yield Problem(
-                where, "preprocess without a size", "crop_px, resize_px or letterbox_px there: the crop's size"
-            )
+    if preprocess is not None and preprocess.function is not None and preprocess.output_px is None:
+        yield Problem("preprocess", "a function and no size", "crop_px, resize_px or letterbox_px: all images alike")
     try:
         validation = settings.validation_input
     except ValueError:
