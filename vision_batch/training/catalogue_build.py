@@ -29,6 +29,8 @@ POOL_BYTES = 512 << 20
 """Encoded images that the pools of all lanes hold together when all are full; a worker holds those of its lanes."""
 MOST_POOL_ROWS, LEAST_POOL_ROWS = 256, 8
 """Of one lane; with 64 lanes the next batch is drawn from up to 16,384 images."""
+POOLS_PER_LANE = 4
+"""At least, where there are so many images: the first batch of an epoch waits for the first pools of all lanes."""
 BLOCKS_PER_POOL = 4
 BLOCKS_PER_LANE = 8
 """At least, where there are so many images: a lane is to have images from all over the input."""
@@ -86,7 +88,7 @@ def build_catalogue(
         classes=classes,
         split=split,
         lanes=lanes,
-        pool_rows=_pool_rows(cut.largest_mean_bytes, lanes),
+        pool_rows=_pool_rows(cut.largest_mean_bytes, lanes, writer.count),
         rows=rows,
     )
     if cut.shard:
@@ -143,8 +145,9 @@ def _block_bytes(shards: Sequence[Shard], lanes: int) -> int:
     return max(1, min(POOL_BYTES // lanes // BLOCKS_PER_POOL, total // (lanes * BLOCKS_PER_LANE)))
 
 
-def _pool_rows(mean_bytes: float, lanes: int) -> int:
-    return max(LEAST_POOL_ROWS, min(MOST_POOL_ROWS, int(POOL_BYTES / lanes / mean_bytes)))
+def _pool_rows(mean_bytes: float, lanes: int, images: int) -> int:
+    fitting = min(MOST_POOL_ROWS, int(POOL_BYTES / lanes / mean_bytes), images // (lanes * POOLS_PER_LANE))
+    return max(LEAST_POOL_ROWS, fitting)
 
 
 def _apportion(catalogue: Catalogue, counts: Mapping[str, int]) -> None:
