@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from tests.integration.nodes import cluster, kill, named_node
-from vision_batch.errors import EngineError, ModelError
+from vision_batch.errors import EngineError, ModelError, UnavailableError
 from vision_batch.training.event import TrainEvent
 from vision_batch.training.execute import execute
 from vision_batch.training.layout import TrainLayout
@@ -31,8 +31,13 @@ LAST = 60
 """So many steps of 0.05 s, or more as long as there is a file `hold`; and a checkpoint after each 20."""
 
 
-def counting(folder: Path, *, failing: Callable[[int], None] = lambda step: None) -> Any:
-    """A worker's body; the last rank does `failing` after step 25."""
+def counting(
+    folder: Path,
+    *,
+    failing: Callable[[int], None] = lambda step: None,
+    finishing: Callable[[], None] = lambda: None,
+) -> Any:
+    """A worker's body; the last rank does `failing` after step 25, the first one `finishing` when all are done."""
 
     def body(job: Any, layout: Any, context: Any) -> None:
         import torch
@@ -62,6 +67,8 @@ def counting(folder: Path, *, failing: Callable[[int], None] = lambda step: None
             if asked:
                 return
         tell("done", step)
+        if context.rank == 0:
+            finishing()
 
     return body
 
@@ -106,6 +113,20 @@ def test_an_error_of_ours_comes_to_the_driver_as_itself(tmp_path: Path) -> None:
 
     with pytest.raises(ModelError, match="it cannot do that"):
         trained(counting(tmp_path, failing=failing))
+
+
+@pytest.mark.usefixtures("connected")
+def test_a_model_that_cannot_be_written_is_an_error_and_a_worker_that_dies_of_it_is_replaced(tmp_path: Path) -> None:
+    def finishing() -> None:
+        if not (tmp_path / "died").exists():
+            (tmp_path / "died").touch()
+            os._exit(3)
+        raise UnavailableError("s3://bucket/model.yaml", "503")
+
+    heard: list[TrainEvent] = []
+    with pytest.raises(UnavailableError, match="model.yaml"):
+        trained(counting(tmp_path, finishing=finishing), hear=lambda event, stop: heard.append(event))
+    assert steps(heard, "begin") == [0, LAST]
 
 
 @pytest.mark.usefixtures("connected")

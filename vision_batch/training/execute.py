@@ -66,7 +66,7 @@ def execute(
                 if event.kind in ("begin", "checkpoint"):
                     furthest = max(furthest or 0, event.step)
                 yield event
-        if run.is_done:
+        if run.error is None and run.is_done:
             return
         if run.error is None:
             still = 0
@@ -95,7 +95,10 @@ def _await_room(layout: TrainLayout, stop: threading.Event) -> Generator[TrainEv
 
 
 class _GroupRun:
-    """One group; when its `events` have ended, `error` is what it failed of, and `is_done` whether training is."""
+    """One group; when its `events` have ended, `error` is what it failed of, and `is_done` whether training is.
+
+    It may have failed of writing the model when training was done.
+    """
 
     def __init__(self, group: Group, stop: threading.Event, grow_after_s: float) -> None:
         self._group = group
