@@ -60,12 +60,12 @@ class Prepared:
         """The output's, or those that it is created with: a worker holds a cell's predictions before it writes them."""
         if self.claimed is not None:
             return self.claimed.cell_rows
-        return MASK_CELL_ROWS if self.task.kind == "segmentation" else CELL_ROWS
+        return MASK_CELL_ROWS if self.task.labels_are == "mask" else CELL_ROWS
 
     @property
     def answers_per_pixel(self) -> int:
         """How many numbers the model answers for a pixel; 0 where it answers for images, or nobody knows."""
-        return len(self.model.labels or ()) if self.task.kind == "segmentation" else 0
+        return len(self.model.labels or ()) if self.task.labels_are == "mask" else 0
 
     def precision_trial(self) -> PrecisionTrial:
         """What is to be tried where predictors will be."""

@@ -65,7 +65,7 @@ def build_catalogue(
     writer = RowsWriter(paths.catalogue, paths.scratch)
     numbers, cut = LabelNumbers(), _Cut(target_bytes=_block_bytes(plan.shards, lanes))
     sizes = _shard_bytes(plan.shards)
-    names_of = None if task.kind == "segmentation" else task_for(task, labels).names  # a mask names no class
+    names_of = None if task.labels_are == "mask" else task_for(task, labels).names  # a mask names no class
     for scanned, size_bytes in zip(scan(paths, plan.shards, settings, names_of), sizes, strict=True):
         cut.add(scanned, size_bytes, writer.count)
         writer.add(scanned.image_names, numbers.renumbered(scanned))

@@ -19,7 +19,7 @@ def misfits(train: TrainSettings, task: TaskSettings) -> Iterator[Problem]:
         if loss.name not in suitable:
             where = f"train.loss.{index}" if isinstance(train.loss, list) else "train.loss"
             yield Problem(f"{where}.name", f"{loss.name}, for {kind}", f"one of {', '.join(suitable)}")
-    if task.kind == "segmentation":
+    if task.labels_are == "mask":
         for way in ("mixup", "cutmix"):
             if getattr(train, way) is not None:
                 yield Problem(f"train.{way}", "a segmentation to learn", "no mixing: masks have one class a pixel")
@@ -27,6 +27,6 @@ def misfits(train: TrainSettings, task: TaskSettings) -> Iterator[Problem]:
             yield Problem(
                 "train.class_weights", "balanced, for segmentation", "a list: pixels are not counted by class"
             )
-    if train.sampling != "none" and task.kind != "classification":
+    if train.sampling != "none" and task.labels_are != "one":
         expected = "none: it goes by the one class that an image of a classification has"
         yield Problem("train.sampling", f"{train.sampling}, for {kind}", expected)

@@ -22,12 +22,12 @@ def labels_for(task: TaskSettings, given: tuple[str, ...] | None, found: Iterabl
     segmentation needs `given`.
     """
     if given is not None:
-        _demand_some_known(given, set(found) if task.kind != "segmentation" else set())
+        _demand_some_known(given, set(found) if task.labels_are != "mask" else set())
         return given
-    if task.kind == "segmentation":
+    if task.labels_are == "mask":
         raise SpecError(Problem("model.labels", "nothing", "the names of the classes: a mask has only their indices"))
     labels = vocabulary(found)
-    fewest = 2 if task.kind == "classification" else 1
+    fewest = 2 if task.labels_are == "one" else 1
     if not fewest <= len(labels) <= MOST_CLASSES:
         what = f"{len(labels)} classes in the labels" + (f", {labels[0]!r}" if len(labels) == 1 else "")
         expected = f"from {fewest} to {MOST_CLASSES} classes, or their names in model.labels"

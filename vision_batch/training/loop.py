@@ -99,7 +99,7 @@ class _Training:
 
     def _build_step(self, validation: Ingest | None) -> None:
         job, settings, device = self._job, self._settings, self._context.device
-        is_exclusive = job.task.kind != "multi_label"
+        is_exclusive = job.task.labels_are != "several"
         weights = class_weights(
             settings.class_weights, job.class_images, job.labels, images=None if is_exclusive else self._ingest.images
         )
