@@ -124,7 +124,7 @@ def test_a_model_that_cannot_be_written_is_an_error_and_a_worker_that_dies_of_it
         raise UnavailableError("s3://bucket/model.yaml", "503")
 
     heard: list[TrainEvent] = []
-    with pytest.raises(UnavailableError, match="model.yaml"):
+    with pytest.raises(UnavailableError, match=r"model\.yaml"):
         trained(counting(tmp_path, finishing=finishing), hear=lambda event, stop: heard.append(event))
     assert steps(heard, "begin") == [0, LAST]
 

@@ -46,6 +46,13 @@ class WithBatchNorm(nn.Sequential):
         super().__init__(nn.Flatten(), nn.Linear(192, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, CLASSES))
 
 
+class OverPixels(nn.Sequential):
+    """Batch norm over pixels, which bears a single image."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(192, CLASSES))
+
+
 class FrozenBatchNorm(WithBatchNorm):
     """Its batch norm is not to be learned."""
 

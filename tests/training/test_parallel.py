@@ -14,6 +14,7 @@ from torch import nn
 from tests.training.small_modules import (
     FrozenBatchNorm,
     GivesDict,
+    OverPixels,
     Plain,
     Wide,
     WithBatchNorm,
@@ -142,3 +143,10 @@ def test_what_divided_parameters_cannot_do_is_refused() -> None:
 def test_the_kernels_of_before_are_back_afterwards() -> None:
     run_worker(0, 1, Case(module=Plain, spec={**SPEC, "deterministic": True}))
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_batch_norm_counts_no_image_that_is_not_there(tmp_path: Path) -> None:
+    """In place of broken ones the module is called with a black one, also where a batch is one image."""
+    spec = {**SPEC, "epochs": 1, "batch_size": 1}
+    case = Case(module=OverPixels, spec=spec, images=6, broken=frozenset(range(4)), folder=tmp_path)
+    assert run_worker(0, 1, case).weights["0.num_batches_tracked"] == 2

@@ -22,8 +22,8 @@ def set_training(module: nn.Module) -> None:
 def kept_statistics(module: nn.Module, *, enabled: bool) -> Iterator[None]:
     """Has batch norms use their running statistics, and leave them as they are.
 
-    For one image that was left over from larger batches: it has no statistics. Those that count over all workers
-    (SyncBatchNorm) go on: they wait for each other.
+    For one image that was left over from larger batches: it has no statistics; and for one that stands for none. Those
+    that count over all workers (SyncBatchNorm) go on: they wait for each other.
     """
     norms = [norm for norm in _norms(module) if norm.training and norm.track_running_stats] if enabled else []
     norms = [norm for norm in norms if not isinstance(norm, nn.SyncBatchNorm)]

@@ -125,8 +125,8 @@ class Stepper:
 
     def _learn(self, share: Share, weights: Tensor, *, is_last: bool) -> tuple[Tensor, Tensor]:
         """Outputs and the totals of the loss's terms, both without history; the gradients are added to those before."""
-        is_left_over = len(share.images) == 1 and self._settings.batch_size > 1
-        with self._model.gathering(is_last=is_last), kept_statistics(self._model.module, enabled=is_left_over):
+        has_no_statistics = not len(share) or (len(share) == 1 and self._settings.batch_size > 1)
+        with self._model.gathering(is_last=is_last), kept_statistics(self._model.module, enabled=has_no_statistics):
             outputs = self._forward(self._model, share)
             terms = self._loss(outputs, share.targets)
             loss = combine(terms, list(weights)) * self._together.workers
