@@ -23,7 +23,9 @@ from vision_batch.ledger.members import (
     decode_members,
     encode_members,
     load_members,
+    load_members_table,
     read_groups,
+    with_members,
 )
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.ledger.plan import Plan
@@ -61,9 +63,22 @@ def test_a_groups_files_are_loaded_from_the_ledger(tmp_path: Path) -> None:
     assert load_members(output.paths, loaded) is loaded
 
 
+def test_some_of_a_groups_files_are_at_their_own_places(tmp_path: Path) -> None:
+    output = new_output(tmp_path, images=6)
+    shard = output.plan().shards[0]
+    table = load_members_table(output.paths, shard)
+    whole = load_members(output.paths, shard).files
+    for first, stop in ((0, 4), (1, 3), (3, 4), (2, 2)):
+        some = with_members(shard, table, first, stop)
+        assert len(some.files) == len(whole)
+        assert some.files[first:stop] == whole[first:stop]
+        assert not {info.uri for info in (*some.files[:first], *some.files[stop:])} - {""}
+
+
 def test_a_shard_that_is_no_group_is_itself() -> None:
     shard = Shard(key="a.tar", input_name="", root="/in", format="webdataset", files=(file(1),))
     assert load_members(LedgerPaths("/nowhere"), shard) is shard
+    assert with_members(shard, load_members_table(LedgerPaths("/nowhere"), shard), 0, 1) is shard
 
 
 def test_large_ledgers_are_several_objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,6 +198,8 @@ def test_lost_or_damaged_members_are_an_error_of_the_ledger(tmp_path: Path, dama
     members.unlink() if damage == "missing" else members.write_bytes(damaged[damage])
     with pytest.raises(LedgerError, match=r"members of .*restore it from a copy"):
         load_members(output.paths, shard)
+    with pytest.raises(LedgerError, match="members"):
+        load_members_table(output.paths, shard)
     with pytest.raises(LedgerError, match="members of"):
         output.plan()
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from itertools import groupby
+from itertools import groupby, repeat
 
 import pyarrow as pa
 
@@ -21,6 +21,7 @@ from vision_batch.storage.table import storage_for
 from vision_batch.storage.uri import name
 
 SCHEMA = pa.schema([("name", pa.binary()), ("size_bytes", pa.int64()), ("version", pa.string())])
+NO_FILE = ObjectInfo(uri="", size_bytes=0, version=PRUNED)
 OBJECT_BYTES = 4 << 20
 """About how much is written and read at once: the members of some 100,000 files."""
 
@@ -94,6 +95,28 @@ def load_members(paths: LedgerPaths, shard: Shard) -> Shard:
     return replace(shard, files=files)
 
 
+def load_members_table(paths: LedgerPaths, shard: Shard) -> pa.Table | None:
+    """The files of a group as they are stored, for `with_members`; None for any other shard. LedgerError as above."""
+    if shard.group is None:
+        return None
+    uri = paths.members(shard.group.stored_in)
+    try:
+        return decode_table(_read(uri, shard.group.start, shard.group.stop), SCHEMA)
+    except (ValueError, pa.ArrowException) as error:
+        raise LedgerError(uri, f"the members of {shard.key} cannot be read: {error}; {WAY_OUT}") from error
+
+
+def with_members(shard: Shard, table: pa.Table | None, first: int, stop: int) -> Shard:
+    """A group with its files [first, stop); at the other places are files of no name. Any other shard as it is.
+
+    Whoever reads a few rows of many groups is spared a Python object for every other file.
+    """
+    if table is None:
+        return shard
+    files = _files(table.slice(first, stop - first), shard.root)
+    return replace(shard, files=(*repeat(NO_FILE, first), *files, *repeat(NO_FILE, table.num_rows - stop)))
+
+
 def read_groups(paths: LedgerPaths, shards: Iterable[Shard]) -> Iterator[tuple[Shard, tuple[ObjectInfo, ...]]]:
     """Groups, in order, each with its files; neighbours that are stored together are read at once.
 
@@ -121,7 +144,11 @@ def encode_members(files: Sequence[ObjectInfo], root: str) -> bytes:
 
 def decode_members(data: bytes, root: str) -> tuple[ObjectInfo, ...]:
     """What `encode_members` was given; ValueError when the bytes are damaged."""
-    columns = (column.to_pylist() for column in decode_table(data, SCHEMA).columns)
+    return _files(decode_table(data, SCHEMA), root)
+
+
+def _files(table: pa.Table, root: str) -> tuple[ObjectInfo, ...]:
+    columns = (column.to_pylist() for column in table.columns)
     return tuple(
         ObjectInfo(uri=decode_below(name, root), size_bytes=size_bytes, version=version)
         for name, size_bytes, version in zip(*columns, strict=True)

@@ -8,19 +8,20 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 
+import pyarrow as pa
+
 from vision_batch.datasets.entry import Span
 from vision_batch.datasets.sample import Sample
 from vision_batch.datasets.settings import InputSettings
-from vision_batch.datasets.shard import Shard
 from vision_batch.datasets.table import format_named
 from vision_batch.errors import LedgerError
-from vision_batch.ledger.members import load_members
+from vision_batch.ledger.members import load_members_table, with_members
 from vision_batch.ledger.paths import WAY_OUT, LedgerPaths
 from vision_batch.training.epoch import EpochPlan, Lane, Piece, Pool
 from vision_batch.training.shelf import Room, Shelf
 
-SHARDS_KEPT = 256
-"""Groups of files whose names are kept; every lane is in another one."""
+GROUPS_KEPT = 256
+"""Groups of files whose names are kept, some 100 KiB each; every lane is in another one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,15 +40,16 @@ class Source:
         self.plan = plan
         self._settings = settings
         self.paths = paths
-        self._shard = lru_cache(maxsize=SHARDS_KEPT)(self._load)
+        self._members = lru_cache(maxsize=GROUPS_KEPT)(self._load)
 
     def read(self, epoch: int, piece: Piece) -> Iterator[PlacedSample]:
         """The images from the begin of a piece to its stop. LedgerError when they are not those that were counted."""
         block, rows, identities = self.plan.rows_of(epoch, piece.unit)
         catalogue = self.plan.catalogue
         of = {name: int(values[block]) for name, values in catalogue.blocks.items()}
-        shard = self._shard(of["shard"])
-        span = Span(first=of["first"], stop=of["first"] + of["rows"], begin=of["begin"], end=catalogue.end(block))
+        stop = of["first"] + of["rows"]
+        shard = with_members(catalogue.shards[of["shard"]], self._members(of["shard"]), of["first"], stop)
+        span = Span(first=of["first"], stop=stop, begin=of["begin"], end=catalogue.end(block))
         chosen = rows[piece.begin : piece.stop].tolist()
         wanted = frozenset(chosen).__contains__
         samples = format_named(shard.format).read(shard, self._settings, wanted, span)
@@ -59,9 +61,9 @@ class Source:
                 raise LedgerError(shard.source, f"row {row} was counted and cannot be found now; {WAY_OUT}")
             yield PlacedSample(sample=sample, shard=shard.key, identity=identity)
 
-    def _load(self, number: int) -> Shard:
-        """A shard of the catalogue with its files; the latest are kept."""
-        return load_members(self.paths, self.plan.catalogue.shards[number])
+    def _load(self, number: int) -> pa.Table | None:
+        """The files of one of the catalogue's shards if it is a group of them; the latest are kept."""
+        return load_members_table(self.paths, self.plan.catalogue.shards[number])
 
 
 class HeldPool:
