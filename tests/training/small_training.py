@@ -255,13 +255,13 @@ class WorkerPool:
             process.start()
             self._workers.append((process, ours))
 
-    def run(self, case: Case, workers: int) -> list[Ran]:
+    def run(self, case: Case, workers: int, *, patience_s: float = PATIENCE_S) -> list[Ran]:
         """What each worker saw; WorkerError of one that raised."""
         self._groups += 1
         rendezvous = self._scratch / f"group-{self._groups}"
         for rank, (_, pipe) in enumerate(self._workers[:workers]):
             pipe.send((rank, workers, rendezvous, case))
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + patience_s
         answers = []
         for rank, (_, pipe) in enumerate(self._workers[:workers]):
             assert pipe.poll(max(0.0, deadline - time.monotonic())), f"worker {rank} hangs"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ from tests.training.small_modules import (
     GivesDict,
     OverPixels,
     Plain,
-    Wide,
     WithBatchNorm,
     WithDropout,
     WithoutParameters,
@@ -26,40 +24,6 @@ from vision_batch.errors import ModelError, SpecError
 from vision_batch.training.mode import kept_statistics, set_training
 
 SPEC = {"epochs": 2, "batch_size": 4, "optimizer": {"name": "adamw", "lr": 0.01}}
-
-
-def assert_same_weights(one: Any, other: Any) -> None:
-    assert one.weights.keys() == other.weights.keys()
-    for name, values in one.weights.items():
-        np.testing.assert_allclose(values, other.weights[name], rtol=0, atol=1e-5)
-
-
-def test_divided_parameters_learn_what_whole_ones_learn(pool: WorkerPool, tmp_path: Path) -> None:
-    """FSDP, with all that a checkpoint holds: resumed, and by a single worker, it goes on."""
-    spec = {**SPEC, "accumulate": 2, "clip_norm": 0.5, "ema": {"decay": 0.9}, "checkpoint": {"every_steps": 3}}
-    case = Case(module=Plain, spec=spec, images=53, validation_images=9, folder=tmp_path / "whole")
-    whole = pool.run(case, 2)[0]
-    divided = pool.run(replace(case, spec={**spec, "fsdp": True}, folder=tmp_path / "fsdp"), 2)[0]
-    np.testing.assert_allclose(divided.losses, whole.losses, rtol=0, atol=1e-5)
-    assert_same_weights(divided, whole)
-    for one, other in zip(whole.epochs, divided.epochs, strict=True):
-        assert one.metrics == pytest.approx(dict(other.metrics), abs=1e-4)
-
-
-def test_divided_parameters_are_stored_whole_and_divided_again(pool: WorkerPool, tmp_path: Path) -> None:
-    spec = {**SPEC, "fsdp": True, "ema": {"decay": 0.9}}
-    case = Case(module=Plain, spec=spec, images=40, folder=tmp_path / "stopped", wishes={2: "stop"})
-    whole = pool.run(replace(case, wishes={}, folder=tmp_path / "whole"), 2)[0]
-    pool.run(case, 2)
-    resumed = pool.run(replace(case, wishes={}), 2)[0]
-    assert resumed.losses == whole.losses[3:]
-    assert all(np.array_equal(resumed.weights[name], whole.weights[name]) for name in whole.weights)
-
-
-def test_divided_parameters_bear_shares_without_images(pool: WorkerPool) -> None:
-    """Of a layer that is a piece of its own, too."""
-    case = Case(module=Wide, spec={**SPEC, "fsdp": True}, images=9, validation_images=2)
-    assert pool.run(case, 3)[0].is_finished
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -117,6 +81,19 @@ def test_lower_precision_learns_nearly_the_same(pool: WorkerPool, tmp_path: Path
     assert pool.run(replace(case, precision=precision, folder=tmp_path / precision), 2)[0].is_finished
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_compiled_module_learns_the_same(pool: WorkerPool, workers: int) -> None:
+    """The first compilation of a machine takes half a minute."""
+    spec = {**SPEC, "optimizer": {"name": "sgd", "lr": 0.01}, "accumulate": 2, "ema": {"decay": 0.9}}
+    case = Case(module=WithBatchNorm, spec=spec, images=41, validation_images=9)
+    plain = pool.run(case, workers)[0]
+    compiled = pool.run(replace(case, compile=True), workers, patience_s=200)[0]
+    np.testing.assert_allclose(compiled.losses, plain.losses, rtol=0, atol=1e-4)
+    assert compiled.losses != plain.losses
+    assert compiled.epochs[-1].metrics["loss"] == pytest.approx(plain.epochs[-1].metrics["loss"], abs=1e-3)
+
+
 def test_a_module_that_answers_with_a_dict_is_refused_as_in_predict(pool: WorkerPool) -> None:
     with pytest.raises(WorkerError, match="the model returned a dict with logits; classification needs one tensor"):
         pool.run(Case(module=GivesDict, spec=SPEC), 2)
@@ -133,7 +110,7 @@ def test_synchronised_batch_norm_needs_a_gpu() -> None:
         run_worker(0, 1, case)
 
 
-def test_what_divided_parameters_cannot_do_is_refused() -> None:
+def test_what_sharded_parameters_cannot_do_is_refused() -> None:
     spec = {**SPEC, "fsdp": True, "optimizer": {"name": "sgd", "l1": 0.1}}
     with pytest.raises(SpecError) as caught:
         run_worker(0, 1, Case(module=Plain, spec=spec, precision="fp16"))

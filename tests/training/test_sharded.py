@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.training.small_modules import Plain
+from tests.training.small_modules import Plain, Wide
 from tests.training.small_training import Case, WorkerPool
 from tests.training.test_equivalence import assert_same, case_of
 from tests.training.test_resume import EVERYTHING, folder_after, state_of
@@ -29,3 +29,9 @@ def test_a_sharded_training_resumes_to_the_bit(pool: WorkerPool, tmp_path: Path)
     assert pool.run(replace(case, folder=folder), 2)[0].losses == whole.losses[2:]
     for ours, theirs in zip(state_of(folder), state_of(tmp_path / "whole"), strict=True):
         assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_sharded_parameters_bear_shares_without_images(pool: WorkerPool) -> None:
+    """Of a layer that is a piece of its own, too."""
+    case = Case(module=Wide, spec={"epochs": 2, "batch_size": 4, "fsdp": True}, images=9, validation_images=2)
+    assert pool.run(case, 3)[0].is_finished

@@ -89,8 +89,6 @@ class _Training:
         self._learner.optimizer.step()  # no gradients, no effect; else torch warns when a first step is left out
         restored = restore(store, self._learner, self._together)
         self._progress = restored or Progress()
-        if job.compile:
-            self._learner.module.compile()
         self._build_step(validation)
         self._clock = IdleClock(context.device)
         self._teller = StepTeller(context)
@@ -117,7 +115,7 @@ class _Training:
             is_empty_passed=has_synchronised_norm(self._learner.module),
         )
         self._stepper = Stepper(
-            parallel(self._learner.module, self._together),
+            parallel(self._learner.module, self._together, compiled=job.compile),
             self._learner.optimizer,
             loss,
             forward,

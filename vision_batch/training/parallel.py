@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -35,11 +34,12 @@ class Parallel(Protocol):
 class Alone:
     """A single worker."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, *, compiled: bool) -> None:
         self.module = module
+        self._call = _callable(_Framed(module), compiled=compiled)
 
     def __call__(self, images: Tensor) -> Any:
-        return self.module(images)
+        return self._call(images)
 
     def gathering(self, *, is_last: bool) -> AbstractContextManager[None]:
         return nullcontext()
@@ -52,19 +52,18 @@ class Replicated:
     are found each time; the ones that no worker used get no gradient, as with a single worker.
     """
 
-    def __init__(self, module: nn.Module, device: torch.device) -> None:
+    def __init__(self, module: nn.Module, device: torch.device, *, compiled: bool) -> None:
         self.module = module
-        # torch would warn where all are used; whether a module always does so is not ours to know
-        warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
         self._replica = DistributedDataParallel(
-            module,
+            _Framed(module, spare_on=device),
             device_ids=[device] if device.type == "cuda" else None,
             find_unused_parameters=True,
             gradient_as_bucket_view=True,
         )
+        self._call = _callable(self._replica, compiled=compiled)
 
     def __call__(self, images: Tensor) -> Any:
-        return self._replica(images)
+        return self._call(images)
 
     @contextmanager
     def gathering(self, *, is_last: bool) -> Iterator[None]:
@@ -75,12 +74,13 @@ class Replicated:
 class Sharded:
     """FSDP: every worker has a part of each parameter, gradient and optimizer state. Buffers are its own."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, *, compiled: bool) -> None:
         """`module` has been through `shard`."""
         self.module = module
+        self._call = _callable(_Framed(module), compiled=compiled)
 
     def __call__(self, images: Tensor) -> Any:
-        return self.module(images)
+        return self._call(images)
 
     @contextmanager
     def gathering(self, *, is_last: bool) -> Iterator[None]:
@@ -117,11 +117,33 @@ def shard(module: nn.Module, together: Together) -> None:
     fully_shard(module, mesh=mesh)
 
 
-def parallel(module: nn.Module, together: Together) -> Parallel:
-    """`module`, which `place` and perhaps `shard` have seen, on all workers."""
+def parallel(module: nn.Module, together: Together, *, compiled: bool) -> Parallel:
+    """`module`, which `place` and perhaps `shard` have seen, on all workers; `compiled` by torch at its first call."""
     if isinstance(module, FSDPModule):
-        return Sharded(module)
-    return Alone(module) if together.workers == 1 else Replicated(module, together.device)
+        return Sharded(module, compiled=compiled)
+    if together.workers == 1:
+        return Alone(module, compiled=compiled)
+    return Replicated(module, together.device, compiled=compiled)
+
+
+class _Framed(nn.Module):
+    """Calls a module from code of ours: torch compiles no function of its own, such as nn.Sequential's, by itself.
+
+    With `spare_on` it has a parameter that nothing uses, without which DDP warns that it looks for such ones in vain.
+    """
+
+    def __init__(self, module: nn.Module, *, spare_on: torch.device | None = None) -> None:
+        super().__init__()
+        self.module = module
+        if spare_on is not None:
+            self.spare = nn.Parameter(torch.zeros((), device=spare_on))
+
+    def forward(self, images: Tensor) -> Any:
+        return self.module(images)
+
+
+def _callable(module: nn.Module, *, compiled: bool) -> Callable[[Tensor], Any]:
+    return cast("Callable[[Tensor], Any]", torch.compile(module)) if compiled else module
 
 
 def _shard_pieces(module: nn.Module, mesh: DeviceMesh) -> int:
