@@ -68,6 +68,13 @@ def test_an_epoch_knows_of_broken_images_that_an_earlier_run_was_told_of() -> No
     assert tally(broken(1), TrainEvent(kind="epoch", broken=3)).broken == 3
 
 
+def test_a_broken_image_that_an_epoch_shows_several_times_counts_once() -> None:
+    counted = TrainTally(has_repeats=True)
+    for event in (broken(1), broken(1), TrainEvent(kind="epoch", broken=2)):
+        counted.add(event)
+    assert counted.broken == 1
+
+
 def test_of_the_many_broken_not_each_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TrainTally, "MOST_BROKEN", 2)
     counted = tally(*map(broken, range(5)), TrainEvent(kind="epoch", broken=5))

@@ -56,7 +56,7 @@ class TrainAccount:
         self._is_recorded = False
         self._data: TrainData | None = None
         self.first_step: float | None = None
-        self.tally = TrainTally()
+        self.tally = TrainTally(has_repeats=prepared.settings.train.sampling != "none")
         self.warnings: list[str] = []
 
     @property

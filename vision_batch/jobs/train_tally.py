@@ -19,7 +19,9 @@ class TrainTally:
 
     MOST_BROKEN = 100_000
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_repeats: bool = False) -> None:
+        """`has_repeats` says that an epoch shows some images several times, and counts them as often."""
+        self._has_repeats = has_repeats
         self.epoch = self.step = self.position = self.images_per_epoch = self.workers = 0
         self.loss: float | None = None
         self.metrics: dict[str, float] = {}
@@ -53,7 +55,7 @@ class TrainTally:
             self._has_stepped = True
         elif event.kind == "epoch":
             self.epoch, self.step, self.position = event.epoch + 1, event.step, 0
-            self._told = max(self._told, event.broken)
+            self._told = max(self._told, 0 if self._has_repeats else event.broken)
             self.metrics = dict(event.metrics) or self.metrics
         elif event.kind == "broken":
             for image in event.images_broken:
