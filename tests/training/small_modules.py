@@ -46,6 +46,13 @@ class WithBatchNorm(nn.Sequential):
         super().__init__(nn.Flatten(), nn.Linear(192, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, CLASSES))
 
 
+class NeedsAnotherSize(nn.Sequential):
+    """Made for images of 9 x 9."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(243, CLASSES))
+
+
 class OverPixels(nn.Sequential):
     """Batch norm over pixels, which bears a single image."""
 

@@ -13,6 +13,7 @@ from torch import nn
 from tests.training.small_modules import (
     FrozenBatchNorm,
     GivesDict,
+    NeedsAnotherSize,
     OverPixels,
     Plain,
     WithBatchNorm,
@@ -120,6 +121,14 @@ def test_what_sharded_parameters_cannot_do_is_refused() -> None:
 def test_the_kernels_of_before_are_back_afterwards() -> None:
     run_worker(0, 1, Case(module=Plain, spec={**SPEC, "deterministic": True}))
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_a_module_raises_at_once_is_the_models_error(pool: WorkerPool, workers: int) -> None:
+    """Other workers would raise the same, again and again."""
+    with pytest.raises(WorkerError, match="the model raised RuntimeError: mat1 and mat2 shapes") as caught:
+        pool.run(Case(module=NeedsAnotherSize, spec=SPEC), workers)
+    assert caught.value.kind == "ModelError"
 
 
 def test_batch_norm_counts_no_image_that_is_not_there(tmp_path: Path) -> None:

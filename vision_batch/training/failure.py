@@ -8,11 +8,12 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from vision_batch.errors import DeviceError, ModelError
+from vision_batch.errors import DeviceError, ModelError, VisionBatchError
 from vision_batch.models.device import is_out_of_memory
 from vision_batch.models.predictor import is_device_failure
 from vision_batch.training.feed import Share
 
+NOT_THE_MODULES = ("gloo", "NCCL", "does not have a deterministic implementation")
 SHOWN = 5
 """How many images each worker names that may be to blame for a loss that is no number."""
 
@@ -33,6 +34,24 @@ def step_errors() -> Iterator[None]:
         if "does not have a deterministic implementation" in str(error):
             raise ModelError(f"set train.deterministic to false: {_one_line(error)}") from error
         raise
+
+
+@contextmanager
+def module_errors() -> Iterator[None]:
+    """Turns what a module raises of itself into a ModelError: other workers would raise it as well, again and again.
+
+    What `step_errors` knows better passes, and so does the loss of another worker, which torch notices in the same
+    place: gloo says that in a plain RuntimeError.
+    """
+    try:
+        yield
+    except (VisionBatchError, MemoryError, torch._dynamo.exc.TorchDynamoException, torch.distributed.DistError):
+        raise
+    except Exception as error:  # the user's own code: whatever it raises, it cannot be trained
+        is_known = isinstance(error, RuntimeError) and (is_out_of_memory(error) or is_device_failure(error))
+        if is_known or any(word in str(error) for word in NOT_THE_MODULES):
+            raise
+        raise ModelError(f"the model raised {type(error).__name__}: {_one_line(error)}") from error
 
 
 def suspects(shares: Sequence[Share], outputs: Sequence[Tensor], totals: Sequence[Tensor]) -> str:

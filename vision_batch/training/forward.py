@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from vision_batch.models.predictor import AUTOCAST
 from vision_batch.models.transfer import mapped
 from vision_batch.tasks.task import TrainableTask
+from vision_batch.training.failure import module_errors
 from vision_batch.training.feed import Share
 
 
@@ -27,8 +29,10 @@ class Forward:
         self._is_checked = False
 
     def __call__(self, model: Callable[[Tensor], Any], share: Share) -> Tensor:
-        """float32 outputs for the n images of `share`. ModelError if they do not fit the task."""
-        with torch.autocast(self._device.type, dtype=self._dtype, enabled=self._dtype is not None):
+        """float32 outputs for the n images of `share`. ModelError if they do not fit the task, or for its first call's
+        error."""
+        autocast = torch.autocast(self._device.type, dtype=self._dtype, enabled=self._dtype is not None)
+        with autocast, nullcontext() if self._is_checked else module_errors():
             outputs = model(share.images)
         if not self._is_checked:
             self._task.check(mapped(outputs, lambda tensor: tensor.detach().float().cpu().numpy()), len(share.images))
