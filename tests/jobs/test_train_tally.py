@@ -53,10 +53,13 @@ def test_the_pace_leaves_the_start_out() -> None:
 
 @pytest.mark.parametrize(("waited", "stage"), [(0.5, "reading and decoding"), (0.05, "the workers")])
 def test_what_limits_is_what_others_wait_for(waited: float, stage: str) -> None:
-    sentence = tally(begin(), step(1), *(step(number, waited=waited) for number in range(2, 6))).bottleneck
-    assert sentence is not None
-    assert sentence.startswith(f"{stage}: ")
-    assert tally(begin(), step(1), step(2, seconds=1.0)).bottleneck is None, "too short to tell"
+    counted = tally(begin(), step(1), *(step(number, waited=waited) for number in range(2, 6)))
+    for is_split in (False, True):
+        sentence = counted.bottleneck(is_split=is_split)
+        assert sentence is not None
+        assert sentence.startswith(f"{stage}: ")
+        assert ("compute.layout: split" in sentence) == (stage == "reading and decoding" and not is_split)
+    assert tally(begin(), step(1), step(2, seconds=1.0)).bottleneck() is None, "too short to tell"
 
 
 def test_a_broken_image_counts_once_in_all_epochs() -> None:

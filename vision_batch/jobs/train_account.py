@@ -151,7 +151,7 @@ class TrainAccount:
             first_batch_seconds=None if self.first_step is None else round(self.first_step - self._started, 3),
             images_per_second=None if rate is None else round(rate, 1),
             waited=None if tally.waited is None else round(tally.waited, 4),
-            bottleneck=tally.bottleneck,
+            bottleneck=tally.bottleneck(is_split=layout is not None and layout.name == "split"),
             output=self._prepared.paths.output,
             metrics=dict(result.metrics) if result is not None else dict(tally.metrics),
             epochs=result.epochs if result is not None else tally.epoch,

@@ -83,17 +83,18 @@ class TrainTally:
     def waited(self) -> float | None:
         return self._waited / self._seconds if self._seconds > 0 else None
 
-    @property
-    def bottleneck(self) -> str | None:
+    def bottleneck(self, *, is_split: bool = False) -> str | None:
         """What limited the run, in a sentence; None where it was too short to tell."""
         waited = self.waited
         if waited is None or self._seconds < STEADY_S:
             return None
         share = f"{100 * waited:.0f} %"
         if waited > STARVED:
+            joined_ways = "more CPUs for each (compute.cpus_per_worker), or compute.layout: split,"
+            ways = "more compute.preprocessors, and CPUs for them," if is_split else joined_ways
             return (
-                f"reading and decoding: the workers waited for images for {share} of the time; more CPUs for each "
-                f"(compute.cpus_per_worker), or compute.layout: split, gain at most {1 / (1 - min(waited, 0.99)):.1f}x"
+                f"reading and decoding: the workers waited for images for {share} of the time; {ways} "
+                f"gain at most {1 / (1 - min(waited, 0.99)):.1f}x"
             )
         return f"the workers: they waited for images for {share} of the time; more of them would help"
 
