@@ -62,6 +62,14 @@ def test_what_cannot_be_placed_is_refused_and_says_what_there_is() -> None:
     assert "no CPU" in refused(Resources(nodes=(Node(cpus=0),)))
 
 
+def test_every_worker_has_a_preprocessor_of_its_own_or_the_training_would_wait_for_room_for_ever() -> None:
+    four, eight = Resources(nodes=(Node(cpus=4),)), Resources(nodes=(Node(cpus=8),))
+    layout = chosen(four, workers=2, layout="split")
+    assert (layout.preprocessors, layout.cpus_per_preprocessor) == (2, 1)
+    assert "compute.layout: found split with 4 CPUs and 3 workers" in refused(four, workers=3, layout="split")
+    assert "compute.preprocessors: found 1; expected at least 2" in refused(eight, workers=2, preprocessors=1)
+
+
 def test_a_cluster_may_be_asked_for_what_it_does_not_have_yet() -> None:
     layout = chosen(LAPTOP, patient=True, workers=4, gpus_per_worker=1)
     assert (layout.workers, layout.place) == ((4, 4), Place(cpus=1, gpus=1))
@@ -95,3 +103,4 @@ def test_what_is_chosen_has_room(nodes: list[Node], workers: Any, gpus: Any, cpu
     assert made.decode_threads >= 1
     reserved = there * made.cpus_per_worker + made.preprocessors * made.cpus_per_preprocessor
     assert reserved <= resources.cpus
+    assert made.name == "joined" or made.preprocessors >= made.workers[0]

@@ -66,7 +66,7 @@ def choose_train_layout(resources: Resources, compute: TrainComputeSettings, *, 
             gpus_per_worker=gpus,
             decode_threads=cpus,
         )
-    preprocessors, each = _preprocessors(resources, compute, least, there, patient)
+    preprocessors, each = _preprocessors(resources, compute, least, there, min(there, workers[0]), patient)
     return TrainLayout(
         name=name,
         reason=reason,
@@ -130,22 +130,29 @@ def _cpus_each(nodes: list[Node], workers: int, gpus: int) -> int:
 
 
 def _preprocessors(
-    resources: Resources, compute: TrainComputeSettings, place: Place, workers: int, patient: bool
+    resources: Resources, compute: TrainComputeSettings, place: Place, workers: int, fewest: int, patient: bool
 ) -> tuple[int, int]:
-    """How many preprocessors, and how many CPUs each, beside so many workers."""
+    """How many preprocessors, and how many CPUs each, beside so many workers, of which each has one at least."""
     free, left = [], workers
     for node in sorted(resources.nodes, key=lambda node: (node.gpus, node.cpus), reverse=True):
         here = min(left, room(Resources(nodes=(node,)), place))
         left -= here
         free.append(node.cpus - here * place.cpus)
-    if sum(free) < 1 and not patient:
+    if sum(free) < fewest and not patient:
         found = f"split with {resources.cpus} CPUs and {workers} workers of {place}"
-        raise SpecError(Problem("compute.layout", found, "at least one CPU beside the workers, or layout: joined"))
-    if compute.preprocessors == "auto":
-        each = max(1, min(CPUS_PER_PREPROCESSOR, max(free)))
-        return max(1, sum(cpus // each for cpus in free)), each
-    if compute.preprocessors > sum(free) and not patient:
-        expected = f"at most {sum(free)}: one CPU each beside the workers"
-        raise SpecError(Problem("compute.preprocessors", str(compute.preprocessors), expected))
+        raise SpecError(Problem("compute.layout", found, "a CPU more for each worker, or layout: joined"))
     wanted = compute.preprocessors
-    return wanted, next((cpus for cpus in range(max(free), 1, -1) if sum(c // cpus for c in free) >= wanted), 1)
+    if wanted == "auto":
+        each = _most_cpus(free, min(CPUS_PER_PREPROCESSOR, max(free)), workers)
+        return max(fewest, sum(cpus // each for cpus in free)), each
+    if wanted < fewest:
+        raise SpecError(Problem("compute.preprocessors", str(wanted), f"at least {fewest}: one for each worker"))
+    if wanted > sum(free) and not patient:
+        expected = f"at most {sum(free)}: one CPU each beside the workers"
+        raise SpecError(Problem("compute.preprocessors", str(wanted), expected))
+    return wanted, _most_cpus(free, max(free), wanted)
+
+
+def _most_cpus(free: list[int], most: int, wanted: int) -> int:
+    """The most CPUs that each of so many processes can have on nodes with so many free."""
+    return next((cpus for cpus in range(most, 1, -1) if sum(here // cpus for here in free) >= wanted), 1)
