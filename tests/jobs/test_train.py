@@ -194,6 +194,17 @@ def test_the_input_is_frozen(spec: Path, workers: FakeWorkers) -> None:
         run(spec)
 
 
+def test_more_workers_than_there_are_lanes_are_refused(spec: Path, workers: FakeWorkers) -> None:
+    """Some would have no image in any step, and others twice the images of a batch."""
+    workers.nodes = (Node(cpus=65),)
+    stopped_at(workers, 2)
+    run_train(load_spec(spec), address="head:6379")
+    with pytest.raises(SpecError, match=r"compute\.workers: found 65; expected at most 64"):
+        run_train(load_spec(spec, ["compute.workers=65"]), address="head:6379")
+    workers.at_step = lambda step: None
+    assert run_train(load_spec(spec, ["compute.workers=64"]), address="head:6379").status == "done"
+
+
 def test_another_run_holds_the_output(spec: Path, workers: FakeWorkers) -> None:
     paths = LedgerPaths(f"{spec.parent}/model")
     with held_lease(paths, "another"), pytest.raises(HeldError, match="another"):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from vision_batch.datasets.settings import InputSettings
 from vision_batch.datasets.table import format_named
-from vision_batch.errors import StorageError
+from vision_batch.errors import Problem, SpecError, StorageError
 from vision_batch.jobs.prepare import reading_input, reading_output
 from vision_batch.jobs.prepare_train import PreparedTraining
 from vision_batch.ledger.definition import CELL_ROWS
@@ -123,11 +123,15 @@ def countings(prepared: PreparedTraining) -> tuple[Counting, Counting | None]:
 def open_data(prepared: PreparedTraining, *, most_workers: int, note: Callable[[str], None]) -> TrainData:
     """What was counted when the output was created, or is counted now. The output must be held and claimed.
 
-    SpecError when the input has changed since, or has nothing to learn; UnavailableError when it cannot be read.
+    SpecError when the input has changed since, or has nothing to learn, or when there are more workers than it was laid
+    out for: those would get no image, and all others too many. UnavailableError when it cannot be read.
     """
     learned, measured = countings(prepared)
     lanes = lanes_for(most_workers)
     catalogue = learned.open(lanes, note)
+    if most_workers > catalogue.lanes:
+        expected = f"at most {catalogue.lanes}, for which this output was laid out when it was created; or another output"
+        raise SpecError(Problem("compute.workers", str(most_workers), expected))
     if measured is None:
         return TrainData(catalogue=catalogue, validation=None)
     measured = replace(measured, labels=catalogue.labels)
