@@ -94,6 +94,17 @@ def test_the_model_is_written_when_training_is_done_and_not_before(job: TrainJob
     assert model.training.epochs == 2
 
 
+def test_a_damaged_checkpoint_is_told_of(job: TrainJob) -> None:
+    with held_lease(job.paths, "run"):
+        train_on_worker(job, LAYOUT, Alone(3))
+        Path(job.paths.output, "checkpoints", "000000003", "state.json").write_text("{}")
+        rest = Alone(1000)
+        train_on_worker(job, LAYOUT, rest)
+    notes = [event.message for event in rest.events if event.kind == "note"]
+    assert len([note for note in notes if "000000003/state.json" in note]) == 1
+    assert next(event.step for event in rest.events if event.kind == "begin") == 0
+
+
 @pytest.mark.parametrize("holder", ["another run", None])
 def test_what_a_dead_driver_left_over_stores_nothing_in_an_output_that_is_not_its_own_any_more(
     job: TrainJob, holder: str | None

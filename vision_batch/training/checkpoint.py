@@ -6,7 +6,7 @@ import hashlib
 import logging
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -48,8 +48,10 @@ class CheckpointStore:
     its former checkpoint as it was. One process at a time saves; any may load.
     """
 
-    def __init__(self, folder_uri: str, *, keep_last: int) -> None:
+    def __init__(self, folder_uri: str, *, keep_last: int, note: Callable[[str], object] = log.warning) -> None:
+        """`note` is told of damaged ones, which cost the steps since the one before."""
         self._folder = folder_uri
+        self._note = note
         self._scratch = join(folder_uri, SCRATCH)
         self._storage = storage_for(folder_uri)
         self._keep_last = keep_last
@@ -78,7 +80,7 @@ class CheckpointStore:
         try:
             self.sweep()
         except StorageError as error:
-            log.warning("%s; older checkpoints may have been left there", error)
+            self._note(f"{error}; older checkpoints may have been left there")
         return Checkpoint(step=step, uri=folder, score=score)
 
     def latest(self) -> Checkpoint | None:
@@ -148,7 +150,7 @@ class CheckpointStore:
 
     def _set_aside(self, folder: str, error: CheckpointError) -> None:
         self._damaged.add(folder)
-        log.warning("%s; the checkpoint before it is taken, if there is one", error)
+        self._note(f"{error}; the checkpoint before it is taken, if there is one")
 
     def _files(self, folder: str) -> list[str]:
         record = read_record(folder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,7 @@ def train_on_worker(job: TrainJob, layout: TrainLayout, context: WorkerContext) 
     def note(message: str) -> None:
         context.tell(TrainEvent(kind="note", message=message))
 
-    store = _HeldStore(job)
+    store = _HeldStore(job, note)
     ingest, validation = _ingests(job, layout, pinned=context.device.type == "cuda")
     with ExitStack() as stack:
         for opened in (ingest, validation):
@@ -78,10 +78,10 @@ def _ingests(job: TrainJob, layout: TrainLayout, *, pinned: bool) -> tuple[Inges
 
 
 class _HeldStore(CheckpointStore):
-    """The checkpoints of a run that holds its output; it asks before it saves."""
+    """The checkpoints of a run that holds its output; it asks before it saves, and says which ones are damaged."""
 
-    def __init__(self, job: TrainJob) -> None:
-        super().__init__(join(job.paths.output, CHECKPOINTS), keep_last=job.train.checkpoint.keep_last)
+    def __init__(self, job: TrainJob, note: Callable[[str], None]) -> None:
+        super().__init__(join(job.paths.output, CHECKPOINTS), keep_last=job.train.checkpoint.keep_last, note=note)
         self._held = job.dataset or job.paths
         self._run_id = job.run_id
 
