@@ -130,7 +130,7 @@ def open_data(prepared: PreparedTraining, *, most_workers: int, note: Callable[[
     lanes = lanes_for(most_workers)
     catalogue = learned.open(lanes, note)
     if most_workers > catalogue.lanes:
-        expected = f"at most {catalogue.lanes}, for which this output was laid out when it was created; or another output"
+        expected = f"at most {catalogue.lanes}, for which this output was laid out at its creation; or another output"
         raise SpecError(Problem("compute.workers", str(most_workers), expected))
     if measured is None:
         return TrainData(catalogue=catalogue, validation=None)
