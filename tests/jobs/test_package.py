@@ -214,3 +214,15 @@ def test_local_validation_images_are_refused_too(folder: Path) -> None:
     with pytest.raises(SpecError) as caught:
         job_package(spec, profile(folder))
     assert [problem.where for problem in caught.value.problems] == ["validation.uri (0)"]
+
+
+@pytest.mark.parametrize(("own", "refused"), [({}, []), ({"masks": "/theirs"}, ["validation.masks"])])
+def test_local_masks_are_refused_once(folder: Path, own: dict[str, str], refused: list[str]) -> None:
+    given = {
+        "input": {"uri": "s3://b/images", "masks": "/masks"},
+        "task": {"type": "segmentation"},
+        "validation": {"uri": "s3://b/held-out", **own},
+    }
+    with pytest.raises(SpecError) as caught:
+        job_package(load(folder, **TRAINING | given), profile(folder))
+    assert [problem.where for problem in caught.value.problems] == ["input.masks", *refused]

@@ -14,9 +14,11 @@ import cv2
 import duckdb
 import numpy as np
 import pytest
+import yaml
 
 from tests.conftest import S3Bucket
 from tests.jobs.fake_workers import FakeWorkers, put_workers
+from tests.training.inputs import write_tars
 from vision_batch.cli.main import main
 from vision_batch.cluster.progress import last_progress
 from vision_batch.errors import DefinitionError, EngineError, HeldError, ModelError, SpecError, UnavailableError
@@ -279,6 +281,71 @@ def test_validation_images_may_be_an_input_of_their_own(spec: Path, workers: Fak
     assert job.validation_format == "folder"
     assert job.labels == ("cat", "dog")
     assert job.class_images == (8, 8)
+
+
+@pytest.fixture
+def masked(spec: Path) -> Path:
+    """The spec's images, to be segmented, with validation images that have masks of their own."""
+    for folder in ("held-out", "masks/cat", "masks/dog", "held-masks"):
+        (spec.parent / folder).mkdir(parents=True)
+    picture = np.zeros((8, 8), np.uint8)
+    cv2.imwrite(f"{spec.parent}/held-out/x.png", picture)
+    cv2.imwrite(f"{spec.parent}/held-masks/x.png", picture)
+    for image in (spec.parent / "images").rglob("*.png"):
+        mask = spec.parent / "masks" / image.relative_to(spec.parent / "images")
+        cv2.imwrite(str(mask), picture)
+    document = yaml.safe_load(spec.read_text()) | {
+        "input": {"uri": "images/", "masks": "masks/"},
+        "validation": {"uri": "held-out/", "masks": "held-masks/"},
+        "task": {"type": "segmentation"},
+        "model": {"source": "python:net:build", "labels": ["ground", "thing"]},
+    }
+    spec.write_text(yaml.safe_dump(document))
+    return spec
+
+
+@pytest.mark.parametrize(
+    ("mask", "where"), [("masks/cat/0.png", "input.masks"), ("held-masks/x.png", "validation.masks")]
+)
+def test_a_mask_that_changes_while_a_training_is_interrupted_is_noticed(
+    masked: Path, workers: FakeWorkers, mask: str, where: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stopped_at(workers, 4)
+    assert run(masked).status == "interrupted"
+    before = (masked.parent / mask).read_bytes()
+    (masked.parent / mask).write_bytes(before + b"!")
+    assert main(["run", str(masked)]) == 2
+    said = capsys.readouterr().err
+    assert f"{where}: found {masked.parent}/{mask} is changed" in said
+    assert main(["plan", str(masked)]) == 2
+    assert len(workers.jobs) == 1
+
+
+def test_a_training_goes_on_with_the_same_masks(masked: Path, workers: FakeWorkers) -> None:
+    stopped_at(workers, 4)
+    run(masked)
+    workers.at_step, workers.first_step = lambda step: None, 4
+    assert run(masked).status == "done"
+    assert len(workers.jobs) == 2
+
+
+@pytest.mark.parametrize("masks", ["empty", "not-there"])
+def test_a_folder_without_masks_is_refused_and_the_output_given_back(
+    masked: Path, workers: FakeWorkers, masks: str
+) -> None:
+    (masked.parent / "empty").mkdir()
+    with pytest.raises(SpecError, match=r"input\.masks: found"):
+        run(masked, f"input.masks={masked.parent}/{masks}")
+    assert run(masked).status == "done"
+
+
+def test_a_segmentation_is_not_learned_from_text(masked: Path, workers: FakeWorkers) -> None:
+    write_tars(masked.parent / "tars", 40)
+    tars = f"input={{uri: {masked.parent}/tars, label_column: cls}}"
+    with pytest.raises(SpecError, match=r"input\.label_column: found 'cls', which is string"):
+        run(masked, tars, "validation={fraction: 0.5}")
+    assert workers.jobs == []
+    assert run(masked).status == "done"
 
 
 def test_a_cluster_may_have_other_resources_than_this_machine(spec: Path, workers: FakeWorkers) -> None:

@@ -26,7 +26,7 @@ SPEC: dict[str, Any] = {
 TEXT = """
 job: train
 input: {uri: images/, label_column: folder}
-validation: {uri: [held-out/, {name: more, uri: "s3://b/{date}/"}]}
+validation: {uri: [held-out/, {name: more, uri: "s3://b/{date}/"}], masks: theirs/}
 model: {source: "python:m:build"}
 task: {type: classification}
 preprocess: {resize_px: [64, 64]}
@@ -98,12 +98,23 @@ def test_validation_images_are_mapped_as_the_inputs() -> None:
     assert TrainJobSettings.model_validate(SPEC).validation_input is None
 
 
+def test_validation_images_have_the_inputs_masks_or_their_own() -> None:
+    images = {"input": {"uri": "/data", "masks": "/masks"}}
+    for own, masks in ({}, "/masks"), ({"masks": "/theirs"}, "/theirs"):
+        settings = TrainJobSettings.model_validate(SPEC | images | {"validation": {"uri": "/held-out", **own}})
+        assert settings.validation_input is not None
+        assert settings.validation_input.masks == masks
+    with pytest.raises(ValueError, match=r"masks only with uri"):
+        TrainJobSettings.model_validate(SPEC | images | {"validation": {"fraction": 0.2, "masks": "/theirs"}})
+
+
 def test_uris_of_validation_are_made_absolute(tmp_path: Path) -> None:
     (tmp_path / "spec.yaml").write_text(TEXT)
     spec = spec_of_kind(load_spec(tmp_path / "spec.yaml"), TrainJobSettings)
     assert spec.settings.validation is not None
     first, second = spec.settings.validation.uri or ()
     assert first == f"{tmp_path}/held-out"
+    assert spec.settings.validation.masks == f"{tmp_path}/theirs"
     assert second.uri.startswith("s3://b/2")  # type: ignore[union-attr]
     with pytest.raises(SpecError, match="job: found train; expected predict"):
         spec_of_kind(spec, PredictSettings)

@@ -24,6 +24,9 @@ class FolderFormat:
 
     `label_column: folder` names the folder that holds the image. With `masks` the label is the content of a file below
     it, read with the image: `<image_id without its extension>.png`. An image without one has no label.
+
+    A mask is no part of the plan: as `truth` of predictions it is the file of the moment when its image was read, of no
+    version. A training lists its masks itself, and notices other ones.
     """
 
     grouped = True

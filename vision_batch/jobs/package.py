@@ -77,13 +77,20 @@ def local_paths(settings: JobSettings) -> Iterator[tuple[str, str]]:
             for each in images.inputs
         },
         **{f"input.allow.{index}": uri for index, uri in enumerate(settings.input.allow)},
-        "input.masks": settings.input.masks,
+        **{f"{section}.masks": masks for section, masks in _masks(settings)},
         "model.source": address if os.path.isabs(address) else None,
         "model.weights": model.weights,
         "model.labels": model.labels if isinstance(model.labels, str) else None,
         "output.uri": settings.output.uri,
     }
     return ((where, uri) for where, uri in named.items() if uri is not None and not scheme(uri))
+
+
+def _masks(settings: JobSettings) -> Iterator[tuple[str, str | None]]:
+    """The folders of masks by the section that names them: validation images may share the input's."""
+    shared = settings.input.masks
+    yield "input", shared
+    yield from ((section, images.masks) for section, images in settings.sections.items() if images.masks != shared)
 
 
 def spec_text(settings: JobSettings) -> str:

@@ -99,7 +99,8 @@ def _facts(
 ) -> dict[str, Any]:
     """All that decides the weights. The number of workers does not: it may change in the middle of an epoch."""
     train = settings.train.model_dump(mode="json", exclude=set(UNDECIDING))
-    validation = None if settings.validation is None else settings.validation.model_dump(mode="json", exclude={"uri"})
+    own = {"uri", "masks"}  # of an input, which is told of by itself
+    validation = None if settings.validation is None else settings.validation.model_dump(mode="json", exclude=own)
     return {
         KIND: settings.job,
         **parts.facts,

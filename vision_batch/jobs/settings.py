@@ -79,7 +79,8 @@ class TrainJobSettings(JobSettings):
         """The images to validate on, mapped like the input's; None where they have no URI of their own."""
         if self.validation is None or self.validation.uri is None:
             return None
-        return InputSettings.model_validate(self.input.model_dump() | {"uri": self.validation.uri})
+        masks = {} if self.validation.masks is None else {"masks": self.validation.masks}
+        return InputSettings.model_validate(self.input.model_dump() | {"uri": self.validation.uri} | masks)
 
     @property
     def sections(self) -> dict[str, InputSettings]:

@@ -141,14 +141,18 @@ class _Places:
         }
         if isinstance(settings, TrainJobSettings) and settings.validation is not None:
             uri = self._uris(settings.validation.uri, ("validation", "uri"))
-            update["validation"] = settings.validation.model_copy(update={"uri": uri})
+            masks = self._masks(settings.validation.masks, "validation")
+            update["validation"] = settings.validation.model_copy(update={"uri": uri, "masks": masks})
         return settings.model_copy(update=update)
 
     def _input(self, settings: InputSettings) -> InputSettings:
         allow = [self._uri(uri, ("input", "allow", index)) for index, uri in enumerate(settings.allow)]
-        masks = None if settings.masks is None else self._uri(settings.masks, ("input", "masks"))
         uri = self._uris(settings.uri, ("input", "uri"))
+        masks = self._masks(settings.masks, "input")
         return settings.model_copy(update={"uri": uri, "allow": allow, "masks": masks})
+
+    def _masks(self, uri: str | None, section: str) -> str | None:
+        return None if uri is None else self._uri(uri, (section, "masks"))
 
     def _uris(self, uri: str | list[str | NamedUri] | None, location: Location) -> str | list[str | NamedUri] | None:
         if uri is None or isinstance(uri, str):

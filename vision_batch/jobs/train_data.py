@@ -18,6 +18,7 @@ from vision_batch.storage.uri import is_inside
 from vision_batch.tasks.settings import TaskSettings
 from vision_batch.training.catalogue import Catalogue, load_catalogue
 from vision_batch.training.catalogue_build import build_catalogue, lanes_for
+from vision_batch.training.mask_files import demand_same_masks, list_masks, store_masks, stored_masks
 from vision_batch.training.settings import ValidationSettings
 from vision_batch.training.split_sets import training_parts, validation_parts
 
@@ -55,11 +56,15 @@ class TrainData:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counting:
-    """How one input is counted: its ledger, where the spec names it, and the names of its classes, if known."""
+    """How one input is counted: its ledger, the `section` of the spec that names it, and its classes, if known.
+
+    `masks` is the folder of masks that is listed with it; None where there is none, or another input lists it.
+    """
 
     paths: LedgerPaths
     input: InputSettings
-    where: str
+    section: str
+    masks: str | None
     task: TaskSettings
     labels: tuple[str, ...] | None
     split: ValidationSettings | None
@@ -75,11 +80,11 @@ class Counting:
         plan = self.plan(write=True)
         for warning in plan.warnings:
             note(f"warning: {warning}")
-        with reading_output():
-            known = load_catalogue(self.paths, plan)
+        known = self.known(plan)
         if known is not None:
             return known
         note(f"counting the images of {len(plan.shards):,} shards and their labels")
+        masks = self._store_masks()
         with self._reading():
             return build_catalogue(
                 self.paths,
@@ -89,15 +94,38 @@ class Counting:
                 labels=self.labels,
                 validation=self.split,
                 lanes=lanes,
+                masks=masks,
             )
 
+    def known(self, plan: Plan) -> Catalogue | None:
+        """The catalogue of then, None if there is none; SpecError where its images or masks are not those of `plan`."""
+        with reading_output():
+            catalogue = load_catalogue(self.paths, plan)
+        if catalogue is not None and self.masks is not None:
+            with self._reading("masks"):
+                before = stored_masks(self.paths, catalogue.masks, self.masks)
+                demand_same_masks(before, list_masks(self.masks), f"{self.section}.masks")
+        return catalogue
+
+    def _store_masks(self) -> tuple[str, ...]:
+        if self.masks is None:
+            return ()
+        with self._reading("masks"):
+            digests = store_masks(self.paths, list_masks(self.masks), self.masks)
+        if not digests:
+            expected = "a folder of masks: of the image a/b.jpg the mask a/b.png"
+            raise SpecError(Problem(f"{self.section}.masks", f"no .png below {self.masks}", expected))
+        return digests
+
     @contextmanager
-    def _reading(self) -> Iterator[None]:
+    def _reading(self, key: str = "uri") -> Iterator[None]:
         """What the storage says is a problem of the input, or of the output, whose ledger lies in it."""
         try:
             yield
         except StorageError as error:
-            with reading_output() if is_inside(error.uri, self.paths.output) else reading_input(self.where):
+            with (
+                reading_output() if is_inside(error.uri, self.paths.output) else reading_input(f"{self.section}.{key}")
+            ):
                 raise
 
 
@@ -107,15 +135,22 @@ def countings(prepared: PreparedTraining) -> tuple[Counting, Counting | None]:
     learned = Counting(
         paths=paths,
         input=parts.input,
-        where="input.uri",
+        section="input",
+        masks=parts.input.masks,
         task=parts.task,
         labels=parts.model.labels,
         split=prepared.settings.validation,
     )
     if prepared.validation_input is None:
         return learned, None
+    masks = prepared.validation_input.masks
     measured = replace(
-        learned, paths=paths.validation, input=prepared.validation_input, where="validation.uri", split=None
+        learned,
+        paths=paths.validation,
+        input=prepared.validation_input,
+        section="validation",
+        masks=None if masks == learned.masks else masks,
+        split=None,
     )
     return learned, measured
 
@@ -141,9 +176,8 @@ def open_data(prepared: PreparedTraining, *, most_workers: int, note: Callable[[
 def load_data(prepared: PreparedTraining) -> TrainData | None:
     """What was counted when the output was created; None where nothing was yet. Writes nothing."""
     learned, measured = countings(prepared)
-    with reading_output():
-        catalogue = load_catalogue(learned.paths, learned.plan(write=False))
-        validation = None if measured is None else load_catalogue(measured.paths, measured.plan(write=False))
+    catalogue = learned.known(learned.plan(write=False))
+    validation = None if measured is None else measured.known(measured.plan(write=False))
     if catalogue is None or (measured is not None and validation is None):
         return None
     return TrainData(catalogue=catalogue, validation=validation)

@@ -53,6 +53,7 @@ class Catalogue:
     `sums` (b, p) what their identities add up to, modulo 2^64. `class_images` (p, classes) counts the images of each of
     the `labels`; where images have several, each part's share of a class is estimated: its share of all images.
     `classes` says which class a row's label means, or NO_LABEL. `lanes` and `pool_rows` say how epochs are laid out.
+    `masks` are the digests of the list of mask files that is stored with it.
     """
 
     shards: tuple[Shard, ...]
@@ -66,6 +67,7 @@ class Catalogue:
     lanes: int
     pool_rows: int
     rows: Rows
+    masks: tuple[str, ...] = ()
 
     @cached_property
     def keys(self) -> NDArray[np.uint64]:
@@ -186,6 +188,7 @@ def store_catalogue(paths: LedgerPaths, catalogue: Catalogue, rows: int, digests
         "classes": catalogue.classes.tolist(),
         "class_images": catalogue.class_images.tolist(),
         "edges": catalogue.split.edges.tolist(),
+        "masks": catalogue.masks,
     }
     written = encode_segment(entries), encode_table(pa.table(table)), json.dumps(facts).encode()
     for uri, data in zip(catalogue_files(paths), written, strict=True):
@@ -214,6 +217,7 @@ def _decode(paths: LedgerPaths, facts: dict[str, Any]) -> Catalogue:
         lanes=facts["lanes"],
         pool_rows=facts["pool_rows"],
         rows=Rows(paths.catalogue, facts["rows"], facts["row_objects"]),
+        masks=tuple(facts.get("masks", ())),
     )
 
 

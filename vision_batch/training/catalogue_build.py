@@ -6,10 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
+from vision_batch.datasets.format import Format
 from vision_batch.datasets.settings import InputSettings
 from vision_batch.datasets.shard import Shard
+from vision_batch.datasets.table import format_named
 from vision_batch.errors import ImageError, Problem, SpecError, UnavailableError
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.ledger.plan import Plan
@@ -53,15 +56,19 @@ def build_catalogue(
     labels: tuple[str, ...] | None,
     validation: ValidationSettings | None,
     lanes: int = LEAST_LANES,
+    masks: tuple[str, ...] = (),
 ) -> Catalogue:
     """Reads names and labels of all rows, and stores the catalogue, whole or not at all.
 
-    `labels` are the names of the classes, None for those that are found. SpecError when there are none to learn, or
-    when `validation` leaves no image to learn from or to measure on; the storage's errors when a shard cannot be read
-    after all retries. Validation images that are an input of their own have plan and catalogue in `paths.validation`.
+    `labels` are the names of the classes, None for those that are found; `masks` says which masks are stored already.
+    SpecError when there are none to learn, when labels are text where masks are to be, or when `validation` leaves no
+    image to learn from or to measure on; the storage's errors when a shard cannot be read after all retries. Validation
+    images that are an input of their own have plan and catalogue in `paths.validation`.
     """
     if plan.unread:
         raise UnavailableError(settings.inputs[0].uri, f"could not be looked into: {plan.unread[0]}")
+    if task.labels_are == "mask" and settings.has_labels and plan.shards:
+        _demand_masks(plan.shards[0], settings)
     writer = RowsWriter(paths.catalogue, paths.scratch)
     numbers, cut = LabelNumbers(), _Cut(target_bytes=_block_bytes(plan.shards, lanes))
     sizes = _shard_bytes(plan.shards)
@@ -90,6 +97,7 @@ def build_catalogue(
         lanes=lanes,
         pool_rows=_pool_rows(cut.largest_mean_bytes, lanes, writer.count),
         rows=rows,
+        masks=masks,
     )
     if cut.shard:
         count_images(catalogue)
@@ -98,6 +106,22 @@ def build_catalogue(
     _demand_images(catalogue.counts.sum(axis=0), validation)
     store_catalogue(paths, catalogue, writer.count, writer.digests)
     return catalogue
+
+
+def _demand_masks(shard: Shard, settings: InputSettings) -> None:
+    """SpecError where the labels, by the first shard's type of them, cannot be masks: every image would be broken."""
+    format: Format = format_named(shard.format)
+    type = format.extra_fields(shard, settings)[0].type
+    if not _may_be_bytes(type):
+        expected = "masks: a Parquet column of PNGs, a WebDataset extension as mask.png, or input.masks"
+        found = f"{settings.label_column!r}, which is {type}, to learn a segmentation from"
+        raise SpecError(Problem("input.label_column", found, expected))
+
+
+def _may_be_bytes(type: pa.DataType) -> bool:
+    """Also where nobody knows: in a file that cannot be read."""
+    is_text = pa.types.is_string(type) or pa.types.is_large_string(type) or pa.types.is_string_view(type)
+    return not is_text and not pa.types.is_primitive(type)
 
 
 @dataclass(slots=True, kw_only=True)
