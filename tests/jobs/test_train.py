@@ -213,13 +213,16 @@ def test_another_run_holds_the_output(spec: Path, workers: FakeWorkers) -> None:
         run(spec)
 
 
+@pytest.mark.parametrize("validation", ["{fraction: 0.25}", "{folds: 2}"])
 @pytest.mark.parametrize("error", [ModelError("no such head"), SpecError(())])
-def test_a_spec_that_was_wrong_gives_the_output_back(spec: Path, workers: FakeWorkers, error: Exception) -> None:
+def test_a_spec_that_was_wrong_gives_the_output_back(
+    spec: Path, workers: FakeWorkers, error: Exception, validation: str
+) -> None:
     workers.at_step = lambda step: _fail(error)
     with pytest.raises(type(error)):
-        run(spec)
+        run(spec, f"validation={validation}")
     workers.at_step = lambda step: None
-    assert run(spec, "train.seed=1").status == "done"
+    assert run(spec, f"validation={validation}", "train.seed=1").status == "done"
 
 
 def test_a_run_that_failed_is_recorded_and_keeps_its_output(spec: Path, workers: FakeWorkers) -> None:

@@ -20,7 +20,7 @@ from vision_batch.ledger.definition import release_definition
 from vision_batch.ledger.inspect import list_folder
 from vision_batch.ledger.run_record import RunRecord, RunStatus, new_run_id, newest_runs, write_run
 from vision_batch.storage.table import storage_for
-from vision_batch.storage.uri import join
+from vision_batch.storage.uri import join, relative_to
 from vision_batch.training.layout import TrainLayout
 
 
@@ -116,11 +116,12 @@ class TrainAccount:
         if self._prepared.claimed is not None:
             return
         with suppress(StorageError, HeldError):
-            if any(any(list_folder(join(paths.output, name))) for name in ("checkpoints", "folds")):
+            folds = list_folder(join(paths.output, "folds"))
+            stored = list_folder(join(paths.output, "checkpoints"))
+            if stored or any("/checkpoints/" in relative_to(info.uri, paths.output) for info in folds):
                 return
-            for folder in (paths.catalogue, paths.validation.output):
-                for info in list_folder(folder):
-                    storage_for(info.uri).delete(info.uri)
+            for info in [*folds, *list_folder(paths.catalogue), *list_folder(paths.validation.output)]:
+                storage_for(info.uri).delete(info.uri)
             release_definition(paths, self.run_id)
 
     def _latest_counts(self) -> Mapping[str, Any]:
