@@ -332,6 +332,15 @@ def test_a_training_goes_on_with_the_same_masks(masked: Path, workers: FakeWorke
     assert len(workers.jobs) == 2
 
 
+def test_a_mask_that_changes_while_a_training_runs_is_warned_of(masked: Path, workers: FakeWorkers) -> None:
+    mask = masked.parent / "masks" / "dog" / "1.png"
+    workers.at_step = lambda step: mask.unlink(missing_ok=True)
+    summary = run(masked)
+    assert summary.status == "done"
+    (warning,) = summary.warnings
+    assert f"{mask} is gone" in warning
+
+
 @pytest.mark.parametrize("masks", ["empty", "not-there"])
 def test_a_folder_without_masks_is_refused_and_the_output_given_back(
     masked: Path, workers: FakeWorkers, masks: str

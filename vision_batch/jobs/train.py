@@ -15,7 +15,7 @@ from vision_batch.jobs.reporter import Reporter, Silent, Standing
 from vision_batch.jobs.spec import AnySpec
 from vision_batch.jobs.summary import Status
 from vision_batch.jobs.train_account import Result, TrainAccount
-from vision_batch.jobs.train_data import open_data
+from vision_batch.jobs.train_data import changed_masks, open_data
 from vision_batch.jobs.train_session import TrainSession
 from vision_batch.jobs.train_summary import TrainSummary
 from vision_batch.jobs.training import Training, finished_model
@@ -114,4 +114,5 @@ class TrainRun:
                 self._result = train_folds(prepared, trainings, training, self._account)
         finally:
             self._reporter.finish()
+        self._account.warnings += changed_masks(prepared, data)
         return "done"

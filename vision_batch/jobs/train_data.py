@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from vision_batch.datasets.settings import InputSettings
 from vision_batch.datasets.table import format_named
-from vision_batch.errors import Problem, SpecError, StorageError
+from vision_batch.errors import LedgerError, Problem, SpecError, StorageError
 from vision_batch.jobs.prepare import reading_input, reading_output
 from vision_batch.jobs.prepare_train import PreparedTraining
 from vision_batch.ledger.definition import CELL_ROWS
@@ -101,11 +101,16 @@ class Counting:
         """The catalogue of then, None if there is none; SpecError where its images or masks are not those of `plan`."""
         with reading_output():
             catalogue = load_catalogue(self.paths, plan)
-        if catalogue is not None and self.masks is not None:
+        if catalogue is not None:
+            self.demand_masks(catalogue)
+        return catalogue
+
+    def demand_masks(self, catalogue: Catalogue) -> None:
+        """SpecError unless the masks are those with which the catalogue was made."""
+        if self.masks is not None:
             with self._reading("masks"):
                 before = stored_masks(self.paths, catalogue.masks, self.masks)
                 demand_same_masks(before, list_masks(self.masks), f"{self.section}.masks")
-        return catalogue
 
     def _store_masks(self) -> tuple[str, ...]:
         if self.masks is None:
@@ -181,3 +186,13 @@ def load_data(prepared: PreparedTraining) -> TrainData | None:
     if catalogue is None or (measured is not None and validation is None):
         return None
     return TrainData(catalogue=catalogue, validation=validation)
+
+
+def changed_masks(prepared: PreparedTraining, data: TrainData) -> Iterator[str]:
+    """What is to be said after a training whose masks changed meanwhile: nobody knows which ones it learned from."""
+    for counting, catalogue in zip(countings(prepared), (data.catalogue, data.validation), strict=True):
+        if counting is not None and catalogue is not None:
+            try:
+                counting.demand_masks(catalogue)
+            except (SpecError, StorageError, LedgerError) as error:
+                yield f"masks may have changed while the model was trained: {error}"
