@@ -6,6 +6,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from vision_batch.models.bundle import resolve_model
 from vision_batch.models.settings import ModelSettings
 from vision_batch.models.trained import read_model
 from vision_batch.tasks.settings import TaskSettings
-from vision_batch.training.checkpoint import CheckpointStore
+from vision_batch.training.checkpoint import Checkpoint, CheckpointStore
 from vision_batch.training.context import Wish
 from vision_batch.training.event import TrainEvent
 from vision_batch.training.job import TrainJob
@@ -116,6 +117,24 @@ def test_what_a_dead_driver_left_over_stores_nothing_in_an_output_that_is_not_it
             with held_lease(job.paths, holder):
                 train_on_worker(job, LAYOUT, Alone(1000))
     assert CheckpointStore(f"{job.paths.output}/checkpoints", keep_last=1).latest() is None
+
+
+def test_what_another_run_is_writing_is_not_swept_by_a_save_that_it_overtook(
+    job: TrainJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half_written = Path(job.paths.output, "checkpoints", "000000009", "model-0123456789abcdef.safetensors")
+    save = CheckpointStore.save
+
+    def overtaken(*arguments: Any, **options: Any) -> Checkpoint:
+        Path(job.paths.lease).unlink()
+        half_written.parent.mkdir(parents=True)
+        half_written.touch()
+        return save(*arguments, **options)
+
+    monkeypatch.setattr(CheckpointStore, "save", overtaken)
+    with held_lease(job.paths, "run"), pytest.raises(HeldError):
+        train_on_worker(job, LAYOUT, Alone(1))
+    assert half_written.exists()
 
 
 def test_a_fold_asks_for_the_lease_of_the_output_that_holds_the_folds(job: TrainJob) -> None:

@@ -78,7 +78,10 @@ def _ingests(job: TrainJob, layout: TrainLayout, *, pinned: bool) -> tuple[Inges
 
 
 class _HeldStore(CheckpointStore):
-    """The checkpoints of a run that holds its output; it asks before it saves, and says which ones are damaged."""
+    """The checkpoints of a run that holds its output; it asks before it saves, and again before it removes any.
+
+    It says which ones are damaged.
+    """
 
     def __init__(self, job: TrainJob, note: Callable[[str], None]) -> None:
         super().__init__(join(job.paths.output, CHECKPOINTS), keep_last=job.train.checkpoint.keep_last, note=note)
@@ -92,3 +95,7 @@ class _HeldStore(CheckpointStore):
     def save(self, step: int, tensors: Mapping[str, Tensor], state: Any, *, score: float | None) -> Checkpoint:
         self.demand()
         return super().save(step, tensors, state, score=score)
+
+    def sweep(self) -> None:
+        self.demand()  # what looks like a save that was cut off may be the next run's
+        super().sweep()
