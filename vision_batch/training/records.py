@@ -65,6 +65,7 @@ class TrainRecords:
     broken  every image that training went without, once, and the `epoch` that first met it
     tensorboard/  the same curves as event files
 
+    Steps that were lost with their workers come again: a step, or an epoch, has a row for each time that it was done.
     `epoch` counts from 1, as for people. Memory: the steps of PERIOD_S and at most MOST_BROKEN identities.
     """
 
