@@ -20,7 +20,7 @@ from vision_batch.storage.table import storage_for
 from vision_batch.storage.uri import join
 from vision_batch.training import checkpoint
 from vision_batch.training.checkpoint import CheckpointStore
-from vision_batch.training.checkpoint_record import newest_facts, read_record, seal_record
+from vision_batch.training.checkpoint_record import read_record, seal_record
 
 STATE = {"epoch": 3, "position": (7, 8), "optimizer": {"state": {0: {"step": torch.tensor(5.0)}}}}
 
@@ -194,17 +194,6 @@ def test_a_checkpoint_of_another_format_is_refused_and_stays(tmp_path: Path) -> 
         with pytest.raises(LedgerError, match="has the format 2, this version of vision-batch reads 1: go on with the"):
             use()
     assert len(files_of(tmp_path, 1)) == 3
-
-
-def test_where_a_training_is_can_be_asked_without_torch(tmp_path: Path) -> None:
-    assert newest_facts(str(tmp_path / "none")) is None
-    filled(tmp_path, 1, 2)
-    files_of(tmp_path, 2, "model-*")[0].unlink()
-    assert newest_facts(str(tmp_path)) == {"epoch": 3, "step": 2}
-    files_of(tmp_path, 2, "state.json")[0].write_bytes(b"{")
-    assert newest_facts(str(tmp_path)) == {"epoch": 3, "step": 1}
-    code = "import sys, vision_batch.training.checkpoint_record; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
 
 
 @pytest.mark.s3

@@ -42,14 +42,14 @@ def test_with_gpus_there_is_a_worker_for_each_that_has_a_cpu_beside_it() -> None
 
 def test_the_spec_decides_how_many() -> None:
     layout = chosen(LAPTOP, workers=2)
-    assert (layout.workers, layout.cpus_per_worker, layout.is_elastic) == ((2, 2), 1, False)
+    assert (layout.workers, layout.cpus_per_worker) == ((2, 2), 1)
     assert chosen(GPU_HOST, gpus_per_worker=0, workers=3).cpus_per_worker == 5
     assert chosen(GPU_HOST, cpus_per_worker=3).decode_threads == 3
 
 
 def test_an_elastic_training_takes_fewer_than_its_most() -> None:
     layout = chosen(LAPTOP, workers=(1, 8))
-    assert (layout.workers, layout.cpus_per_worker, layout.is_elastic) == ((1, 8), 1, True)
+    assert (layout.workers, layout.cpus_per_worker) == ((1, 8), 1)
     assert "workers: found 3; expected at most 2" in refused(LAPTOP, workers=(3, 8))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from vision_batch.errors import CheckpointError, LedgerError, NotFoundError
 from vision_batch.storage.object_info import ObjectInfo
 from vision_batch.storage.table import storage_for
-from vision_batch.storage.uri import join, name, parent, relative_to
+from vision_batch.storage.uri import join, relative_to
 
 FORMAT = 1
 RECORD = "state.json"
@@ -27,20 +27,6 @@ def list_checkpoints(folder_uri: str) -> Iterator[ObjectInfo]:
             top, _, rest = relative_to(info.uri, folder_uri).partition("/")
             if rest and (top == SCRATCH or STEP.fullmatch(top)):
                 yield info
-
-
-def newest_facts(folder_uri: str) -> dict[str, Any] | None:
-    """The plain values at the top of the newest checkpoint's state: `epoch`, `position`, `step`, …; None without any.
-
-    Cheap, for people who ask: whether its tensors are whole is not looked at.
-    """
-    found = [parent(info.uri) for info in list_checkpoints(folder_uri) if name(info.uri) == RECORD]
-    for checkpoint in sorted(found, key=lambda uri: int(name(uri)), reverse=True):
-        with suppress(CheckpointError):
-            state = read_record(checkpoint)["state"]
-            pairs = state.get("dict", []) if isinstance(state, dict) else []
-            return {key: value for key, value in pairs if not isinstance(value, dict | list)}
-    return None
 
 
 def read_record(checkpoint_uri: str) -> dict[str, Any]:

@@ -32,10 +32,6 @@ class TrainLayout:
         """What one worker takes of a node."""
         return Place(cpus=self.cpus_per_worker, gpus=self.gpus_per_worker)
 
-    @property
-    def is_elastic(self) -> bool:
-        return self.workers[0] < self.workers[1]
-
 
 def choose_train_layout(resources: Resources, compute: TrainComputeSettings, *, patient: bool = False) -> TrainLayout:
     """The layout for these resources; what the spec says outright wins.
