@@ -18,7 +18,7 @@ import yaml
 
 from tests.conftest import S3Bucket
 from tests.jobs.fake_workers import FakeWorkers, put_workers
-from tests.training.inputs import write_tars
+from tests.training.inputs import write_parquet, write_tars
 from vision_batch.cli.main import main
 from vision_batch.cluster.progress import last_progress
 from vision_batch.errors import DefinitionError, EngineError, HeldError, ModelError, SpecError, UnavailableError
@@ -353,9 +353,14 @@ def test_a_folder_without_masks_is_refused_and_the_output_given_back(
 
 def test_a_segmentation_is_not_learned_from_text(masked: Path, workers: FakeWorkers) -> None:
     write_tars(masked.parent / "tars", 40)
-    tars = f"input={{uri: {masked.parent}/tars, label_column: cls}}"
-    with pytest.raises(SpecError, match=r"input\.label_column: found 'cls', which is string"):
-        run(masked, tars, "validation={fraction: 0.5}")
+    tars = [f"input={{uri: {masked.parent}/tars, label_column: cls}}", "validation={fraction: 0.5}"]
+    with pytest.raises(SpecError, match=r"input\.label_column: found 'cls', text"):
+        run(masked, *tars)
+    assert not (masked.parent / "model").exists()
+    write_parquet(masked.parent / "tables", 40)
+    table = [f"input={{uri: {masked.parent}/tables, label_column: label}}", "validation={fraction: 0.5}"]
+    with pytest.raises(SpecError, match=r"input\.label_column: found 'label', which is string"):
+        run(masked, *table)
     assert workers.jobs == []
     assert run(masked).status == "done"
 

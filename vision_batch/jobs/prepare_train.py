@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from vision_batch.datasets.settings import InputSettings
-from vision_batch.errors import SpecError
+from vision_batch.datasets.tar_samples import is_picture
+from vision_batch.errors import Problem, SpecError
 from vision_batch.inference.settings import AUTO
 from vision_batch.jobs.prepare import Parts, find_parts, input_facts, reading_output, resolve_auto, resolve_input
 from vision_batch.jobs.settings import TrainJobSettings
@@ -75,7 +77,8 @@ def prepare_training(spec: AnySpec) -> PreparedTraining:
         claimed = read_definition(paths)
     recorded = claimed.definition.facts if claimed is not None else {}
     parts = find_parts(settings, spec.folder, recorded)
-    if problems := list(misfits(settings.train, parts.task)):  # the spec's own task was looked at: this is the model's
+    # The spec's own task was looked at: this is the model's, and the input's format is known.
+    if problems := [*misfits(settings.train, parts.task), *_text_for_masks(parts)]:
         raise SpecError(problems)
     validation_input = settings.validation_input
     if validation_input is not None:
@@ -92,6 +95,14 @@ def prepare_training(spec: AnySpec) -> PreparedTraining:
         definition=Definition(_facts(settings, parts, validation_input, precision)),
         claimed=claimed,
     )
+
+
+def _text_for_masks(parts: Parts) -> Iterator[Problem]:
+    """A tar's label that is text where masks are to be learned; what a Parquet column is shows when it is read."""
+    label = parts.input.label_column or ""
+    is_of_tars = label and parts.input.format == "webdataset"
+    if parts.task.labels_are == "mask" and is_of_tars and not is_picture(label.lower()):
+        yield Problem("input.label_column", f"{label!r}, text, to learn a segmentation from", "masks, as mask.png")
 
 
 def _facts(
