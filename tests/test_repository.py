@@ -18,6 +18,17 @@ from vision_batch.cli import main
 from vision_batch.cli.exit_code import ExitCode
 from vision_batch.errors import ErrorCode
 from vision_batch.jobs.spec import load_spec
+from vision_batch.training.settings import (
+    CheckpointSettings,
+    EarlyStoppingSettings,
+    EmaSettings,
+    LearningRateSettings,
+    LossSettings,
+    OptimizerSettings,
+    TrainComputeSettings,
+    TrainSettings,
+    ValidationSettings,
+)
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "vision_batch"
@@ -165,6 +176,15 @@ def test_what_is_promised_is_shown_by_tests_that_exist(name: str) -> None:
         for span in shown_by:
             path, _, name = span.partition("::")
             assert f"def {name}(" in text_of(f"tests/{path}") if name else (ROOT / "tests" / path).is_file(), span
+
+
+def test_training_explains_every_key() -> None:
+    """Of `validation:`, `train:` and `compute:`, down to the last one."""
+    settings = [ValidationSettings, TrainSettings, TrainComputeSettings, LossSettings, OptimizerSettings]
+    settings += [LearningRateSettings, EmaSettings, EarlyStoppingSettings, CheckpointSettings]
+    table = section("docs/training.md", "Every key")
+    said = {word for span in SPAN.findall(table) for word in re.findall(r"\w+", span)}
+    assert {name for model in settings for name in model.model_fields} - said == set()
 
 
 def test_readme_has_every_exit_code() -> None:
