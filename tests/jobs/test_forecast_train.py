@@ -40,6 +40,15 @@ def test_after_it_there_are_images_classes_and_steps(spec: Path, workers: FakeWo
     assert (found.steps_per_epoch, found.steps_done, found.is_finished) == (1, 4, False)
 
 
+def test_a_checkpoint_that_was_not_committed_is_none(spec: Path, workers: FakeWorkers) -> None:
+    stopped_at(workers, 4)
+    run(spec)
+    half = spec.parent / "model" / "checkpoints" / "000000005"
+    half.mkdir()
+    (half / "model-0123456789abcdef.safetensors").touch()
+    assert forecast(spec).steps_done == 4
+
+
 def test_what_is_finished_is_said_to_be(spec: Path, workers: FakeWorkers) -> None:
     run(spec)
     assert forecast(spec).is_finished

@@ -15,8 +15,8 @@ from vision_batch.jobs.spec import AnySpec
 from vision_batch.jobs.train import finished_result
 from vision_batch.jobs.train_data import TrainData, countings, load_data
 from vision_batch.jobs.training import finished_model
-from vision_batch.ledger.inspect import list_folder
 from vision_batch.storage.uri import join, name, parent
+from vision_batch.training.checkpoint_record import RECORD, list_checkpoints
 from vision_batch.training.epoch import EpochPlan
 from vision_batch.training.layout import TrainLayout, choose_train_layout
 from vision_batch.training.split_sets import training_parts
@@ -98,10 +98,10 @@ def _class_images(data: TrainData, prepared: PreparedTraining) -> dict[str, int]
 
 
 def _steps_done(prepared: PreparedTraining) -> int:
-    """Of the last checkpoint, by its name alone; 0 without any."""
+    """Of the last checkpoint that was committed, by its name alone; 0 without any."""
     with reading_output():
-        committed = [name(parent(info.uri)) for info in list_folder(join(prepared.paths.output, "checkpoints"))]
-    return max((int(step) for step in committed if step.isdecimal()), default=0)
+        stored = list(list_checkpoints(join(prepared.paths.output, "checkpoints")))
+    return max((int(name(parent(info.uri))) for info in stored if name(info.uri) == RECORD), default=0)
 
 
 def _resources(address: str | None) -> Resources:
