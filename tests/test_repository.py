@@ -18,6 +18,7 @@ from vision_batch.cli import main
 from vision_batch.cli.exit_code import ExitCode
 from vision_batch.errors import ErrorCode
 from vision_batch.jobs.spec import load_spec
+from vision_batch.settings import Settings
 from vision_batch.training.settings import (
     CheckpointSettings,
     EarlyStoppingSettings,
@@ -180,8 +181,8 @@ def test_what_is_promised_is_shown_by_tests_that_exist(name: str) -> None:
 
 def test_training_explains_every_key() -> None:
     """Of `validation:`, `train:` and `compute:`, down to the last one."""
-    settings = [ValidationSettings, TrainSettings, TrainComputeSettings, LossSettings, OptimizerSettings]
-    settings += [LearningRateSettings, EmaSettings, EarlyStoppingSettings, CheckpointSettings]
+    settings: list[type[Settings]] = [ValidationSettings, TrainSettings, TrainComputeSettings, LossSettings]
+    settings += [OptimizerSettings, LearningRateSettings, EmaSettings, EarlyStoppingSettings, CheckpointSettings]
     table = section("docs/training.md", "Every key")
     said = {word for span in SPAN.findall(table) for word in re.findall(r"\w+", span)}
     assert {name for model in settings for name in model.model_fields} - said == set()
