@@ -82,9 +82,10 @@ def test_a_predict_spec_shows_every_image_as_it_is_served(folder: Path, capsys: 
 
 def test_a_train_spec_shows_each_image_as_served_and_in_four_epochs(folder: Path) -> None:
     path = spec(folder, "train")
-    first, again, later = drawn(path), drawn(path), drawn(path, "--epoch", "1")
+    first, again, later = drawn(path), drawn(path), drawn(path, "--epoch", "2")
     width = first.shape[1] // 5
     assert np.array_equal(first, again)
+    assert np.array_equal(first, drawn(path, "--epoch", "1"))
     assert is_in(served(folder, "cats/a.jpg"), first[:, :width])
     assert not is_in(served(folder, "cats/a.jpg"), first[:, width:])
     top = slice(0, 4 + 130)
@@ -126,7 +127,7 @@ def test_the_plug_in_of_preprocess_is_seen(folder: Path) -> None:
         (["--to", "seen.jpg"], "a file that ends in .png"),
         (["--to", "nowhere/seen.png"], "in a folder that is there"),
         (["--to", "seen.png", "--images", "0"], "from 1 to 100"),
-        (["--to", "seen.png", "--epoch", "-1"], "counted from 0"),
+        (["--to", "seen.png", "--epoch", "0"], "counted from 1"),
         (["--to", "seen.png", "-o", "input.uri=masks/none/"], "input.uri"),
         (["--to", "seen.png", "-o", "augment=[{rotat: {}}]"], "did you mean 'rotate'?"),
     ],

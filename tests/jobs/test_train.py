@@ -261,7 +261,7 @@ def test_every_fold_has_a_training_and_all_have_a_mean(spec: Path, workers: Fake
     assert [job.fold for job in workers.jobs] == [0, 1, 2]
     assert {job.dataset for job in workers.jobs} == {LedgerPaths(summary.output)}
     assert heard.images == heard.total == 3 * 2 * 12
-    assert "fold 2: epoch 1: loss 0.3333, accuracy 0.8 (best so far)" in heard.notes
+    assert "fold 1: epoch 1: loss 0.3333, accuracy 0.8 (best so far)" in heard.notes
     assert json.loads((spec.parent / "model" / "folds.json").read_text())["metrics"] == summary.metrics
 
 

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--images", type=_count, default=8, metavar="N", help=f"how many images to show, at most {MOST_IMAGES} (8)"
     )
     parser.add_argument(
-        "--epoch", type=_epoch, default=0, metavar="E", help="of a train spec: show this epoch and the next three (0)"
+        "--epoch", type=_epoch, default=1, metavar="E", help="of a train spec: show this epoch and the next three (1)"
     )
     add_moment_argument(parser)
 
@@ -59,6 +59,6 @@ def _count(text: str) -> int:
 
 def _epoch(text: str) -> int:
     number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text}; epochs are counted from 0")
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text}; epochs are counted from 1")
     return number

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from vision_batch.jobs.forecast_train import TrainForecast
-from vision_batch.jobs.train_summary import TrainSummary
+from vision_batch.jobs.train_summary import TrainSummary, validation_figures
 
 
 def print_train_summary(summary: TrainSummary) -> None:
@@ -14,8 +14,8 @@ def print_train_summary(summary: TrainSummary) -> None:
     epochs = f"{summary.epochs:,} epochs" if summary.folds else f"epoch {summary.epochs:,} of {summary.epochs_total:,}"
     print(f"{summary.status}: {epochs}, {summary.steps:,} steps")
     if summary.metrics:
-        print(f"  metrics     {_metrics(summary.metrics, summary.deviations)}")
-    for number, fold in enumerate(summary.folds, 1):
+        print(f"  metrics     {_metrics(summary.metrics, summary.deviations)} ({_whose(summary)})")
+    for number, fold in enumerate(summary.folds):
         print(f"  fold {number:<6} {_metrics(fold, {})}")
     print(f"  images      {total}, {summary.images_failed:,} of them broken")
     if summary.failures:
@@ -78,10 +78,18 @@ def _done(forecast: TrainForecast) -> str:
 
 
 def _metrics(metrics: Mapping[str, float], deviations: Mapping[str, float]) -> str:
+    spread = validation_figures(deviations)
     return ", ".join(
-        f"{name} {value:.4f}" + (f" ± {deviations[name]:.4f}" if name in deviations else "")
-        for name, value in metrics.items()
+        f"{name} {value:.4f}" + (f" ± {spread[name]:.4f}" if name in spread else "")
+        for name, value in validation_figures(metrics).items()
     )
+
+
+def _whose(summary: TrainSummary) -> str:
+    """Of which weights the metrics are."""
+    if summary.status != "done":
+        return "of the latest validation"
+    return "mean of the folds" if summary.folds else "of the model: its best epoch"
 
 
 def _pace(summary: TrainSummary) -> str:

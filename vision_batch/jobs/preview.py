@@ -41,8 +41,8 @@ class Preview:
 def preview(spec: AnySpec, *, images: int, epoch: int) -> Preview:
     """Up to `images` images as the model gets them, with masks and boxes.
 
-    Of a train spec each has a row: as served, then in EPOCHS epochs from `epoch` on. SpecError for what is wrong with
-    the spec, and where its input has no image.
+    Of a train spec each has a row: as served, then in EPOCHS epochs from `epoch` on, counted from 1.
+    SpecError for what is wrong with the spec, and where its input has no image.
     """
     parts = find_parts(spec.settings, spec.folder, {})
     with reading_input():
@@ -50,7 +50,7 @@ def preview(spec: AnySpec, *, images: int, epoch: int) -> Preview:
     if not samples:
         raise SpecError(Problem("input.uri", "no image", "at least one image to show"))
     limit_threads()
-    epochs = [None, *range(epoch, epoch + EPOCHS)] if isinstance(spec.settings, TrainJobSettings) else [None]
+    epochs = [None, *range(epoch - 1, epoch - 1 + EPOCHS)] if isinstance(spec.settings, TrainJobSettings) else [None]
     artist = _Artist(maker=_maker(spec.settings, parts), task=_task(parts), labels=parts.model.labels, epochs=epochs)
     rows = [artist.tiles(sample) for sample in samples]
     columns = len(epochs) if len(epochs) > 1 else math.ceil(math.sqrt(len(rows)))
@@ -72,7 +72,7 @@ def _task(parts: Parts) -> TrainableTask | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Artist:
-    """Draws samples. An epoch of None is an image as served."""
+    """Draws samples. An epoch, counted from 0, of None is an image as served."""
 
     maker: ExampleMaker
     task: TrainableTask | None
@@ -97,7 +97,7 @@ class _Artist:
             label = self._classes(example.mask) if example.mask is not None else _shown(sample.truth)
             yield Tile(
                 pixels=self._picture(example),
-                lines=(sample.image_id, label) if epoch is None else (f"epoch {epoch}", label),
+                lines=(sample.image_id, label) if epoch is None else (f"epoch {epoch + 1}", label),
             )
 
     def _picture(self, example: Example) -> npt.NDArray[np.uint8]:

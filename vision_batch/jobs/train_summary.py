@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -14,8 +15,10 @@ class TrainSummary:
     `images_failed` are those of them that could not be used, `failures` by code. `images_resumed` are the images, of
     all epochs together, that earlier runs had learned from. `epochs` and `steps` are those that are over, of
     `epochs_total`. `metrics` is the validation of the final model, of folds their mean; before it is there, the latest.
+    A metric `loss` is the validation's, while `loss` itself is that of training.
     `best_checkpoint` is the URI of the one whose weights it has. `waited` is the share of time in which the first
-    worker stood still for want of images. `folds` has the metrics by fold, `deviations` their standard deviation.
+    worker stood still for want of images. `folds` has the metrics by fold, from fold 0, `deviations` their
+    standard deviation.
     """
 
     run_id: str
@@ -53,3 +56,8 @@ class TrainSummary:
     def exceeds(self, max_error_fraction: float) -> bool:
         """Whether more than this fraction of the images could not be used."""
         return self.images_failed > max_error_fraction * (self.images_ok + self.images_failed)
+
+
+def validation_figures(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The metrics as people are told of them, beside the loss of training: their `loss` is `validation_loss`."""
+    return {"validation_loss" if name == "loss" else name: value for name, value in metrics.items()}

@@ -15,6 +15,7 @@ from vision_batch.jobs.reporter import Reporter, Standing
 from vision_batch.jobs.train_account import Result, TrainAccount
 from vision_batch.jobs.train_data import TrainData
 from vision_batch.jobs.train_session import TrainSession
+from vision_batch.jobs.train_summary import validation_figures
 from vision_batch.ledger.lease import Lease
 from vision_batch.models.trained import read_model
 from vision_batch.storage.uri import join
@@ -202,18 +203,14 @@ def _figures(
     return {
         "epoch": event.epoch + 1,
         "epochs": prepared.settings.train.epochs,
-        **({} if prepared.fold is None else {"fold": prepared.fold + 1}),
+        **({} if prepared.fold is None else {"fold": prepared.fold}),
         **({} if loss is None else {"loss": loss}),
-        **_named(metrics),
+        **validation_figures(metrics),
     }
 
 
 def _of_fold(prepared: PreparedTraining) -> str:
-    return "" if prepared.fold is None else f"fold {prepared.fold + 1}: "
-
-
-def _named(metrics: Mapping[str, float]) -> dict[str, float]:
-    return {"validation_loss" if name == "loss" else name: value for name, value in metrics.items()}
+    return "" if prepared.fold is None else f"fold {prepared.fold}: "
 
 
 def _beginning(event: TrainEvent) -> str:
@@ -225,6 +222,6 @@ def _beginning(event: TrainEvent) -> str:
 
 def _epoch_line(event: TrainEvent) -> str:
     """`epoch 3: loss 0.31, accuracy 0.97 (best so far)`."""
-    said = {**({} if event.loss is None else {"loss": event.loss}), **_named(event.metrics)}
+    said = {**({} if event.loss is None else {"loss": event.loss}), **validation_figures(event.metrics)}
     best = " (best so far)" if event.is_best else ""
     return f"epoch {event.epoch + 1}: {', '.join(f'{name} {value:.4g}' for name, value in said.items())}{best}"
