@@ -21,7 +21,15 @@ from vision_batch.ledger.plan import Plan, make_plan
 from vision_batch.storage.table import storage_for
 from vision_batch.tasks.settings import TaskSettings
 from vision_batch.training.catalogue import Catalogue, load_catalogue
-from vision_batch.training.catalogue_build import build_catalogue, lanes_for
+from vision_batch.training.catalogue_build import (
+    DECODED_BYTES,
+    LEAST_POOL_ROWS,
+    MOST_POOL_ROWS,
+    POOL_BYTES,
+    build_catalogue,
+    lanes_for,
+    rows_of_pool,
+)
 from vision_batch.training.catalogue_rows import MOST_HELD_ROWS, ROW, Rows, RowsWriter
 from vision_batch.training.settings import ValidationSettings
 
@@ -235,3 +243,13 @@ def test_rows_take_twelve_bytes(tmp_path: Path) -> None:
 
 def test_lanes_are_enough_for_every_worker() -> None:
     assert [lanes_for(workers) for workers in (1, 64, 65, 512, 513)] == [64, 64, 128, 512, 1024]
+
+
+@pytest.mark.parametrize("side_px", [32, 224, 512, 1024])
+def test_the_pools_of_all_lanes_have_room_in_memory_encoded_and_decoded(side_px: int) -> None:
+    decoded_bytes = 3 * side_px**2
+    rows = rows_of_pool(110_000, decoded_bytes, 64, 10_000_000)
+    assert LEAST_POOL_ROWS <= rows <= MOST_POOL_ROWS
+    assert 64 * rows * 110_000 <= POOL_BYTES
+    assert 64 * rows * decoded_bytes <= DECODED_BYTES
+    assert rows_of_pool(110_000, 1 << 30, 64, 10_000_000) == LEAST_POOL_ROWS

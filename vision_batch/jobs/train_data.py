@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from vision_batch.datasets.settings import InputSettings
 from vision_batch.datasets.table import format_named
 from vision_batch.errors import LedgerError, Problem, SpecError, StorageError
-from vision_batch.jobs.prepare import reading_input, reading_output
+from vision_batch.jobs.prepare import Parts, reading_input, reading_output
 from vision_batch.jobs.prepare_train import PreparedTraining
 from vision_batch.ledger.definition import CELL_ROWS
 from vision_batch.ledger.paths import LedgerPaths
@@ -58,7 +58,8 @@ class TrainData:
 class Counting:
     """How one input is counted: its ledger, the `section` of the spec that names it, and its classes, if known.
 
-    `masks` is the folder of masks that is listed with it; None where there is none, or another input lists it.
+    `masks` is the folder of masks that is listed with it; None where there is none, or another input lists it. An image
+    with its mask has `decoded_bytes` as the model sees it.
     """
 
     paths: LedgerPaths
@@ -68,6 +69,7 @@ class Counting:
     task: TaskSettings
     labels: tuple[str, ...] | None
     split: ValidationSettings | None
+    decoded_bytes: int
 
     def plan(self, *, write: bool) -> Plan:
         """The plan of the input; SpecError when it or the ledger cannot be used."""
@@ -95,6 +97,7 @@ class Counting:
                 validation=self.split,
                 lanes=lanes,
                 masks=masks,
+                decoded_bytes=self.decoded_bytes,
             )
 
     def known(self, plan: Plan) -> Catalogue | None:
@@ -145,6 +148,7 @@ def countings(prepared: PreparedTraining) -> tuple[Counting, Counting | None]:
         task=parts.task,
         labels=parts.model.labels,
         split=prepared.settings.validation,
+        decoded_bytes=_decoded_bytes(parts),
     )
     if prepared.validation_input is None:
         return learned, None
@@ -158,6 +162,12 @@ def countings(prepared: PreparedTraining) -> tuple[Counting, Counting | None]:
         split=None,
     )
     return learned, measured
+
+
+def _decoded_bytes(parts: Parts) -> int:
+    """Of an image as the model sees it, with its mask; 1 where only a plug-in function knows the size."""
+    height, width = parts.preprocess.output_px or (0, 0)
+    return max(1, height * width * (4 if parts.task.labels_are == "mask" else 3))
 
 
 def open_data(prepared: PreparedTraining, *, most_workers: int, note: Callable[[str], None]) -> TrainData:

@@ -30,6 +30,8 @@ LEAST_LANES = 64
 """Divisible by the usual numbers of workers. Every lane adds a stream of reading to the worker that serves it."""
 POOL_BYTES = 512 << 20
 """Encoded images that the pools of all lanes hold together when all are full; a worker holds those of its lanes."""
+DECODED_BYTES = 2 << 30
+"""The same of decoded images: the split layout holds the pools so."""
 MOST_POOL_ROWS, LEAST_POOL_ROWS = 256, 8
 """Of one lane; with 64 lanes the next batch is drawn from up to 16,384 images."""
 POOLS_PER_LANE = 4
@@ -57,10 +59,12 @@ def build_catalogue(
     validation: ValidationSettings | None,
     lanes: int = LEAST_LANES,
     masks: tuple[str, ...] = (),
+    decoded_bytes: int = 1,
 ) -> Catalogue:
     """Reads names and labels of all rows, and stores the catalogue, whole or not at all.
 
     `labels` are the names of the classes, None for those that are found; `masks` says which masks are stored already.
+    `decoded_bytes` has an image with its mask as the model sees them: pools are bounded by it.
     SpecError when there are none to learn, when labels are text where masks are to be, or when `validation` leaves no
     image to learn from or to measure on; the storage's errors when a shard cannot be read after all retries. Validation
     images that are an input of their own have plan and catalogue in `paths.validation`.
@@ -95,7 +99,7 @@ def build_catalogue(
         classes=classes,
         split=split,
         lanes=lanes,
-        pool_rows=_pool_rows(cut.largest_mean_bytes, lanes, writer.count),
+        pool_rows=rows_of_pool(cut.largest_mean_bytes, decoded_bytes, lanes, writer.count),
         rows=rows,
         masks=masks,
     )
@@ -169,9 +173,10 @@ def _block_bytes(shards: Sequence[Shard], lanes: int) -> int:
     return max(1, min(POOL_BYTES // lanes // BLOCKS_PER_POOL, total // (lanes * BLOCKS_PER_LANE)))
 
 
-def _pool_rows(mean_bytes: float, lanes: int, images: int) -> int:
-    fitting = min(MOST_POOL_ROWS, int(POOL_BYTES / lanes / mean_bytes), images // (lanes * POOLS_PER_LANE))
-    return max(LEAST_POOL_ROWS, fitting)
+def rows_of_pool(mean_bytes: float, decoded_bytes: int, lanes: int, images: int) -> int:
+    """How many of `images` a pool has at most, by what one of them takes encoded and decoded."""
+    encoded, decoded = int(POOL_BYTES / lanes / mean_bytes), DECODED_BYTES // lanes // decoded_bytes
+    return max(LEAST_POOL_ROWS, min(MOST_POOL_ROWS, encoded, decoded, images // (lanes * POOLS_PER_LANE)))
 
 
 def _apportion(catalogue: Catalogue, counts: Mapping[str, int]) -> None:
