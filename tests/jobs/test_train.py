@@ -184,8 +184,18 @@ def test_an_interrupted_run_is_recorded_as_such(spec: Path, workers: FakeWorkers
 
 def test_another_definition_is_refused_with_what_differs(spec: Path, workers: FakeWorkers) -> None:
     run(spec)
-    with pytest.raises(DefinitionError, match=r"train\.seed: found 1; expected 0"):
+    with pytest.raises(DefinitionError, match=r"train\.seed: found 1; expected 0") as refused:
         run(spec, "train.seed=1")
+    way_on = f'expected model: {{source: "trained:{spec.parent}/model"}} in a spec with another output.uri'
+    assert way_on in str(refused.value)
+
+
+def test_an_unfinished_training_is_nothing_to_go_on_from(spec: Path, workers: FakeWorkers) -> None:
+    workers.at_step = lambda step: interrupt(workers)
+    run(spec)
+    with pytest.raises(DefinitionError) as refused:
+        run(spec, "train.seed=1")
+    assert "trained:" not in str(refused.value)
 
 
 def test_the_input_is_frozen(spec: Path, workers: FakeWorkers) -> None:
@@ -420,12 +430,21 @@ def test_a_bucket_that_was_claimed_by_a_wrong_spec_is_given_back(
     assert {entry["Key"].split("/")[2] for entry in left["Contents"]} == {"runs"}
 
 
-@pytest.mark.parametrize("options", [["--prune"], ["--limit", "2", "--output", "x"], ["--retry-errors", "all"]])
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--prune"], "a training has no rows"),
+        (["--limit", "2", "--output", "x"], "to try a training: -o train.epochs=1"),
+        (["--retry-errors", "all"], "a training has no rows"),
+    ],
+)
 def test_what_is_about_rows_is_refused(
-    spec: Path, workers: FakeWorkers, options: list[str], capsys: pytest.CaptureFixture[str]
+    spec: Path, workers: FakeWorkers, options: list[str], expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["run", str(spec), *options]) == 2
-    assert f"error: {options[0]}: found a train job" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"error: {options[0]}: found a train job" in said
+    assert expected in said
 
 
 def test_the_command_tells_people_and_programs(

@@ -44,6 +44,17 @@ def test_the_first_claim_is_stored_and_comes_back(tmp_path: Path) -> None:
     assert claimed.definition.facts["precision"] == "bf16"
 
 
+def test_of_sections_the_keys_that_differ_are_shown() -> None:
+    recorded = {"optimizer": {"name": "adamw", "lr": 0.001, "betas": [0.9, 0.999]}, "ema": None, "loss": {"a": 1}}
+    changed = {"optimizer": {"name": "adamw", "lr": 0.01, "eps": 1}, "ema": {"decay": 0.9}, "loss": {"a": 1}}
+    assert [str(problem) for problem in Definition(changed).differences(Definition(recorded))] == [
+        'ema: found {"decay": 0.9}; expected null',
+        "optimizer.betas: found nothing; expected [0.9, 0.999]",
+        "optimizer.eps: found 1; expected nothing",
+        "optimizer.lr: found 0.01; expected 0.001",
+    ]
+
+
 def test_a_refusal_says_what_differs_and_the_ways_out(tmp_path: Path) -> None:
     paths = LedgerPaths(str(tmp_path))
     claim_definition(paths, Definition(FACTS))

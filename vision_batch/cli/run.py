@@ -29,12 +29,16 @@ from vision_batch.jobs.train_summary import TrainSummary
 
 ERROR_CODES: tuple[str, ...] = get_args(ErrorCode)
 
+NO_ROWS = "a predict job: a training has no rows"
+TRIAL = "a predict job; to try a training: -o train.epochs=1 -o input.uri=FEWER_IMAGES --output trial"
 SUMMARY = "run a job until it is done; run it again to resume"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_spec_arguments(parser)
-    parser.add_argument("--limit", type=int, metavar="N", help="only the first N images, to try a spec; needs --output")
+    parser.add_argument(
+        "--limit", type=int, metavar="N", help="only the first N images, to try a predict spec; needs --output"
+    )
     parser.add_argument(
         "--progress", action="store_true", help="progress as lines of JSON on standard error, for programs"
     )
@@ -114,14 +118,12 @@ def done(
 def demand_no_rows(spec: AnySpec, arguments: argparse.Namespace) -> None:
     """SpecError where a train job is asked to do something to rows, which it has none of."""
     given = {
-        "--limit": getattr(arguments, "limit", None),
-        "--retry-errors": arguments.retry_errors,
-        "--prune": arguments.prune,
+        "--limit": (getattr(arguments, "limit", None), TRIAL),
+        "--retry-errors": (arguments.retry_errors, NO_ROWS),
+        "--prune": (arguments.prune, NO_ROWS),
     }
     problems = [
-        Problem(option, f"a train job, {spec.path}", "a predict job: a training has no rows")
-        for option, value in given.items()
-        if value
+        Problem(option, f"a train job, {spec.path}", expected) for option, (value, expected) in given.items() if value
     ]
     if isinstance(spec.settings, TrainJobSettings) and problems:
         raise SpecError(problems)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
-from vision_batch.errors import ModelError, Problem, SpecError, StorageError
+from vision_batch.errors import DefinitionError, ModelError, Problem, SpecError, StorageError
 from vision_batch.inference.settings import AUTO
 from vision_batch.jobs.folds import finished_folds, train_folds
 from vision_batch.jobs.prepare import reading_output
@@ -21,6 +21,9 @@ from vision_batch.jobs.train_summary import TrainSummary
 from vision_batch.jobs.training import Training, finished_model
 from vision_batch.ledger.definition import check_definition, claim_definition
 from vision_batch.ledger.lease import Lease, held_lease
+from vision_batch.models.trained import DESCRIPTION
+from vision_batch.storage.table import storage_for
+from vision_batch.storage.uri import join
 
 
 def run_train(
@@ -42,12 +45,26 @@ def run_train(
 def finished_result(prepared: PreparedTraining) -> Result | None:
     """What earlier runs have come to, None while there is something to do. SpecError for another definition's."""
     if prepared.claimed is not None:
-        check_definition(prepared.paths, prepared.definition, prepared.claimed)
+        try:
+            check_definition(prepared.paths, prepared.definition, prepared.claimed)
+        except DefinitionError as error:
+            raise DefinitionError([*error.problems, *_way_on(prepared)]) from None
     result = finished_folds(prepared) if prepared.folds else finished_model(prepared)
     if result is not None and prepared.claimed is None:
         found = f"{prepared.paths.output}, which holds a trained model and no ledger"
         raise SpecError(Problem("output.uri", found, "another output.uri, or the whole of that output"))
     return result
+
+
+def _way_on(prepared: PreparedTraining) -> Iterator[Problem]:
+    """Of a finished training another spec cannot change the model, but begin with it."""
+    output = prepared.paths.output
+    with suppress(StorageError):
+        storage_for(output).stat(join(output, DESCRIPTION))
+        expected = (
+            f'model: {{source: "trained:{output}"}} in a spec with another output.uri, to train its model further'
+        )
+        yield Problem("model.source", f"{output}, whose training is finished", expected)
 
 
 class TrainRun:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -53,13 +53,8 @@ class Definition:
         return hashlib.sha256(self.canonical.encode()).hexdigest()
 
     def differences(self, recorded: Definition) -> list[Problem]:
-        """One problem for each fact that differs: found here, expected as recorded."""
-        here, there = json.loads(self.canonical), json.loads(recorded.canonical)
-        return [
-            Problem(name, _text(here, name), _text(there, name))
-            for name in sorted(here.keys() | there.keys())
-            if _text(here, name) != _text(there, name)
-        ]
+        """One problem for each fact, or key of one, that differs: found here, expected as recorded."""
+        return list(_differences(json.loads(self.canonical), json.loads(recorded.canonical)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +152,16 @@ def _claim(paths: LedgerPaths, definition: Definition, cell_rows: int) -> Claime
             raise LedgerError(paths.definition, "vanished while this run claimed the output; run again") from None
         return winner
     return ClaimedOutput(definition=Definition(stored["definition"]), cell_rows=cell_rows, created=created)
+
+
+def _differences(here: dict[str, Fact], there: dict[str, Fact], place: str = "") -> Iterator[Problem]:
+    """Of facts that are sections on both sides only those keys that differ."""
+    for name in sorted(here.keys() | there.keys()):
+        found, expected = here.get(name), there.get(name)
+        if isinstance(found, dict) and isinstance(expected, dict):
+            yield from _differences(found, expected, f"{place}{name}.")
+        elif _text(here, name) != _text(there, name):
+            yield Problem(f"{place}{name}", _text(here, name), _text(there, name))
 
 
 def _text(facts: dict[str, Fact], name: str) -> str:
