@@ -296,6 +296,26 @@ def test_validation_images_may_be_an_input_of_their_own(spec: Path, workers: Fak
     assert job.class_images == (8, 8)
 
 
+@pytest.mark.parametrize(
+    ("learned", "measured", "found"),
+    [
+        ("images/", "images/dog/", "8 files of input.uri, as {folder}/images/dog/0.png"),
+        ("images/", "images/*/3.png", "2 files of input.uri, as {folder}/images/cat/3.png"),
+        ("images/*/0.png", "images/dog/", "1 file of input.uri, as {folder}/images/dog/0.png"),
+    ],
+)
+def test_validation_images_that_are_learned_from_are_refused_before_anything_is_started(
+    spec: Path, workers: FakeWorkers, learned: str, measured: str, found: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs = ["-o", f"input.uri={spec.parent}/{learned}", "-o", f"validation={{uri: {spec.parent}/{measured}}}"]
+    (spec.parent / "images" / "dog" / "notes.txt").write_text("is no image")
+    for command in ("plan", "run"):
+        assert main([command, str(spec), *inputs]) == 2
+        assert f"validation.uri: found {found.format(folder=spec.parent)}" in capsys.readouterr().err
+    assert not (spec.parent / "model").exists()
+    assert workers.addresses == []
+
+
 @pytest.fixture
 def masked(spec: Path) -> Path:
     """The spec's images, to be segmented, with validation images that have masks of their own."""

@@ -13,7 +13,7 @@ from vision_batch.jobs.prepare import reading_output
 from vision_batch.jobs.prepare_train import PreparedTraining, prepare_training
 from vision_batch.jobs.spec import AnySpec
 from vision_batch.jobs.train import finished_result
-from vision_batch.jobs.train_data import TrainData, countings, load_data
+from vision_batch.jobs.train_data import TrainData, countings, demand_apart, load_data
 from vision_batch.jobs.training import finished_model
 from vision_batch.storage.uri import join, name, parent
 from vision_batch.training.checkpoint_record import RECORD, list_checkpoints
@@ -56,6 +56,8 @@ def forecast_train(spec: AnySpec, *, address: str | None = None) -> TrainForecas
     """Looks at input and output and writes nothing; connects to Ray only for the resources of `address`."""
     prepared = prepare_training(spec)
     is_finished = finished_result(prepared) is not None
+    if not is_finished:
+        demand_apart(prepared)
     learned, _ = countings(prepared)
     plan = learned.plan(write=False)
     data = load_data(prepared) if prepared.claimed is not None else None

@@ -15,7 +15,7 @@ from vision_batch.jobs.reporter import Reporter, Silent, Standing
 from vision_batch.jobs.spec import AnySpec
 from vision_batch.jobs.summary import Status
 from vision_batch.jobs.train_account import Result, TrainAccount
-from vision_batch.jobs.train_data import changed_masks, open_data
+from vision_batch.jobs.train_data import changed_masks, demand_apart, open_data
 from vision_batch.jobs.train_session import TrainSession
 from vision_batch.jobs.train_summary import TrainSummary
 from vision_batch.jobs.training import Training, finished_model
@@ -86,6 +86,7 @@ class TrainRun:
             self._reporter.start(Standing(images_total=done.images, images_done=done.images))
             self._reporter.finish()
             return self._account.finished(done)
+        demand_apart(self._prepared)
         with self._holding_output() as lease:
             try:
                 status = self._work(lease)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 
+from vision_batch.datasets.listing import list_inputs
 from vision_batch.datasets.settings import InputSettings
 from vision_batch.datasets.table import format_named
 from vision_batch.errors import LedgerError, Problem, SpecError, StorageError
@@ -168,6 +170,29 @@ def _decoded_bytes(parts: Parts) -> int:
     """Of an image as the model sees it, with its mask; 1 where only a plug-in function knows the size."""
     height, width = parts.preprocess.output_px or (0, 0)
     return max(1, height * width * (4 if parts.task.labels_are == "mask" else 3))
+
+
+def demand_apart(prepared: PreparedTraining) -> None:
+    """SpecError where validation images that are an input of their own are learned from as well.
+
+    Names decide, as among several inputs: only the validation images are listed.
+    """
+    learned, measured = prepared.parts.input, prepared.validation_input
+    if measured is None:
+        return
+    with reading_input():
+        listings = [each.listing for each in list_inputs(learned)]
+    formats = format_named(learned.format), format_named(measured.format)
+    example, count = "", 0
+    with reading_input("validation.uri"):
+        for info in chain.from_iterable(list_inputs(measured)):
+            is_shared = any(listing.covers(info.uri) for listing in listings)
+            if is_shared and all(format.is_member(info.uri) for format in formats):
+                example, count = example or info.uri, count + 1
+    if count:
+        files = "1 file" if count == 1 else f"{count:,} files"
+        expected = "images that are not learned from: an input.uri without them, or validation.fraction"
+        raise SpecError(Problem("validation.uri", f"{files} of input.uri, as {example}", expected))
 
 
 def open_data(prepared: PreparedTraining, *, most_workers: int, note: Callable[[str], None]) -> TrainData:
