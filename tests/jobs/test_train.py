@@ -296,6 +296,27 @@ def test_validation_images_may_be_an_input_of_their_own(spec: Path, workers: Fak
     assert job.class_images == (8, 8)
 
 
+def test_labels_that_do_not_go_with_the_models_are_told_of_when_they_are_counted(
+    spec: Path, workers: FakeWorkers
+) -> None:
+    heard = Heard()
+    run(spec, "model.labels=[dog, emu, fox]", reporter=heard)
+    assert "warning: input: 8 images have the label 'cat', which is none of model.labels" in heard.notes
+    assert "warning: input: no image has one of the labels emu, fox" in heard.notes
+
+
+@pytest.mark.parametrize("labels", ["[cat, dog]", "null"])
+def test_weights_that_are_not_one_for_each_label_are_refused_before_ray_is_started(
+    spec: Path, workers: FakeWorkers, labels: str
+) -> None:
+    with pytest.raises(
+        SpecError, match=r"train\.class_weights: found 3 weights; expected one for each of the 2 labels"
+    ):
+        run(spec, f"model.labels={labels}", "train.class_weights=[1, 2, 3]")
+    assert workers.addresses == []
+    assert run(spec).status == "done", "the output was given back"
+
+
 @pytest.mark.parametrize(
     ("learned", "measured", "found"),
     [

@@ -7,7 +7,7 @@ import pytest
 from vision_batch.errors import SpecError
 from vision_batch.tasks.settings import TaskSettings
 from vision_batch.training import labels as labels_module
-from vision_batch.training.labels import labels_for
+from vision_batch.training.labels import labels_for, mismatches
 
 SINGLE = TaskSettings(type="classification")
 SEVERAL = TaskSettings(type="classification", multi_label=True)
@@ -53,3 +53,19 @@ def test_one_class_or_none_is_nothing_to_learn(monkeypatch: pytest.MonkeyPatch) 
 def test_masks_name_no_classes() -> None:
     with pytest.raises(SpecError, match=r"model\.labels: found nothing; expected the names"):
         labels_for(MASKS, None, [])
+
+
+def test_names_that_are_no_class_and_classes_without_images_are_told_of() -> None:
+    counts = {"a": 5, "nine": 67, "ten": 1, "x": 3, "y": 2, "z": 2}
+    assert list(mismatches(("a", "b"), counts)) == [
+        "67 images have the label 'nine', which is none of model.labels",
+        "3 images have the label 'x', which is none of model.labels",
+        "2 images have the label 'y', which is none of model.labels",
+        "3 images have 2 other labels that are none of model.labels",
+        "no image has the label b",
+    ]
+    assert list(mismatches(("a", "b"), {"a": 5, "1": 1})) == [], "an index, where names are no numbers"
+    assert list(mismatches(("a", "b", "c"), {"a": 1, "d": 1})) == [
+        "1 image has the label 'd', which is none of model.labels",
+        "no image has one of the labels b, c",
+    ]

@@ -17,6 +17,7 @@ from vision_batch.ledger.definition import KIND, ClaimedOutput, Definition, read
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.storage.uri import join
 from vision_batch.training.fit import misfits
+from vision_batch.training.imbalance import demand_weights
 
 UNDECIDING = ("checkpoint", "on_nan", "fsdp")
 """What of `train:` decides no weight: when they are stored, what a run does that would fail, and where they lie."""
@@ -80,6 +81,8 @@ def prepare_training(spec: AnySpec) -> PreparedTraining:
     # The spec's own task was looked at: this is the model's, and the input's format is known.
     if problems := [*misfits(settings.train, parts.task), *_text_for_masks(parts)]:
         raise SpecError(problems)
+    if parts.model.labels is not None:
+        demand_weights(settings.train.class_weights, parts.model.labels)
     validation_input = settings.validation_input
     if validation_input is not None:
         validation_input = resolve_input(validation_input, recorded.get("validation.input.format"), "validation.uri")

@@ -24,6 +24,7 @@ from vision_batch.ledger.lease import Lease, held_lease
 from vision_batch.models.trained import DESCRIPTION
 from vision_batch.storage.table import storage_for
 from vision_batch.storage.uri import join
+from vision_batch.training.imbalance import demand_weights
 
 
 def run_train(
@@ -122,6 +123,7 @@ class TrainRun:
             claim_definition(prepared.paths, prepared.definition)
         most_workers = self._session.placed().workers[1]
         data = open_data(prepared, most_workers=most_workers, note=self._reporter.note)
+        demand_weights(prepared.settings.train.class_weights, data.labels)
         self._account.open(prepared, data)
         trainings = prepared.trainings()
         training = Training(trainings, data, self._session, self._reporter, self._account, lease)

@@ -100,6 +100,7 @@ class Counting:
                 lanes=lanes,
                 masks=masks,
                 decoded_bytes=self.decoded_bytes,
+                note=lambda text: note(f"warning: {self.section}: {text}"),
             )
 
     def known(self, plan: Plan) -> Catalogue | None:

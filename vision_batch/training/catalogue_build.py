@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,16 +13,15 @@ from vision_batch.datasets.format import Format
 from vision_batch.datasets.settings import InputSettings
 from vision_batch.datasets.shard import Shard
 from vision_batch.datasets.table import format_named
-from vision_batch.errors import ImageError, Problem, SpecError, UnavailableError
+from vision_batch.errors import Problem, SpecError, UnavailableError
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.ledger.plan import Plan
-from vision_batch.tasks.class_index import class_index
 from vision_batch.tasks.settings import TaskSettings
 from vision_batch.tasks.table import task_for
 from vision_batch.training.catalogue import BLOCKS, NO_PART, Catalogue, classes_and_parts, store_catalogue
 from vision_batch.training.catalogue_rows import NO_LABEL, Rows, RowsWriter
 from vision_batch.training.catalogue_scan import LabelNumbers, ScannedShard, scan
-from vision_batch.training.labels import labels_for
+from vision_batch.training.labels import index_of, labels_for, mismatches
 from vision_batch.training.settings import ValidationSettings
 from vision_batch.training.split_sets import Chunks, Split, make_split
 
@@ -60,14 +59,15 @@ def build_catalogue(
     lanes: int = LEAST_LANES,
     masks: tuple[str, ...] = (),
     decoded_bytes: int = 1,
+    note: Callable[[str], None] = lambda text: None,
 ) -> Catalogue:
     """Reads names and labels of all rows, and stores the catalogue, whole or not at all.
 
     `labels` are the names of the classes, None for those that are found; `masks` says which masks are stored already.
-    `decoded_bytes` has an image with its mask as the model sees them: pools are bounded by it.
-    SpecError when there are none to learn, when labels are text where masks are to be, or when `validation` leaves no
-    image to learn from or to measure on; the storage's errors when a shard cannot be read after all retries. Validation
-    images that are an input of their own have plan and catalogue in `paths.validation`.
+    `decoded_bytes` has an image with its mask as the model sees them: pools are bounded by it. `note` hears of labels
+    that do not go with `labels`. SpecError when there are none to learn, when labels are text where masks are to be, or
+    when `validation` leaves no image to learn from or to measure on; the storage's errors when a shard cannot be read
+    after all retries. Validation images that are an input of their own have plan and catalogue in `paths.validation`.
     """
     if plan.unread:
         raise UnavailableError(settings.inputs[0].uri, f"could not be looked into: {plan.unread[0]}")
@@ -82,6 +82,8 @@ def build_catalogue(
         writer.add(scanned.image_names, numbers.renumbered(scanned))
     writer.finish()
     labels = labels_for(task, labels, numbers.counts)
+    for text in mismatches(labels, numbers.counts) if names_of is not None else ():
+        note(text)
     found = [NO_LABEL if numbers.several else _class_of(name, labels) for name in numbers.numbers]
     classes = np.array(found, np.int32)
     rows = Rows(paths.catalogue, writer.count, writer.digests)
@@ -189,10 +191,8 @@ def _apportion(catalogue: Catalogue, counts: Mapping[str, int]) -> None:
 
 
 def _class_of(name: str, labels: tuple[str, ...]) -> int:
-    try:
-        return class_index(name, labels)
-    except ImageError:
-        return NO_LABEL
+    index = index_of(name, labels)
+    return NO_LABEL if index is None else index
 
 
 def _chunks(rows: Rows, classes: NDArray[np.int32]) -> Chunks:

@@ -33,11 +33,16 @@ def class_weights(
         counts = _counts(class_images, "train.class_weights", settings)
         wanted = counts.sum() / np.count_nonzero(counts) if images is None else images - counts
         return tuple(np.divide(wanted, counts, out=np.zeros(len(counts)), where=counts > 0).tolist())
-    if len(settings) != len(labels):
+    demand_weights(settings, labels)
+    return tuple(settings)
+
+
+def demand_weights(settings: str | Sequence[float], labels: Sequence[str]) -> None:
+    """SpecError where a spec's `class_weights` are a list and not one for each label."""
+    if not isinstance(settings, str) and len(settings) != len(labels):
         names = ", ".join(labels[:5]) + (", …" if len(labels) > 5 else "")
         found, expected = f"{len(settings)} weights", f"one for each of the {len(labels)} labels: {names}"
         raise SpecError(Problem("train.class_weights", found, expected))
-    return tuple(settings)
 
 
 def repeats_per_class(sampling: Literal["balanced", "sqrt"], class_images: Sequence[int] | None) -> NDArray[np.float64]:
