@@ -51,14 +51,18 @@ class VisionBatchError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with a spec: where, what was found, what is expected."""
+    """One thing that is wrong with a spec: where, what was found, what is expected.
+
+    `found` is empty where the expectation says it, as of parts of a section that do not agree.
+    """
 
     where: str
     found: str
     expected: str
 
     def __str__(self) -> str:
-        return f"{self.where}: found {self.found}; expected {self.expected}"
+        found = f"found {self.found}; " if self.found else ""
+        return f"{self.where}: {found}expected {self.expected}"
 
 
 class SpecError(VisionBatchError):

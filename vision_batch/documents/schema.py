@@ -34,9 +34,29 @@ def section_keys(schema: Mapping[str, Any], root: Mapping[str, Any]) -> list[str
 
 def describe_schema(schema: Mapping[str, Any], root: Mapping[str, Any]) -> str:
     """What the schema expects, in plain words: `auto or a whole number of at least 1`."""
-    words = [word for choice in alternatives(schema, root) for word in _describe(choice, root)]
+    known = section_keys(schema, root)  # a key may stand alone for its section: once is enough
+    words = [word for choice in alternatives(schema, root) for word in _describe(choice, root) if word not in known]
     *first, last = dict.fromkeys(words) if words else ["anything"]
     return f"{', '.join(first)} or {last}" if first else last
+
+
+def correction(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> str | None:
+    """What to write instead of a `value` that is nearly right; None for others.
+
+    That is one thing where a list of such belongs, and the name alone of a section that begins with it.
+    """
+    choices = list(alternatives(schema, root))
+    if value and choices and all("items" in choice for choice in choices):
+        items = {item.get("type") for choice in choices for item in alternatives(choice["items"], root)}
+        if isinstance(value, Mapping) and "object" in items:
+            return f"a list, even of one: [{{{next(iter(value))}: …}}]"
+        if isinstance(value, str) and "string" in items:
+            return f"a list, even of one: [{value}]"
+    for key in ("name", "type"):
+        known = [name for choice in choices for name in choice.get("properties", {}).get(key, {}).get("enum", ())]
+        if isinstance(value, str) and known:
+            return f"{{{key}: {value}}}" if value in known else f"{{{key}: …}}, of {', '.join(known)}"
+    return None
 
 
 def _child(schema: Mapping[str, Any], part: str | int) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from vision_batch.documents.document import describe_value
-from vision_batch.documents.schema import alternatives, describe_schema, schema_at, section_keys
+from vision_batch.documents.schema import alternatives, correction, describe_schema, schema_at, section_keys
 from vision_batch.errors import Problem, SpecError
 
 Location = tuple[str | int, ...]
@@ -88,10 +88,13 @@ def _problem(location: Location, detail: Any, document: Any, schema: dict[str, A
         case "missing" if isinstance(location[-1], str) and not _has(_at(document, location[:-1]), location[-1]):
             return Problem(where, "nothing", describe_schema(schema_at(schema, location), schema))
         case "value_error":
-            return Problem(where, describe_value(_at(document, location)), str(detail["ctx"]["error"]))
+            value = _at(document, location)
+            found = "" if isinstance(value, Mapping) else describe_value(value)  # the parts of a section do not agree
+            return Problem(where, found, str(detail["ctx"]["error"]))
         case _:
-            found = describe_value(_at(document, location))
-            return Problem(where, found, describe_schema(schema_at(schema, location), schema))
+            value, wanted = _at(document, location), schema_at(schema, location)
+            expected = correction(value, wanted, schema) or describe_schema(wanted, schema)
+            return Problem(where, describe_value(value), expected)
 
 
 def _unknown_key(where: str, location: Location, schema: dict[str, Any]) -> Problem:
