@@ -84,6 +84,16 @@ def test_status_of_a_job_that_has_said_nothing_yet(service: FakeJobs, capsys: Ca
     assert err.startswith("nightly-1 pending: Waiting for a node.\n")
 
 
+def test_status_says_what_a_job_failed_of(service: FakeJobs, capsys: Capture) -> None:
+    service.jobs["nightly-1"] = job(state="failed", exit_code=5, message="another run holds the output (exit code 5)")
+    service.lines = ["a warning", "error: s3://b/out: run 7 (job nightly-0) holds it", "bye"]
+    assert call("status", "nightly-1") == 0
+    assert "\n  error       s3://b/out: run 7 (job nightly-0) holds it\n" in capsys.readouterr().out
+    service.jobs["nightly-1"] = job()
+    assert call("status", "nightly-1") == 0
+    assert "  error " not in capsys.readouterr().out
+
+
 def test_status_needs_no_log(service: FakeJobs, capsys: Capture) -> None:
     """It may be gone with the driver's node, and the state is known all the same."""
     service.jobs["nightly-1"] = job(state="failed", message="its node died")
@@ -102,6 +112,16 @@ def test_logs_are_lines_as_they_were_written(service: FakeJobs, capsys: Capture)
     out, err = capsys.readouterr()
     assert json.loads(out) == {"job_id": "nightly-1", "lines": service.lines}
     assert err == "one\n\n  three\n"
+
+
+def test_progress_in_logs_is_in_words_for_people(service: FakeJobs, capsys: Capture) -> None:
+    service.lines = ["one", PROGRESS.line()]
+    assert call("logs", "nightly-1") == 0
+    assert capsys.readouterr().out == "one\n400 of about 1,000 images, 40/s, 15 s left, 3 failed\n"
+    assert call("logs", "nightly-1", "--raw") == 0
+    assert capsys.readouterr().out == f"one\n{PROGRESS.line()}\n"
+    assert call("logs", "nightly-1", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["lines"] == service.lines
 
 
 def test_stop_waits_until_the_job_has_ended(service: FakeJobs, capsys: Capture) -> None:

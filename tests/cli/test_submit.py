@@ -182,4 +182,4 @@ def test_the_id_is_said_before_anybody_could_lose_it(service: FakeJobs, capsys: 
     service.is_lost = True
     assert submit() == 1
     (job_id,) = service.jobs
-    assert f"submitting {job_id} to ours.yaml" in capsys.readouterr().err
+    assert f"submitting {job_id} to ours.yaml; its output is " in capsys.readouterr().err

@@ -111,7 +111,8 @@ def _global_parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog=PROGRAM,
         usage=f"{PROGRAM} [-h] [--version] [-v] COMMAND ...",
-        description="Runs vision models over image datasets of any size: every image accounted for exactly once.",
+        description="Runs vision models over image datasets of any size, and trains them: every image accounted for "
+        "exactly once.",
         epilog=f"commands:\n{commands}\n\n'{PROGRAM} COMMAND --help' says more about one.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

@@ -16,7 +16,7 @@ from vision_batch.cli.output import emit_json, warn
 from vision_batch.cli.run import add_spec_arguments, demand_no_rows, error_codes
 from vision_batch.cluster.job import ENDED, JobInfo, JobService, new_job_id
 from vision_batch.cluster.profile import load_profile
-from vision_batch.cluster.progress import describe, last_progress
+from vision_batch.cluster.progress import for_people
 from vision_batch.cluster.services import job_service
 from vision_batch.errors import ClusterError
 from vision_batch.jobs.package import job_package
@@ -55,7 +55,7 @@ def execute(arguments: argparse.Namespace) -> int:
     job_id = new_job_id(package.name, moment or datetime.now(UTC))
     if moment is None:
         job_id += f"-{secrets.token_hex(2)}"
-    print(f"submitting {job_id} to {profile.path}; the rows go to {package.output}", file=sys.stderr)
+    print(f"submitting {job_id} to {profile.path}; its output is {package.output}", file=sys.stderr)
     service.submit(package, job_id)
     print(job_id, flush=True)
     info, code = service.info(job_id), int(ExitCode.DONE)
@@ -94,8 +94,7 @@ def show_log(service: JobService, job_id: str) -> None:
     """Prints the job's log until it ends; without one, as where the driver's node is gone, the job may go on."""
     try:
         for line in service.logs(job_id, follow=True):
-            progress = last_progress([line])
-            print(line if progress is None else describe(progress), file=sys.stderr, flush=True)
+            print(for_people(line), file=sys.stderr, flush=True)
     except ClusterError as error:
         warn(f"the log cannot be followed: {error}")
 

@@ -29,7 +29,7 @@ EXIT_MEANINGS = {
 class JobInfo:
     """What a service knows of a job. Times have a zone; what is not known is None.
 
-    `message` says what the job waits for, or how it ended. `output` is where its rows go.
+    `message` says what the job waits for, or how it ended. `output` is where its rows, or its model, go.
     """
 
     job_id: str

@@ -64,6 +64,12 @@ def describe(progress: JobProgress) -> str:
     return ", ".join([*facts, *waits])
 
 
+def for_people(line: str) -> str:
+    """A line of a log, its progress in words."""
+    progress = last_progress([line])
+    return line if progress is None else describe(progress)
+
+
 def _figures(figures: Mapping[str, float]) -> list[str]:
     """How a training goes: `epoch 2 of 10, loss 0.31, accuracy 0.97`."""
     rest = dict(figures)
