@@ -64,10 +64,22 @@ def test_a_gradient_that_is_no_number_is_found_as_well(pool: WorkerPool) -> None
 def test_an_epoch_that_teaches_nothing_ends_the_training() -> None:
     everything = frozenset(range(10))
     case = Case(module=NotANumber, spec={"epochs": 1, "on_nan": "skip"}, images=10, white=everything)
-    with pytest.raises(ModelError, match="epoch 1 taught nothing: every step was left out"):
+    with pytest.raises(ModelError, match="epoch 1 taught nothing: every step was left out") as caught:
         run_worker(0, 1, case)
-    with pytest.raises(ModelError, match="of its 10 images 10 are broken"):
+    assert "of its 10 images 0 are broken, and the loss of 1 step was no number (train.on_nan: skip)" in str(
+        caught.value
+    )
+    with pytest.raises(ModelError, match="of its 10 images 10 are broken") as caught:
         run_worker(0, 1, replace(case, white=frozenset(), broken=everything))
+    assert "(10 x truncated, as image-" in str(caught.value)
+    assert str(caught.value).endswith(": half of it is missing)")
+
+
+def test_why_an_epoch_taught_nothing_is_known_to_all_workers(pool: WorkerPool) -> None:
+    everything = frozenset(range(10))
+    case = Case(module=Plain, spec={"epochs": 1, "batch_size": 4}, images=10, broken=everything)
+    with pytest.raises(WorkerError, match="10 x truncated, as image-"):
+        pool.run(case, 2)
 
 
 @pytest.mark.parametrize("wisher", [0, 1])

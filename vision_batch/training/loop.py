@@ -29,7 +29,7 @@ from vision_batch.training.losses import loss_for
 from vision_batch.training.mixing import Mixer
 from vision_batch.training.mode import has_synchronised_norm, set_training
 from vision_batch.training.parallel import parallel
-from vision_batch.training.progress import Progress, is_over
+from vision_batch.training.progress import Counts, Progress, is_over
 from vision_batch.training.schedule import build_schedule, move_schedule
 from vision_batch.training.settings import LossName
 from vision_batch.training.setup import build_learner, kernels
@@ -211,6 +211,7 @@ class _Training:
         if self._settings.on_nan == "stop":
             advice = "a smaller train.optimizer.lr, train.clip_norm or compute.precision: fp32 may help"
             raise ModelError(f"{where}; {advice}, and train.on_nan: skip leaves such steps out")
+        self._progress.strange += 1
         self._tell("note", message=f"{where}; this step is left out")
 
     def _asked(self) -> list[float]:
@@ -233,10 +234,7 @@ class _Training:
         counts = progress.counts.of_all(self._together)
         counts.demand(self._ingest, epoch=progress.epoch)
         if not progress.loss_images:
-            raise ModelError(
-                f"epoch {progress.epoch + 1} taught nothing: every step was left out; "
-                f"of its {self._ingest.images} images {counts.broken} are broken"
-            )
+            raise ModelError(self._why_nothing(counts))
         metrics = self._validate() if self._is_validation_due() else {}
         if metrics is None:
             return False
@@ -261,6 +259,17 @@ class _Training:
         progress.next_epoch(event)
         self._save(score=score)
         return True
+
+    def _why_nothing(self, counts: Counts) -> str:
+        """Why an epoch, with the `counts` of all workers, had no step that was taken. All workers ask."""
+        progress = self._progress
+        reasons = progress.counts.reasons(self._together)
+        broken = f"of its {self._ingest.images:,} images {counts.broken:,} are broken"
+        why = [f"{broken} ({reasons})" if reasons else broken]
+        if progress.strange:
+            steps = "1 step" if progress.strange == 1 else f"{progress.strange:,} steps"
+            why.append(f"the loss of {steps} was no number (train.on_nan: skip)")
+        return f"epoch {progress.epoch + 1} taught nothing: every step was left out; {', and '.join(why)}"
 
     def _is_validation_due(self) -> bool:
         done, settings = self._progress.epoch + 1, self._job.validation

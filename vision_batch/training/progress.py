@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from vision_batch.errors import LedgerError
 from vision_batch.training.batch import Batch, Ingest
-from vision_batch.training.event import TrainEvent
+from vision_batch.training.event import BrokenImage, TrainEvent
 from vision_batch.training.settings import EarlyStoppingSettings
 from vision_batch.training.together import Together
 
@@ -18,17 +19,35 @@ HALF = 1 << 32
 @dataclass(slots=True, kw_only=True)
 class Counts:
     """A worker's account of the images that it was given: so many learned from, so many broken, and the sum of all
-    their identities modulo 2^64."""
+    their identities modulo 2^64.
+
+    `codes` counts the broken ones by error code, and `example` is one of them: of this run alone, in no checkpoint.
+    """
 
     images: int = 0
     broken: int = 0
     checksum: int = 0
+    codes: Counter[str] = field(default_factory=Counter)
+    example: BrokenImage | None = None
 
     def add(self, batches: Iterable[Batch]) -> None:
         for batch in batches:
             self.images += len(batch)
             self.broken += len(batch.broken)
+            self.codes.update(image.error_code for image in batch.broken)
+            self.example = self.example or next(iter(batch.broken), None)
             self.checksum = (self.checksum + batch.checksum) % 2**64
+
+    def reasons(self, together: Together) -> str:
+        """Why the images that all workers were given since this run began are broken, as `3 x truncated, as a.jpg: …`;
+        empty where none is."""
+        told = together.from_all((self.codes, self.example))
+        codes = sum((codes for codes, _ in told), Counter[str]())
+        example = next((image for _, image in told if image is not None), None)
+        if example is None:
+            return ""
+        counted = ", ".join(f"{count:,} x {code}" for code, count in codes.most_common())
+        return f"{counted}, as {example.image_id}: {example.error or example.error_code}"
 
     def of_all(self, together: Together) -> Counts:
         """The account of all workers. The identities' halves are summed apart: float64 holds such sums exactly."""
@@ -52,8 +71,8 @@ class Progress:
     """Where a training stands: in `epoch`, from 0, of which the images up to `position` are done, after `step` steps.
 
     `counts` are this worker's of the epoch, and in a checkpoint those of all. `loss_sum` is the sum of the epoch's
-    losses, each times its images, `loss_images` their number, and `seconds` the time that it took. `history` has an
-    event for each epoch that is over.
+    losses, each times its images, `loss_images` their number, and `seconds` the time that it took. `strange` counts the
+    steps of this run whose loss was no number. `history` has an event for each epoch that is over.
     """
 
     epoch: int = 0
@@ -62,6 +81,7 @@ class Progress:
     counts: Counts = field(default_factory=Counts)
     loss_sum: float = 0.0
     loss_images: int = 0
+    strange: int = 0
     seconds: float = 0.0
     history: list[TrainEvent] = field(default_factory=list)
 
@@ -74,7 +94,7 @@ class Progress:
         """`event` is what is to be said of the one that is over."""
         self.history.append(event)
         self.epoch += 1
-        self.position = self.loss_images = 0
+        self.position = self.loss_images = self.strange = 0
         self.loss_sum = self.seconds = 0.0
         self.counts = Counts()
 
