@@ -19,7 +19,7 @@ class JobProgress:
     of earlier runs included, and `images_failed` are the error rows among them. `images_per_second` is this run's pace
     since its first batch, None before that. `seconds` have passed since the run began and about `seconds_left` are to
     come. `waiting` says for what the job waits, as `for 1 GPU`. In a training every epoch counts its images anew, and
-    `figures` has its `epoch` of `epochs`, both from 1, its `loss`, and the latest metrics by name.
+    `figures` has its `epoch` of `epochs`, both from 1, its `fold` from 0, its `loss`, and the latest metrics by name.
     """
 
     images_total: int | None

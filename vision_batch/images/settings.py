@@ -17,7 +17,8 @@ class PreprocessSettings(Settings):
     """From a decoded picture to what the model was trained on.
 
     Steps in order: `function` (a plug-in; uint8 RGB in and out), one of the three resizes, centre crop, and, on the
-    device, (x / 255 - mean) / std per RGB channel. Every resize is antialiased.
+    device, (x / 255 - mean) / std per RGB channel. Every resize is antialiased. A picture smaller than `crop_px` gets
+    a black border.
     """
 
     function: str | None = None
