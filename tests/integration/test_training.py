@@ -51,6 +51,7 @@ def test_a_worker_that_is_killed_changes_nothing_of_what_is_learned(
     assert "workers failed (worker 1: ActorDiedError" in notes
     went_on = int(notes.partition("going on after step ")[2].split(",")[0])
     assert killed[0] <= went_on
+    assert training.recorded() == [1, 2, 3]
     again, notes = training.run(ray_address)
     assert (again.status, "nothing to do" in notes) == ("done", True)
 
@@ -85,6 +86,7 @@ def test_drivers_that_are_killed_at_any_moment_change_nothing_either(
     last = begin(training, ray_address)
     assert last.wait(300) == 0, (tmp_path / "said.txt").read_text()
     assert training.stored() == alone
+    assert training.recorded() == [*range(1, 21)]
 
 
 def begin(training: Training, address: str) -> subprocess.Popen[bytes]:

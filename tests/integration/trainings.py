@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import duckdb
 import pytest
 import yaml
 from sklearn.datasets import load_digits
@@ -106,6 +107,11 @@ class Training:
             summary, _ = self.run("nowhere", output="alone")
         assert summary.status == "done"
         return self.stored("alone")
+
+    def recorded(self) -> list[int]:
+        """The epochs of all rows that all runs have written."""
+        files = f"{self.folder}/out-metrics/*/epochs-*.parquet"
+        return [number for (number,) in duckdb.sql(f"SELECT epoch FROM '{files}' ORDER BY epoch").fetchall()]
 
     def stored(self, output: str = "out") -> dict[str, str]:
         """The names of the last checkpoint's files, which are digests of all tensors of module, optimizer and averages,

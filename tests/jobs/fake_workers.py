@@ -80,6 +80,7 @@ class FakeWorkers:
                     is_best=True,
                     **counts,
                 )
+                yield TrainEvent(kind="checkpoint", step=step)
         yield TrainEvent(kind="done", step=job.train.epochs * STEPS)
         write_model(job)
 

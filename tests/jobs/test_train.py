@@ -132,6 +132,8 @@ def test_a_run_leaves_its_record_and_its_metrics(spec: Path, workers: FakeWorker
     assert (record.status, record.counts["metrics"]) == ("done", {"accuracy": 0.7})
     files = f"{summary.output}-metrics/{summary.run_id}/steps-*.parquet"
     assert duckdb.sql(f"SELECT count(*), max(step) FROM '{files}'").fetchall() == [(6, 6)]
+    epochs = files.replace("steps", "epochs")
+    assert duckdb.sql(f"SELECT epoch FROM '{epochs}' ORDER BY epoch").fetchall() == [(1,), (2,)]
 
 
 def test_a_finished_run_does_nothing(spec: Path, workers: FakeWorkers) -> None:

@@ -17,7 +17,7 @@ from vision_batch.training.records import TrainRecords
 
 @pytest.fixture
 def written(tmp_path: Path) -> TrainRecords:
-    return TrainRecords(str(tmp_path / "run"), time.monotonic())
+    return TrainRecords(str(tmp_path), "run", time.monotonic())
 
 
 def step(last: int, *losses: float | None, epoch: int = 0) -> TrainEvent:
@@ -28,12 +28,20 @@ def epoch(number: int, last: int, **metrics: float) -> TrainEvent:
     return TrainEvent(kind="epoch", step=last, epoch=number, loss=0.5, images=8, broken=1, metrics=metrics)
 
 
+def checkpoint(step: int) -> TrainEvent:
+    return TrainEvent(kind="checkpoint", step=step)
+
+
+def begin(*history: TrainEvent) -> TrainEvent:
+    return TrainEvent(kind="begin", history=history)
+
+
 def rows(folder: Path, query: str) -> list[tuple[object, ...]]:
     return duckdb.sql(query.replace("RUN", str(folder / "run"))).fetchall()
 
 
 def test_every_step_has_its_row(written: TrainRecords, tmp_path: Path) -> None:
-    for event in (step(2, 1.0, None), step(3, 0.8), epoch(0, 3), step(4, 0.7, epoch=1)):
+    for event in (step(2, 1.0, None), step(3, 0.8), epoch(0, 3), checkpoint(3), step(4, 0.7, epoch=1)):
         written.add(event)
     written.flush()
     found = rows(tmp_path, "SELECT step, epoch, loss, images_per_second FROM 'RUN/steps-*.parquet' ORDER BY step")
@@ -41,11 +49,48 @@ def test_every_step_has_its_row(written: TrainRecords, tmp_path: Path) -> None:
 
 
 def test_every_epoch_has_its_row_with_what_validation_gave(written: TrainRecords, tmp_path: Path) -> None:
-    written.add(epoch(0, 3))
-    written.add(epoch(1, 6, accuracy=0.9))
-    written.add(epoch(2, 9))
+    for event in (epoch(0, 3), epoch(1, 6, accuracy=0.9), epoch(2, 9)):
+        written.add(event)
+        written.add(checkpoint(event.step))
     query = "SELECT epoch, step, broken, validation_accuracy FROM read_parquet('RUN/epochs-*', union_by_name=true)"
     assert rows(tmp_path, f"{query} ORDER BY epoch") == [(1, 3, 1, None), (2, 6, 1, 0.9), (3, 9, 1, None)]
+
+
+def test_what_is_behind_a_checkpoint_is_written_as_soon_as_that_is_told_of(
+    written: TrainRecords, tmp_path: Path
+) -> None:
+    for event in (step(3, 0.8, 0.7, 0.6), epoch(0, 3), checkpoint(3)):
+        written.add(event)
+    assert rows(tmp_path, "SELECT step FROM 'RUN/steps-*.parquet' ORDER BY step") == [(1,), (2,), (3,)]
+    assert rows(tmp_path, "SELECT epoch FROM 'RUN/epochs-*.parquet'") == [(1,)]
+
+
+def test_an_epoch_that_was_lost_before_its_checkpoint_has_one_row(written: TrainRecords, tmp_path: Path) -> None:
+    for event in (epoch(0, 3), begin(), epoch(0, 3), checkpoint(3)):
+        written.add(event)
+    assert rows(tmp_path, "SELECT epoch FROM 'RUN/epochs-*.parquet'") == [(1,)]
+
+
+@pytest.mark.parametrize("fold", [None, 1])
+def test_an_epoch_whose_run_was_killed_after_its_checkpoint_has_its_row_in_the_next(
+    tmp_path: Path, fold: int | None
+) -> None:
+    killed = TrainRecords(str(tmp_path), "a", time.monotonic(), fold=fold)
+    for event in (epoch(0, 3, accuracy=0.8), checkpoint(3), epoch(1, 6, accuracy=0.9)):
+        killed.add(event)
+    other = TrainRecords(str(tmp_path), "a", time.monotonic(), fold=0)
+    for event in (epoch(1, 6), checkpoint(6)):
+        other.add(event)
+    (tmp_path / "a" / "epochs-000007.parquet").write_bytes(b"no Parquet")
+    for run in "bc":
+        resumed = TrainRecords(str(tmp_path), run, time.monotonic(), fold=fold)
+        resumed.add(begin(epoch(0, 3, accuracy=0.8), epoch(1, 6, accuracy=0.9)))
+    folder = tmp_path / "b" / ("" if fold is None else "fold-1")
+    query = f"SELECT epoch, step, train_loss, validation_accuracy, seconds FROM '{folder}/epochs-*.parquet'"
+    assert duckdb.sql(query).fetchall() == [(2, 6, 0.5, 0.9, None)]
+    assert not (tmp_path / "c").exists()
+    points = [point for path in folder.glob("tensorboard/*") for point in curve_points(path.read_bytes())]
+    assert [step for tag, step, _ in points if tag == "validation/accuracy"] == [6]
 
 
 def test_a_broken_image_is_listed_once(written: TrainRecords, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +98,7 @@ def test_a_broken_image_is_listed_once(written: TrainRecords, tmp_path: Path, mo
     images = [BrokenImage(image_id=f"{row}.jpg", shard="s", row=row, error_code="empty", error="") for row in range(3)]
     for number in range(2):
         written.add(TrainEvent(kind="broken", epoch=number, images_broken=tuple(images)))
-        written.add(epoch(number, number))
+        written.add(checkpoint(number))
     assert rows(tmp_path, "SELECT image_id, epoch FROM 'RUN/broken-*.parquet'") == [("0.jpg", 1), ("1.jpg", 1)]
 
 
@@ -62,7 +107,7 @@ def test_no_file_is_written_again(written: TrainRecords, tmp_path: Path) -> None
     written.flush()
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     written.add(epoch(0, 1, accuracy=0.5))
-    written.flush()
+    written.add(checkpoint(1))
     after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     assert before.items() < after.items()
     written.flush()
@@ -83,6 +128,7 @@ def test_tensorboard_reads_the_curves(written: TrainRecords, tmp_path: Path) -> 
     written.add(step(2, 1.0, 0.5))
     written.flush()
     written.add(epoch(0, 2, accuracy=0.75))
+    written.add(checkpoint(2))
     files = sorted((tmp_path / "run" / "tensorboard").iterdir())
     assert all("tfevents" in path.name for path in files)
     points = [point for path in files for point in curve_points(path.read_bytes())]

@@ -60,6 +60,7 @@ def test_resumed_after_any_step_it_ends_with_the_same_weights_to_the_bit(
         folder = folder_after(step, tmp_path / "whole", tmp_path)
         resumed = pool.run(replace(case, folder=folder), 2)[0]
         assert resumed.losses == whole.losses[step:]
+        assert [event.epoch for event in resumed.events[0].history] == [*range(step // 4)]
         assert [event.metrics for event in resumed.epochs] == [event.metrics for event in whole.epochs][step // 4 :]
         for ours, theirs in zip(state_of(folder), state_of(tmp_path / "whole"), strict=True):
             assert ours.keys() == theirs.keys()

@@ -18,7 +18,7 @@ from vision_batch.jobs.train_session import TrainSession
 from vision_batch.jobs.train_summary import validation_figures
 from vision_batch.ledger.lease import Lease
 from vision_batch.models.trained import read_model
-from vision_batch.storage.uri import join
+from vision_batch.storage.uri import join, parent
 from vision_batch.training.event import TrainEvent
 
 if TYPE_CHECKING:
@@ -79,9 +79,8 @@ class Training:
         from vision_batch.training.worker import train_on_worker
 
         layout = self._session.connected()
-        folder = prepared.data.metrics(self._account.run_id)
-        folder = folder if prepared.fold is None else join(folder, f"fold-{prepared.fold}")
-        self._records = TrainRecords(folder, self._account.started)
+        metrics, run_id = prepared.data.metrics, self._account.run_id
+        self._records = TrainRecords(parent(metrics(run_id)), run_id, self._account.started, fold=prepared.fold)
         self._account.tally.begin()
         self._reporter.wait("for the workers to start")
         try:

@@ -24,7 +24,8 @@ class BrokenImage:
 class TrainEvent:
     """One fact.
 
-    begin       training starts, or goes on, from where `epoch`, `step` and `position` say, on `workers` workers
+    begin       training starts, or goes on, from where `epoch`, `step` and `position` say, on `workers` workers;
+                `history` has the event of each epoch that is over
     step        since the last such event `images` of all workers were learned from within `seconds`; `losses` are
                 those of the steps since then, in order and up to `step`, None for one that was left out; `loss` is
                 their mean over the images
@@ -61,6 +62,7 @@ class TrainEvent:
     uri: str = ""
     message: str = ""
     images_broken: tuple[BrokenImage, ...] = ()
+    history: tuple[TrainEvent, ...] = ()
 
     @property
     def images_per_second(self) -> float:

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import cast
 
 from torch import nn
@@ -136,7 +137,8 @@ class _Training:
             )
 
     def run(self) -> bool:
-        self._tell("begin", message=f"on {self._context.device}, in {self._job.precision}")
+        begin = self._event("begin", message=f"on {self._context.device}, in {self._job.precision}")
+        self._tell_event(replace(begin, history=tuple(self._progress.history)))
         while not self._is_over():
             if not (self._learn_epoch() and self._end_epoch()):
                 return False
@@ -305,19 +307,20 @@ class _Training:
             )
 
     def _tell(self, kind: Kind, *, message: str = "", uri: str = "") -> None:
+        self._tell_event(self._event(kind, message=message, uri=uri))
+
+    def _event(self, kind: Kind, *, message: str = "", uri: str = "") -> TrainEvent:
         progress = self._progress
-        self._tell_event(
-            TrainEvent(
-                kind=kind,
-                step=progress.step,
-                epoch=progress.epoch,
-                epochs=self._settings.epochs,
-                position=progress.position,
-                images_per_epoch=self._ingest.images,
-                workers=self._together.workers,
-                message=message,
-                uri=uri,
-            )
+        return TrainEvent(
+            kind=kind,
+            step=progress.step,
+            epoch=progress.epoch,
+            epochs=self._settings.epochs,
+            position=progress.position,
+            images_per_epoch=self._ingest.images,
+            workers=self._together.workers,
+            message=message,
+            uri=uri,
         )
 
     def _tell_event(self, event: TrainEvent) -> None:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from vision_batch.training.context import Wish
 
 EXCHANGE_S = 0.5
-"""How often the first worker passes on what it has to tell, and asks what is asked of it."""
+"""How often the first worker passes on what it has to tell, and asks what is asked of it; a checkpoint does not wait:
+what is behind it does not come again."""
 
 log = logging.getLogger(__name__)
 _is_warned = threading.Event()
@@ -49,6 +50,7 @@ class RayContext:
         self._has_complained = False
         self._lock = threading.Lock()
         self._is_over = threading.Event()
+        self._is_urgent = threading.Event()
         self._exchange()
         self._talker = threading.Thread(target=self._talk, name="talk", daemon=True)
         self._talker.start()
@@ -57,6 +59,8 @@ class RayContext:
         self.is_done = self.is_done or event.kind == "done"
         with self._lock:
             self._told.append(event)
+        if event.kind == "checkpoint":
+            self._is_urgent.set()
 
     def wish(self) -> Wish:
         return "stop" if _is_warned.is_set() else self._wish
@@ -64,11 +68,14 @@ class RayContext:
     def close(self) -> None:
         """Passes the rest on. Waits for that as long as the monitor is there."""
         self._is_over.set()
+        self._is_urgent.set()
         self._talker.join()
         self._exchange()
 
     def _talk(self) -> None:
-        while not self._is_over.wait(EXCHANGE_S):
+        while not self._is_over.is_set():
+            self._is_urgent.wait(EXCHANGE_S)
+            self._is_urgent.clear()
             if self._told or self.rank == 0 or _is_warned.is_set():  # what one rank is asked all of them do
                 self._exchange()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 from vision_batch.storage.table import storage_for
 from vision_batch.storage.uri import join
 from vision_batch.training.event import BrokenImage, TrainEvent
+from vision_batch.training.recorded import recorded_epochs
 from vision_batch.training.tensorboard import Scalar, event_file
 
 PERIOD_S = 30.0
@@ -61,21 +63,27 @@ class TrainRecords:
     steps   one row a step of the optimizer: its `loss` over all workers' images, null where the step was left out;
             the other figures are those of the latest news, of which one may stand for several steps; `seconds` count
             from the run's start, `waited` is the share of the time that the first worker waited for images
-    epochs  one row an epoch, with `validation_<name>` for each metric that validation gave
+    epochs  one row an epoch, with `validation_<name>` for each metric that validation gave; `seconds` is null in one
+            that an earlier run went through and had no time to write
     broken  every image that training went without, once, and the `epoch` that first met it
     tensorboard/  the same curves as event files
 
-    Steps that were lost with their workers come again: a step, or an epoch, has a row for each time that it was done.
+    All that is behind a checkpoint is written when that is told of. An epoch's row is not written before: an epoch that
+    was lost with its workers comes again, and one that a checkpoint holds and no file is written when training begins.
+    Steps that were lost come again too, and have a row for each time.
     `epoch` counts from 1, as for people. Memory: the steps of PERIOD_S and at most MOST_BROKEN identities.
     """
 
-    def __init__(self, folder: str, started: float) -> None:
-        """`folder` is a URI; `started` is the run's start on the monotonic clock."""
-        self._folder = folder
+    def __init__(self, metrics: str, run_id: str, started: float, *, fold: int | None = None) -> None:
+        """`metrics` is the URI of all runs' folders; `started` is the run's start on the monotonic clock."""
+        self._all_runs = metrics
+        self._fold = fold
+        self._folder = join(metrics, run_id, *(() if fold is None else (f"fold-{fold}",)))
         self._started = started
         self._flushed = time.monotonic()
         self._steps: list[dict[str, Any]] = []
         self._epochs: list[dict[str, Any]] = []
+        self._uncommitted: TrainEvent | None = None
         self._broken: list[dict[str, Any]] = []
         self._scalars: list[Scalar] = []
         self._listed: set[tuple[str, int]] = set()
@@ -83,14 +91,19 @@ class TrainRecords:
         self._numbers: dict[str, int] = {}
 
     def add(self, event: TrainEvent) -> None:
-        """Takes what `event` tells; writes at an epoch's end and every PERIOD_S. StorageError."""
-        if event.kind == "step":
+        """Takes what `event` tells; writes at a checkpoint and every PERIOD_S. StorageError."""
+        if event.kind == "begin":
+            self._begin(event.history)
+        elif event.kind == "step":
             self._add_steps(event)
         elif event.kind == "epoch":
-            self._add_epoch(event)
+            self._uncommitted = event
+        elif event.kind == "checkpoint" and self._uncommitted is not None:
+            self._add_epoch(self._uncommitted, self._seconds())
+            self._uncommitted = None
         elif event.kind == "broken":
             self._broken += [row for image in event.images_broken for row in self._new_broken(image, event.epoch)]
-        if event.kind in ("epoch", "done") or time.monotonic() - self._flushed > PERIOD_S:
+        if event.kind in ("begin", "checkpoint", "done") or time.monotonic() - self._flushed > PERIOD_S:
             self.flush()
 
     def flush(self) -> None:
@@ -141,7 +154,15 @@ class TrainRecords:
             if value is not None:
                 self._scalars.append(Scalar(tag=tag, step=event.step, value=value, time=now))
 
-    def _add_epoch(self, event: TrainEvent) -> None:
+    def _begin(self, history: Sequence[TrainEvent]) -> None:
+        """Takes the epochs that are over and have no row: their run was killed between checkpoint and row."""
+        self._uncommitted = None
+        recorded = recorded_epochs(self._all_runs, fold=self._fold) if history else set()
+        for event in history:
+            if event.epoch not in recorded:
+                self._add_epoch(event, None)
+
+    def _add_epoch(self, event: TrainEvent, seconds: float | None) -> None:
         self._metrics.update(dict.fromkeys(event.metrics))
         self._epochs.append(
             {
@@ -151,7 +172,7 @@ class TrainRecords:
                 "images": event.images,
                 "broken": event.broken,
                 "is_best": event.is_best,
-                "seconds": self._seconds(),
+                "seconds": seconds,
                 **{f"validation_{name}": value for name, value in event.metrics.items()},
             }
         )
