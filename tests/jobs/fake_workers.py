@@ -16,7 +16,7 @@ from vision_batch.inference.layout import Node, Resources
 from vision_batch.models.trained import TrainedFor, TrainedFrom, TrainedModel, TrainedOn, TrainedWith, encode_model
 from vision_batch.storage.table import storage_for
 from vision_batch.storage.uri import join
-from vision_batch.training.event import BrokenImage, TrainEvent
+from vision_batch.training.event import BrokenImage, TakenStep, TrainEvent
 from vision_batch.training.job import TrainJob
 from vision_batch.training.layout import TrainLayout
 
@@ -60,7 +60,7 @@ class FakeWorkers:
                 step=step,
                 epoch=epoch,
                 position=(at + 1) * IMAGES // STEPS,
-                losses=(1 / step,),
+                taken=(TakenStep(loss=1 / step),),
                 loss=1 / step,
                 images=IMAGES // STEPS,
                 seconds=0.5,

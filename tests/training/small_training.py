@@ -24,7 +24,7 @@ from vision_batch.tasks.table import task_for
 from vision_batch.training.batch import Batch
 from vision_batch.training.checkpoint import CheckpointStore
 from vision_batch.training.context import Wish
-from vision_batch.training.event import BrokenImage, TrainEvent
+from vision_batch.training.event import BrokenImage, TakenStep, TrainEvent
 from vision_batch.training.job import TrainJob
 from vision_batch.training.loop import train
 from vision_batch.training.settings import TrainSettings, ValidationSettings
@@ -72,7 +72,11 @@ class Ran:
     @property
     def losses(self) -> list[float | None]:
         """Of every step, in order."""
-        return [loss for event in self.events if event.kind == "step" for loss in event.losses]
+        return [taken.loss for taken in self.taken]
+
+    @property
+    def taken(self) -> list[TakenStep]:
+        return [taken for event in self.events if event.kind == "step" for taken in event.taken]
 
     @property
     def epochs(self) -> list[TrainEvent]:

@@ -11,7 +11,7 @@ import duckdb
 import pytest
 
 from vision_batch.training import records
-from vision_batch.training.event import BrokenImage, TrainEvent
+from vision_batch.training.event import BrokenImage, TakenStep, TrainEvent
 from vision_batch.training.records import TrainRecords
 
 
@@ -21,7 +21,12 @@ def written(tmp_path: Path) -> TrainRecords:
 
 
 def step(last: int, *losses: float | None, epoch: int = 0) -> TrainEvent:
-    return TrainEvent(kind="step", step=last, epoch=epoch, losses=losses, learning_rate=0.1, images=8, seconds=2.0)
+    first = last - len(losses) + 1
+    taken = (
+        TakenStep(loss=loss, learning_rate=0.1 / number, gradient_norm=2.0 * number)
+        for number, loss in enumerate(losses, first)
+    )
+    return TrainEvent(kind="step", step=last, epoch=epoch, taken=tuple(taken), images=8, seconds=2.0)
 
 
 def epoch(number: int, last: int, **metrics: float) -> TrainEvent:
@@ -46,6 +51,17 @@ def test_every_step_has_its_row(written: TrainRecords, tmp_path: Path) -> None:
     written.flush()
     found = rows(tmp_path, "SELECT step, epoch, loss, images_per_second FROM 'RUN/steps-*.parquet' ORDER BY step")
     assert found == [(1, 1, 1.0, 4.0), (2, 1, None, 4.0), (3, 1, 0.8, 4.0), (4, 2, 0.7, 4.0)]
+
+
+def test_every_step_has_its_own_learning_rate_and_norm(written: TrainRecords, tmp_path: Path) -> None:
+    written.add(step(2, 1.0, 0.9))
+    written.add(checkpoint(2))
+    query = "SELECT step, learning_rate, gradient_norm FROM 'RUN/steps-*.parquet' ORDER BY step"
+    assert rows(tmp_path, query) == [(1, 0.1, 2.0), (2, 0.05, 4.0)]
+    (file,) = (tmp_path / "run" / "tensorboard").iterdir()
+    points = list(curve_points(file.read_bytes()))
+    assert [(step, value) for tag, step, value in points if tag == "train/gradient_norm"] == [(1, 2.0), (2, 4.0)]
+    assert [step for tag, step, _ in points if tag == "train/learning_rate"] == [1, 2]
 
 
 def test_every_epoch_has_its_row_with_what_validation_gave(written: TrainRecords, tmp_path: Path) -> None:

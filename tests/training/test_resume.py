@@ -95,8 +95,9 @@ def test_a_larger_crew_takes_fewer_steps_and_the_schedule_goes_on_where_it_was(
     pool.run(case, 1)
     resumed = pool.run(replace(case, folder=folder_after(6, tmp_path / "whole", tmp_path)), 3)[0]
     assert len(resumed.losses) == 2 + 4
-    rates = [event.learning_rate for event in resumed.epochs]
-    assert rates[0] == pytest.approx(1e-3 * (1 + np.cos(np.pi * 3 / 8)) / 2)
+    rates = [taken.learning_rate for taken in resumed.taken]
+    assert rates == pytest.approx([1e-3 * (1 + np.cos(np.pi * step / 8)) / 2 for step in range(2, 8)])
+    assert [event.learning_rate for event in resumed.epochs] == [rates[1], rates[5]]
 
 
 def test_a_parameter_that_was_never_used_has_no_state_later_either(pool: WorkerPool, tmp_path: Path) -> None:

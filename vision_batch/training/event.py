@@ -21,14 +21,23 @@ class BrokenImage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TakenStep:
+    """A step of the optimizer: its mean loss over all workers' images, None where it was left out, its learning rate,
+    and its gradients' length before clipping."""
+
+    loss: float | None
+    learning_rate: float | None = None
+    gradient_norm: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainEvent:
     """One fact.
 
     begin       training starts, or goes on, from where `epoch`, `step` and `position` say, on `workers` workers;
                 `history` has the event of each epoch that is over
-    step        since the last such event `images` of all workers were learned from within `seconds`; `losses` are
-                those of the steps since then, in order and up to `step`, None for one that was left out; `loss` is
-                their mean over the images
+    step        since the last such event `images` of all workers were learned from within `seconds`; `taken` are
+                the steps since then, in order and up to `step`; `loss` is their mean over the images
     epoch       `epoch` is at its end: `loss` is its mean over the images, `metrics` has the validation's values by
                 name, its mean loss as `loss`, and is empty where none was due; `images` were learned from and `broken`
                 were not; `is_best` says that no validation was better before
@@ -38,8 +47,8 @@ class TrainEvent:
     done        all epochs are over, or a validation has ended them
 
     `step` counts the optimizer's steps over all epochs, `epoch` from 0, `position` the images of the epoch that are
-    done, of `images_per_epoch`. `learning_rate` is that of the last step, `gradient_norm` its gradients' length before
-    clipping. `waited` is the share of `seconds` in which the first worker stood still for want of images.
+    done, of `images_per_epoch`. `learning_rate` is that of the epoch's last step.
+    `waited` is the share of `seconds` in which the first worker stood still for want of images.
     """
 
     kind: Kind
@@ -54,9 +63,8 @@ class TrainEvent:
     seconds: float = 0.0
     waited: float = 0.0
     loss: float | None = None
-    losses: tuple[float | None, ...] = ()
+    taken: tuple[TakenStep, ...] = ()
     learning_rate: float | None = None
-    gradient_norm: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     is_best: bool = False
     uri: str = ""

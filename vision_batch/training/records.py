@@ -60,9 +60,10 @@ BROKEN = pa.schema(
 class TrainRecords:
     """Writes what the events of one run tell, in numbered files that are never written again.
 
-    steps   one row a step of the optimizer: its `loss` over all workers' images, null where the step was left out;
-            the other figures are those of the latest news, of which one may stand for several steps; `seconds` count
-            from the run's start, `waited` is the share of the time that the first worker waited for images
+    steps   one row a step of the optimizer: its `loss` over all workers' images, null where the step was left out,
+            its `learning_rate` and its `gradient_norm` before clipping; what else there is stands for all steps since
+            the news before, which come about twice a second: `images_per_second`, `waited`, the share of the time that
+            the first worker waited for images, and `seconds` from the run's start
     epochs  one row an epoch, with `validation_<name>` for each metric that validation gave; `seconds` is null in one
             that an earlier run went through and had no time to write
     broken  every image that training went without, once, and the `epoch` that first met it
@@ -127,32 +128,32 @@ class TrainRecords:
             self._scalars.clear()
 
     def _add_steps(self, event: TrainEvent) -> None:
-        first = event.step - len(event.losses) + 1
+        first = event.step - len(event.taken) + 1
         seconds, now = self._seconds(), time.time()
-        for step, loss in enumerate(event.losses, first):
+        for step, taken in enumerate(event.taken, first):
             self._steps.append(
                 {
                     "step": step,
                     "epoch": event.epoch + 1,
-                    "loss": loss,
-                    "learning_rate": event.learning_rate,
-                    "gradient_norm": event.gradient_norm,
+                    "loss": taken.loss,
+                    "learning_rate": taken.learning_rate,
+                    "gradient_norm": taken.gradient_norm,
                     "images_per_second": event.images_per_second,
                     "waited": event.waited,
                     "workers": event.workers,
                     "seconds": seconds,
                 }
             )
-            if loss is not None:
-                self._scalars.append(Scalar(tag="train/step_loss", step=step, value=loss, time=now))
-        for tag, value in (
-            ("train/learning_rate", event.learning_rate),
-            ("train/gradient_norm", event.gradient_norm),
-            ("speed/images_per_second", event.images_per_second),
-            ("speed/waited_for_images", event.waited),
-        ):
-            if value is not None:
-                self._scalars.append(Scalar(tag=tag, step=event.step, value=value, time=now))
+            curves = {
+                "train/step_loss": taken.loss,
+                "train/learning_rate": taken.learning_rate,
+                "train/gradient_norm": taken.gradient_norm,
+            }
+            self._scalars += [
+                Scalar(tag=tag, step=step, value=value, time=now) for tag, value in curves.items() if value is not None
+            ]
+        speeds = {"speed/images_per_second": event.images_per_second, "speed/waited_for_images": event.waited}
+        self._scalars += [Scalar(tag=tag, step=event.step, value=value, time=now) for tag, value in speeds.items()]
 
     def _begin(self, history: Sequence[TrainEvent]) -> None:
         """Takes the epochs that are over and have no row: their run was killed between checkpoint and row."""

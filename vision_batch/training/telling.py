@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from vision_batch.training.context import WorkerContext
-from vision_batch.training.event import TrainEvent
+from vision_batch.training.event import TakenStep, TrainEvent
 from vision_batch.training.progress import Progress
 from vision_batch.training.step import StepResult
 
@@ -15,14 +15,12 @@ EVERY_S = 0.5
 
 @dataclass(slots=True, kw_only=True)
 class _Untold:
-    """Steps since the last event: `losses` of each, `loss_sum` of all times their `images`."""
+    """Steps since the last event; `loss_sum` is of their losses, each times its images, of which there are `images`."""
 
-    losses: list[float | None] = field(default_factory=list)
+    taken: list[TakenStep] = field(default_factory=list)
     images: int = 0
     loss_sum: float = 0.0
     idle_s: float = 0.0
-    learning_rate: float | None = None
-    gradient_norm: float | None = None
 
 
 class StepTeller:
@@ -40,19 +38,20 @@ class StepTeller:
     def add(self, result: StepResult, progress: Progress, *, learning_rate: float | None, idle_s: float) -> None:
         """Counts a step in. `progress` is behind it."""
         untold = self._untold
-        untold.losses.append(result.loss)
+        untold.taken.append(
+            TakenStep(loss=result.loss, learning_rate=learning_rate, gradient_norm=result.gradient_norm)
+        )
         if result.loss is not None:
             untold.images += result.images
             untold.loss_sum += result.loss * result.images
         untold.idle_s += idle_s
-        untold.learning_rate, untold.gradient_norm = learning_rate, result.gradient_norm
         if time.monotonic() - self._began >= EVERY_S:
             self.flush(progress)
 
     def flush(self, progress: Progress) -> None:
         """Tells what was not told yet, and counts its time."""
         untold, seconds = self._untold, time.monotonic() - self._began
-        if not untold.losses:
+        if not untold.taken:
             return
         event = TrainEvent(
             kind="step",
@@ -64,9 +63,7 @@ class StepTeller:
             seconds=seconds,
             waited=min(1.0, untold.idle_s / seconds) if seconds > 0 else 0.0,
             loss=untold.loss_sum / untold.images if untold.images else None,
-            losses=tuple(untold.losses),
-            learning_rate=untold.learning_rate,
-            gradient_norm=untold.gradient_norm,
+            taken=tuple(untold.taken),
         )
         if self._context.rank == 0:
             self._context.tell(event)
