@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import cv2
 import duckdb
@@ -18,7 +19,7 @@ import yaml
 
 from tests.conftest import S3Bucket
 from tests.jobs.fake_workers import FakeWorkers, put_workers
-from tests.training.inputs import write_parquet, write_tars
+from tests.training.inputs import write_folder, write_parquet, write_tars
 from vision_batch.cli.main import main
 from vision_batch.cluster.progress import last_progress
 from vision_batch.errors import DefinitionError, EngineError, HeldError, ModelError, SpecError, UnavailableError
@@ -206,6 +207,33 @@ def test_the_input_is_frozen(spec: Path, workers: FakeWorkers) -> None:
     cv2.imwrite(f"{spec.parent}/images/dog/new.png", np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(SpecError, match=r"input\.uri"):
         run(spec)
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+@pytest.mark.parametrize("write", [write_folder, write_tars, write_parquet])
+def test_files_that_changed_are_named_and_counted(
+    spec: Path, workers: FakeWorkers, write: Any, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = write(spec.parent / "data", 120)
+    named = settings.model_dump(exclude_defaults=True)
+    options = ["-o", f"input={json.dumps(named)}", "-o", "validation={fraction: 0.5}"]
+    workers.at_step = lambda step: interrupt(workers)
+    assert main(["run", str(spec), *options]) == 130
+    files = sorted(path for path in (spec.parent / "data").rglob("*") if path.is_file())
+    new = files[-1].with_stem("99999")
+    new.write_bytes(files[-1].read_bytes())
+    with files[0].open("ab") as file:
+        file.write(bytes(512)) if write is write_tars else None
+    os.utime(files[0], (1, 1))
+    files[1].unlink()
+    for _ in range(2):  # whatever the first one has recorded
+        assert main([command, str(spec), *options]) == 2
+        said = capsys.readouterr().err
+        assert f"{files[0]} is changed" in said
+        assert f"{files[1]} is gone" in said
+        assert f"{new} is new" in said
+        assert "input.uri: found /" in said
+    assert len(workers.jobs) == 1
 
 
 def test_more_workers_than_there_are_lanes_are_refused(spec: Path, workers: FakeWorkers) -> None:

@@ -16,7 +16,8 @@ from vision_batch.storage.object_info import ObjectInfo
 from vision_batch.storage.table import storage_for
 from vision_batch.storage.uri import join
 from vision_batch.training import mask_files
-from vision_batch.training.mask_files import demand_same_masks, list_masks, store_masks, stored_masks
+from vision_batch.training.mask_files import list_masks, store_masks, stored_masks
+from vision_batch.training.same_files import demand_same_files
 
 
 def file(name: str, version: str = "1") -> ObjectInfo:
@@ -25,7 +26,7 @@ def file(name: str, version: str = "1") -> ObjectInfo:
 
 def said_of(before: Sequence[ObjectInfo], now: Sequence[ObjectInfo]) -> str:
     with pytest.raises(SpecError) as refused:
-        demand_same_masks(before, now, "input.masks")
+        demand_same_files(before, now, "input.masks", "the masks")
     (problem,) = refused.value.problems
     assert problem.where == "input.masks"
     return problem.found
@@ -45,7 +46,7 @@ def test_what_is_stored_is_what_was_listed(
     digests = store_masks(paths, listed, masks)
     assert len(digests) == 3
     assert list(stored_masks(paths, digests, masks)) == listed
-    demand_same_masks(stored_masks(paths, digests, masks), list_masks(masks), "input.masks")
+    demand_same_files(stored_masks(paths, digests, masks), list_masks(masks), "input.masks", "the masks")
 
 
 def test_each_difference_is_named() -> None:
@@ -54,7 +55,7 @@ def test_each_difference_is_named() -> None:
 
 
 def test_of_many_differences_some_are_named() -> None:
-    assert said_of([file(f"{n:04d}") for n in range(2000)], []).endswith("0004.png is gone, and 1,995 more")
+    assert said_of([file(f"{n:04d}") for n in range(2000)], []).endswith("0004.png is gone …; in all 2,000 gone")
 
 
 VERSIONS = st.dictionaries(st.text("ab.-/", min_size=1), st.sampled_from("12"))
@@ -65,7 +66,7 @@ def test_only_the_same_names_and_versions_are_the_same(before: dict[str, str], n
     listings = [[file(name, version) for name, version in sides.items()] for sides in (before, now)]
     old, new = (sorted(listing, key=lambda info: info.uri) for listing in listings)
     if before == now:
-        demand_same_masks(old, new, "input.masks")
+        demand_same_files(old, new, "input.masks", "the masks")
     else:
         said_of(old, new)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from heapq import merge
 from itertools import chain
 
 from vision_batch.datasets.listing import list_inputs
@@ -16,11 +17,13 @@ from vision_batch.jobs.prepare_train import PreparedTraining
 from vision_batch.ledger.definition import CELL_ROWS
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.ledger.plan import Plan, make_plan
+from vision_batch.storage.object_info import ObjectInfo
 from vision_batch.storage.uri import is_inside
 from vision_batch.tasks.settings import TaskSettings
 from vision_batch.training.catalogue import Catalogue, load_catalogue
 from vision_batch.training.catalogue_build import build_catalogue, lanes_for
-from vision_batch.training.mask_files import demand_same_masks, list_masks, store_masks, stored_masks
+from vision_batch.training.mask_files import list_masks, store_masks, stored_masks
+from vision_batch.training.same_files import demand_same_files, demand_same_input
 from vision_batch.training.settings import ValidationSettings
 from vision_batch.training.split_sets import training_parts, validation_parts
 
@@ -106,17 +109,25 @@ class Counting:
     def known(self, plan: Plan) -> Catalogue | None:
         """The catalogue of then, None if there is none; SpecError where its images or masks are not those of `plan`."""
         with reading_output():
-            catalogue = load_catalogue(self.paths, plan)
+            catalogue = load_catalogue(self.paths)
         if catalogue is not None:
+            with self._reading():
+                demand_same_input(self.paths, catalogue.shards, plan.shards, self._files(), f"{self.section}.uri")
             self.demand_masks(catalogue)
         return catalogue
+
+    def _files(self) -> Iterator[ObjectInfo]:
+        """The input's files, in order."""
+        format = format_named(self.input.format)
+        files = merge(*list_inputs(self.input), key=lambda file: file.uri)
+        return (file for file in files if format.is_member(file.uri))
 
     def demand_masks(self, catalogue: Catalogue) -> None:
         """SpecError unless the masks are those with which the catalogue was made."""
         if self.masks is not None:
             with self._reading("masks"):
                 before = stored_masks(self.paths, catalogue.masks, self.masks)
-                demand_same_masks(before, list_masks(self.masks), f"{self.section}.masks")
+                demand_same_files(before, list_masks(self.masks), f"{self.section}.masks", "the masks")
 
     def _store_masks(self) -> tuple[str, ...]:
         if self.masks is None:

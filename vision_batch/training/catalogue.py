@@ -17,9 +17,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vision_batch.datasets.shard import Shard
-from vision_batch.errors import LedgerError, NotFoundError, Problem, SpecError
+from vision_batch.errors import LedgerError, NotFoundError
 from vision_batch.ledger.paths import WAY_OUT, LedgerPaths
-from vision_batch.ledger.plan import Plan
 from vision_batch.ledger.sealed_table import decode_table, encode_table
 from vision_batch.ledger.segment import Entry, decode_segment, encode_segment
 from vision_batch.storage.table import storage_for
@@ -29,7 +28,6 @@ from vision_batch.training.hash64 import key_of, mixed
 from vision_batch.training.split_sets import Split
 
 VERSION: Final = 1
-EXAMPLES: Final = 5
 LOOK_BLOCKS: Final = 4096
 NO_PART: Final = 255
 """Of a row whose image is gone: no part has it."""
@@ -137,12 +135,8 @@ def classes_and_parts(
     return meant, parts
 
 
-def load_catalogue(paths: LedgerPaths, plan: Plan | None = None) -> Catalogue | None:
-    """The catalogue of an output; None if there is none yet.
-
-    With a `plan`, SpecError unless the input still is what the catalogue was made of: a training goes through the same
-    images in every epoch. LedgerError when files are lost or damaged.
-    """
+def load_catalogue(paths: LedgerPaths) -> Catalogue | None:
+    """The catalogue of an output; None if there is none yet. LedgerError when files are lost or damaged."""
     try:
         facts = json.loads(storage_for(commit_uri(paths)).read(commit_uri(paths)))
     except NotFoundError:
@@ -151,10 +145,7 @@ def load_catalogue(paths: LedgerPaths, plan: Plan | None = None) -> Catalogue | 
         raise LedgerError(commit_uri(paths), f"is no JSON: {error}; {WAY_OUT}") from error
     if not isinstance(facts, dict) or facts.get("version") != VERSION:
         raise LedgerError(commit_uri(paths), f"is of another version of vision-batch; {WAY_OUT}")
-    catalogue = _decode(paths, facts)
-    if plan is not None:
-        _demand_same_input(catalogue.shards, plan.shards)
-    return catalogue
+    return _decode(paths, facts)
 
 
 def commit_uri(paths: LedgerPaths) -> str:
@@ -236,13 +227,3 @@ def _entries(uri: str) -> list[Entry]:
         return list(decode_segment(storage_for(uri).read(uri)))
     except (ValueError, pa.ArrowException, NotFoundError) as error:
         raise LedgerError(uri, f"the shards of the catalogue cannot be read: {error}; {WAY_OUT}") from error
-
-
-def _demand_same_input(ours: Sequence[Shard], planned: Sequence[Shard]) -> None:
-    before, now = ({shard.key: shard.version for shard in shards} for shards in (ours, planned))
-    changed = [f"{key} is {'gone' if key not in now else 'changed'}" for key in before if now.get(key) != before[key]]
-    changed += [f"{key} is new" for key in now if key not in before]
-    if changed:
-        shown = ", ".join(changed[:EXAMPLES]) + (f", and {len(changed) - EXAMPLES} more" * (len(changed) > EXAMPLES))
-        expected = "the input that this training began with, or another output to train on what is there now"
-        raise SpecError(Problem("input.uri", shown, expected))

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from heapq import merge
-from itertools import groupby, islice, repeat
+from itertools import islice
 
 import pyarrow as pa
 
-from vision_batch.errors import LedgerError, NotFoundError, Problem, SpecError
+from vision_batch.errors import LedgerError, NotFoundError
 from vision_batch.ledger.members import decode_members, encode_members
 from vision_batch.ledger.paths import WAY_OUT, LedgerPaths
 from vision_batch.storage.object_info import ObjectInfo
@@ -21,7 +20,6 @@ from vision_batch.storage.uri import join
 
 OBJECT_MASKS = 1 << 16
 """How many are written and read at once."""
-EXAMPLES = 5
 
 
 def list_masks(folder: str) -> Iterator[ObjectInfo]:
@@ -52,29 +50,6 @@ def stored_masks(paths: LedgerPaths, digests: Sequence[str], folder: str) -> Ite
             yield from decode_members(data, folder)
         except (ValueError, pa.ArrowException, NotFoundError) as error:
             raise LedgerError(uri, f"the list of masks cannot be read: {error}; {WAY_OUT}") from error
-
-
-def demand_same_masks(before: Iterable[ObjectInfo], now: Iterable[ObjectInfo], where: str) -> None:
-    """SpecError, with examples, unless the masks `now` are those of `before`, both in order."""
-    differences = _differences(before, now)
-    if shown := list(islice(differences, EXAMPLES)):
-        more = sum(1 for _ in differences)
-        expected = "the masks that this training began with, or another output to train on what is there now"
-        raise SpecError(Problem(where, ", ".join(shown) + (f", and {more:,} more" if more else ""), expected))
-
-
-def _differences(before: Iterable[ObjectInfo], now: Iterable[ObjectInfo]) -> Iterator[str]:
-    sides = zip(before, repeat("gone")), zip(now, repeat("new"))
-    for uri, found in groupby(merge(*sides, key=_uri), key=_uri):
-        files, sides_of_it = zip(*found, strict=True)
-        if len(files) == 1:
-            yield f"{uri} is {sides_of_it[0]}"
-        elif files[0] != files[1]:
-            yield f"{uri} is changed"
-
-
-def _uri(listed: tuple[ObjectInfo, str]) -> str:
-    return listed[0].uri
 
 
 def _object_uri(paths: LedgerPaths, number: int) -> str:
