@@ -97,9 +97,10 @@ def _describe_list(schema: Mapping[str, Any], root: Mapping[str, Any]) -> str:
 
 
 def _range(schema: Mapping[str, Any]) -> str:
-    low, high = (schema.get(key) for key in ("minimum", "maximum"))
-    if (bound := schema.get("exclusiveMinimum")) is not None:
-        return f" above {bound:g}"
+    low, high, above, below = (
+        schema.get(key) for key in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+    )
     if low is not None and high is not None:
         return f" from {low} to {high}"
-    return f" of at least {low}" if low is not None else f" of at most {high}" if high is not None else ""
+    bounds = {"of at least": low, "above": above, "of at most": high, "below": below}
+    return " and".join(f" {word} {bound:.15g}" for word, bound in bounds.items() if bound is not None)
