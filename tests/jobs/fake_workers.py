@@ -27,7 +27,7 @@ IMAGES = 12
 class FakeWorkers:
     """`jobs`, `layouts` and `stops` are those that were begun, on the Ray at `addresses`, which has `nodes`.
 
-    `at_step` is called before each step and may raise; `broken` are told of.
+    `at_step` is called before each step and may raise; `broken` are told of. `last_step` is where training stops early.
     """
 
     def __init__(self) -> None:
@@ -39,6 +39,7 @@ class FakeWorkers:
         self.at_step: Callable[[int], None] = lambda step: None
         self.broken: tuple[BrokenImage, ...] = ()
         self.first_step = 0
+        self.last_step: int | None = None
 
     def execute(self, job: TrainJob, layout: TrainLayout, *, stop: threading.Event, body: Any) -> Iterator[TrainEvent]:
         self.jobs.append(job)
@@ -47,7 +48,7 @@ class FakeWorkers:
         epoch, at = divmod(self.first_step, STEPS)
         counts: dict[str, Any] = {"images_per_epoch": IMAGES, "epochs": job.train.epochs, "workers": 2}
         yield TrainEvent(kind="begin", step=self.first_step, epoch=epoch, position=at * IMAGES // STEPS, **counts)
-        for step in range(self.first_step + 1, job.train.epochs * STEPS + 1):
+        for step in range(self.first_step + 1, (self.last_step or job.train.epochs * STEPS) + 1):
             self.at_step(step)
             if stop.is_set():
                 uri = join(job.paths.output, "checkpoints", f"{step:09d}")

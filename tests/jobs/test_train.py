@@ -58,6 +58,7 @@ class Heard(Silent):
         self.waits: list[str | None] = []
         self.notes: list[str] = []
         self.figures: Mapping[str, float] = {}
+        self.notes_before_end: list[str] | None = None
 
     def note(self, text: str) -> None:
         self.notes.append(text)
@@ -76,6 +77,10 @@ class Heard(Silent):
 
     def learn(self, figures: Mapping[str, float]) -> None:
         self.figures = figures
+
+    def finish(self) -> None:
+        if self.notes_before_end is None:
+            self.notes_before_end = list(self.notes)
 
 
 @pytest.fixture
@@ -115,6 +120,19 @@ def test_a_run_ends_with_a_model_and_says_how_good_it_is(spec: Path, workers: Fa
         "for the model, which is exported and compared",
     ]
     assert heard.waits[-1] is None
+
+
+@pytest.mark.parametrize(("validation", "fold"), [("{fraction: 0.25}", ""), ("{folds: 2}", "fold 1: ")])
+def test_progress_ends_with_the_last_training_however_early_that_does(
+    spec: Path, workers: FakeWorkers, validation: str, fold: str
+) -> None:
+    workers.last_step = 3
+    heard = Heard()
+    run(spec, f"validation={validation}", reporter=heard)
+    assert heard.notes_before_end is not None
+    assert heard.notes_before_end[-1].startswith(f"{fold}epoch 1: loss 0.3333")
+    assert heard.notes[len(heard.notes_before_end) :] == ["training is over: the model is being written"]
+    assert heard.images == heard.total
 
 
 def test_workers_are_told_what_was_counted(spec: Path, workers: FakeWorkers) -> None:

@@ -62,6 +62,12 @@ def test_what_limits_is_what_others_wait_for(waited: float, stage: str) -> None:
     assert tally(begin(), step(1), step(2, seconds=1.0)).bottleneck() is None, "too short to tell"
 
 
+def test_an_epochs_end_shows_the_epochs_loss() -> None:
+    ended = TrainEvent(kind="epoch", loss=0.75)
+    assert tally(begin(), step(1), ended).loss == 0.75
+    assert tally(begin(), step(1), ended, step(2)).loss == 0.5
+
+
 def test_a_broken_image_counts_once_in_all_epochs() -> None:
     counted = tally(broken(1), broken(2), broken(1))
     assert (counted.broken, counted.failures) == (2, {"truncated": 2})

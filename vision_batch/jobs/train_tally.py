@@ -13,8 +13,8 @@ STARVED = 0.2
 class TrainTally:
     """Adds up what workers tell: O(broken images), which are bounded, and O(1) besides.
 
-    `epoch`, `step` and `position` say how far the training is; `loss` is the latest of a step, `metrics` the latest
-    validation.
+    `epoch`, `step` and `position` say how far the training is; `loss` is the mean of the latest
+    steps, or at an epoch's end that of the epoch, `metrics` the latest validation.
     """
 
     MOST_BROKEN = 100_000
@@ -55,6 +55,7 @@ class TrainTally:
             self._has_stepped = True
         elif event.kind == "epoch":
             self.epoch, self.step, self.position = event.epoch + 1, event.step, 0
+            self.loss = event.loss
             self._told = max(self._told, 0 if self._has_repeats else event.broken)
             self.metrics = dict(event.metrics) or self.metrics
         elif event.kind == "broken":

@@ -99,7 +99,6 @@ class Training:
         result = finished_model(prepared)
         if result is None:
             raise EngineError("training ended without a model; run again to go on from the last checkpoint")
-        self._advance(self._images[prepared.fold], 0)
         self.skip(prepared)
         return result
 
@@ -122,11 +121,19 @@ class Training:
         elif event.kind == "broken" and self._told is not None:
             self._reporter.advance(0, tally.broken - broken)
         if event.kind == "done":
-            self._reporter.wait("for the model, which is exported and compared")
+            self._end(prepared)
         if event.kind == "epoch":
             self._reporter.note(f"{_of_fold(prepared)}{_epoch_line(event)}")
         elif event.kind == "note":
             self._reporter.note(event.message)
+
+    def _end(self, prepared: PreparedTraining) -> None:
+        """Tells that no more is learned, however early that is; after the last training nothing is told of progress."""
+        self._advance(self._images[prepared.fold], 0)
+        self._reporter.wait("for the model, which is exported and compared")
+        if prepared.fold == list(self._images)[-1]:
+            self._reporter.finish()
+            self._reporter.note("training is over: the model is being written")
 
     def _advance(self, images: int, broken: int) -> None:
         """Tells of all that is done: `images` of this training, of all images `broken` more that cannot be used."""
