@@ -9,6 +9,7 @@ import pytest
 
 from tests.jobs.fake_workers import FakeWorkers
 from tests.jobs.test_train import run, spec, stopped_at, workers
+from tests.training.inputs import write_tars
 from vision_batch.cli.main import main
 from vision_batch.errors import DefinitionError
 from vision_batch.jobs.forecast_train import TrainForecast, forecast_train
@@ -26,6 +27,25 @@ def test_before_the_first_run_nobody_has_counted(spec: Path) -> None:
     assert (found.shards_total, found.images, found.steps_per_epoch, found.steps_done) == (1, None, None, 0)
     assert found.precision == "fp32"
     assert not (spec.parent / "model").exists()
+
+
+@pytest.mark.parametrize(("validation", "steps"), [("null", 4), ("{fraction: 0.25}", 3), ("{folds: 2}", 2)])
+def test_a_listing_that_tells_how_many_images_there_are_tells_about_how_many_steps(
+    spec: Path, validation: str, steps: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [f"validation={validation}", "train.batch_size=4"]
+    found = forecast(spec, *options)
+    assert (found.images_listed, found.steps_estimate, found.steps_per_epoch) == (16, steps, None)
+    assert main(["plan", str(spec), *(word for option in options for word in ("-o", option))]) == 0
+    said = capsys.readouterr().out
+    assert "16 images, which the first run splits and counts by label" in said
+    assert f"2 epochs of about {steps} steps" in said
+
+
+def test_a_listing_of_tars_does_not_tell(spec: Path) -> None:
+    settings = write_tars(spec.parent / "tars", 40)
+    found = forecast(spec, f"input={{uri: {settings.uri}, label_column: cls}}")
+    assert (found.images_listed, found.steps_estimate) == (None, None)
 
 
 def test_after_it_there_are_images_classes_and_steps(spec: Path, workers: FakeWorkers) -> None:

@@ -41,7 +41,8 @@ def print_train_forecast(forecast: TrainForecast) -> None:
         shown = [f"{name} {count:,}" for name, count in list(forecast.class_images.items())[:CLASSES_SHOWN]]
         more = [f"… {len(forecast.class_images):,} in all"] if len(forecast.class_images) > CLASSES_SHOWN else []
         print(f"classes     {', '.join([*shown, *more])}")
-    steps = "" if forecast.steps_per_epoch is None else f" of {forecast.steps_per_epoch:,} steps"
+    steps = "" if forecast.steps_estimate is None else f" of about {forecast.steps_estimate:,} steps"
+    steps = steps if forecast.steps_per_epoch is None else f" of {forecast.steps_per_epoch:,} steps"
     print(f"training    {forecast.epochs:,} epochs{steps}, precision {forecast.precision}")
     if forecast.folds is not None:
         print(f"folds       {forecast.folds_done:,} of {forecast.folds:,} are finished")
@@ -63,6 +64,8 @@ def print_train_forecast(forecast: TrainForecast) -> None:
 
 def _images(forecast: TrainForecast) -> str:
     if forecast.images is None:
+        if forecast.images_listed is not None:
+            return f"{forecast.images_listed:,} images, which the first run splits and counts by label"
         return "whose images the first run counts"
     return f"{forecast.images:,} images to learn from, {forecast.validation_images:,} to be measured on"
 

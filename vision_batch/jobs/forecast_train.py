@@ -27,7 +27,9 @@ class TrainForecast:
     """The figures of `plan --json` for a train job.
 
     Before the first run nobody has counted the images: then `images`, `validation_images`, `class_images` and
-    `steps_per_epoch` are None. Steps are those with the most workers; with folds they are of the first fold.
+    `steps_per_epoch` are None. `images_listed` are all of the input where its listing tells, which that of tars does
+    not: then it is None, as is `steps_estimate`, about how many an epoch will have. Steps are those with the most
+    workers; with folds they are of the first fold.
     `steps_done` are those of the last checkpoint, of folds in the first unfinished one, of which `folds_done` are
     finished. `precision` is auto where the first run will ask the GPUs.
     """
@@ -39,6 +41,8 @@ class TrainForecast:
     class_images: dict[str, int] | None
     epochs: int
     steps_per_epoch: int | None
+    images_listed: int | None
+    steps_estimate: int | None
     steps_done: int
     is_finished: bool
     folds: int | None
@@ -68,6 +72,8 @@ def forecast_train(spec: AnySpec, *, address: str | None = None) -> TrainForecas
     first = unfinished[0] if unfinished else folds[0]
     is_tried = prepared.precision != AUTO or layout.gpus_per_worker
     step_images = layout.workers[1] * train.batch_size * train.accumulate
+    counts = [shard.rows for shard in plan.shards]
+    listed = None if None in counts else sum(count or 0 for count in counts)
     return TrainForecast(
         format=prepared.parts.input.format,
         shards_total=len(plan.shards),
@@ -76,6 +82,8 @@ def forecast_train(spec: AnySpec, *, address: str | None = None) -> TrainForecas
         class_images=None if data is None else _class_images(data, first),
         epochs=train.epochs,
         steps_per_epoch=None if data is None else math.ceil(_shown(data, first) / step_images),
+        images_listed=listed,
+        steps_estimate=None if listed is None else math.ceil(listed * _share(prepared) / step_images),
         steps_done=_steps_done(first),
         is_finished=is_finished,
         folds=prepared.folds,
@@ -85,6 +93,14 @@ def forecast_train(spec: AnySpec, *, address: str | None = None) -> TrainForecas
         warnings=plan.warnings,
         output=prepared.paths.output,
     )
+
+
+def _share(prepared: PreparedTraining) -> float:
+    """About which share of the input's images is learned from."""
+    validation = prepared.settings.validation
+    if validation is None or validation.uri is not None:
+        return 1.0
+    return 1 - (validation.fraction or 1 / (validation.folds or 1))
 
 
 def _shown(data: TrainData, prepared: PreparedTraining) -> int:
