@@ -142,15 +142,21 @@ def rounds(folder: Path, images: int) -> Iterator[Figures]:
 
 def prepare(folder: Path, images: int) -> None:
     """JPEGs of 500 x 375 px in a folder for each class, and their catalogue."""
-    jpegs = make_jpegs(500, 375)
-    for name in CLASSES:
-        (folder / "data" / name).mkdir(parents=True)
-    for number in range(images):
-        (folder / "data" / CLASSES[number % 2] / f"{number:06d}.jpg").write_bytes(jpegs[number % len(jpegs)])
+    write_classes(folder / "data", images, CLASSES)
     paths, settings = LedgerPaths(str(folder / "out")), input_settings(folder)
     plan = make_plan(paths, settings, format_named("folder"), cell_rows=1024, write=True)
     task = TaskSettings(type="classification")
     build_catalogue(paths, settings, plan, task=task, labels=CLASSES, validation=None)
+
+
+def write_classes(folder: Path, images: int, classes: Sequence[str]) -> None:
+    """JPEGs of 500 x 375 px, in turn in a folder for each class."""
+    jpegs = make_jpegs(500, 375)
+    for name in classes:
+        (folder / name).mkdir(parents=True)
+    for number in range(images):
+        name = classes[number % len(classes)]
+        (folder / name / f"{number:06d}.jpg").write_bytes(jpegs[number % len(jpegs)])
 
 
 def input_settings(folder: Path) -> InputSettings:

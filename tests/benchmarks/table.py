@@ -6,6 +6,7 @@ from tests.benchmarks import (
     driver_memory,
     first_prediction,
     gpu,
+    gpu_training,
     idle,
     ingest,
     large_images,
@@ -25,4 +26,5 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     *idle.MEASUREMENTS,
     ingest.MEASUREMENT,
     *gpu.MEASUREMENTS,
+    gpu_training.MEASUREMENT,
 )

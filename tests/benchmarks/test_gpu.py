@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from tests.benchmarks.gpu import CASES, MEASUREMENTS, BusySamples, OnGpu
+from tests.benchmarks.gpu_training import MEASUREMENT as TRAINING
+from tests.benchmarks.gpu_training import TrainingOnGpu
 from tests.benchmarks.measurement import CannotMeasureError
 from tests.benchmarks.networks import build
 
@@ -32,7 +34,7 @@ def test_model_rates_are_taken_for_each_batch_size(case: OnGpu) -> None:
 def test_without_a_gpu_nothing_is_measured(tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a CUDA device")
-    for measurement in MEASUREMENTS:
+    for measurement in (*MEASUREMENTS, TRAINING):
         with pytest.raises(CannotMeasureError, match="no CUDA device"):
             next(measurement.rounds(tmp_path, 10))
 
@@ -56,3 +58,12 @@ def test_a_round_has_its_figures(tmp_path: Path) -> None:
     (figures,) = islice(SMALL[0].rounds(tmp_path, 4000), 1)
     assert {"over limit", "model images/s", "decoding images/s", "steady images/s", "best batch"} <= figures.keys()
     assert all(value > 0 for value in figures.values())
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_a_round_of_training_has_its_figures(tmp_path: Path) -> None:
+    small = TrainingOnGpu(preprocess={"resize_px": [32, 32]}, size_px=32, batch_images=16, precision="fp32", small=True)
+    (figures,) = islice(small.rounds(tmp_path, 3000), 1)
+    assert {"over limit", "real over resident", "waited", "training images/s"} <= figures.keys()
+    assert figures["over limit"] > 0
