@@ -49,11 +49,11 @@ def files_of(folder: Path, step: int, pattern: str = "*") -> list[Path]:
 def assert_loads(store: CheckpointStore, step: int) -> None:
     found = store.latest()
     assert found is not None
-    assert found.step == step
-    loaded, state = store.load(found)
-    assert state["step"] == step
-    assert {name: value.dtype for name, value in loaded.items()} == {"weight": torch.float32, "half": torch.bfloat16}
-    assert all(torch.equal(value, tensors(step)[name]) for name, value in loaded.items())
+    assert found.checkpoint.step == step
+    assert found.state["step"] == step
+    dtypes = {name: value.dtype for name, value in found.tensors.items()}
+    assert dtypes == {"weight": torch.float32, "half": torch.bfloat16}
+    assert all(torch.equal(value, tensors(step)[name]) for name, value in found.tensors.items())
 
 
 def test_what_is_saved_comes_back(tmp_path: Path) -> None:
@@ -61,7 +61,10 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     assert (store.latest(), store.best()) == (None, None)
     saved = store.save(120, tensors(120), STATE, score=0.5)
     assert (saved.step, saved.score, saved.uri) == (120, 0.5, f"{tmp_path}/new/checkpoints/000000120")
-    assert store.latest() == store.best() == saved
+    latest, best = store.latest(), store.best()
+    assert latest is not None
+    assert best is not None
+    assert latest.checkpoint == best.checkpoint == saved
     loaded, state = CheckpointStore(store._folder, keep_last=1).load(saved)
     assert torch.equal(loaded["weight"], tensors(120)["weight"])
     assert state["position"] == (7, 8)
@@ -84,7 +87,7 @@ def test_the_last_ones_and_the_best_are_kept(tmp_path: Path) -> None:
     assert steps_in(tmp_path) == [2, 5, 6]
     best = store.best()
     assert best is not None
-    assert (best.step, best.score) == (2, 0.9)
+    assert (best.checkpoint.step, best.checkpoint.score) == (2, 0.9)
     assert_loads(store, 6)
 
 
@@ -95,7 +98,7 @@ def test_weights_that_are_saved_again_keep_their_score(tmp_path: Path) -> None:
     assert store.save(3, tensors(4), STATE | {"step": 3}, score=None).score is None
     best = store.best()
     assert best is not None
-    assert (best.step, best.score) == (1, 0.9)
+    assert (best.checkpoint.step, best.checkpoint.score) == (1, 0.9)
 
 
 def test_large_tensors_are_spread_over_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +146,7 @@ def test_damaged_ones_only_are_none(tmp_path: Path) -> None:
     assert found is not None
     files_of(tmp_path, 1, "state-*")[0].write_bytes(b"x")
     with pytest.raises(CheckpointError, match=r"state-.*safetensors: is not what was written: its SHA-256 differs"):
-        store.load(found)
+        store.load(found.checkpoint)
     assert store.latest() is None
 
 
@@ -203,7 +206,7 @@ def test_on_s3_it_is_the_same(s3: S3Bucket) -> None:
     assert_loads(store, 3)
     best = store.best()
     assert best is not None
-    assert best.step == 2
+    assert best.checkpoint.step == 2
     keys = [info.uri.removeprefix(f"{folder}/") for info in storage_for(folder).list(folder)]
     assert {key.partition("/")[0] for key in keys} == {"000000002", "000000003"}
     storage_for(folder).put(join(folder, "000000003", "state.json"), b"{")
@@ -217,7 +220,7 @@ from vision_batch.training.checkpoint import CheckpointStore
 def save_for_ever():
     store = CheckpointStore(sys.argv[1], keep_last=1)
     found = store.latest()
-    step = 0 if found is None else store.load(found)[1]["step"]
+    step = 0 if found is None else found.state["step"]
     while True:
         step += 1
         store.save(step // 2, {"weight": torch.full((64, 1024), float(step))}, {"step": step}, score=None)
@@ -251,10 +254,9 @@ def test_killed_at_any_moment_the_last_one_loads(tmp_path: Path) -> None:
             if found is None:
                 assert last == 0
                 continue
-            loaded, state = store.load(found)
-            assert state["step"] in (last, last + 1)
-            assert (loaded["weight"] == state["step"]).all()
-            last = state["step"]
+            assert found.state["step"] in (last, last + 1)
+            assert (found.tensors["weight"] == found.state["step"]).all()
+            last = found.state["step"]
         process.stdin.close()
     assert last > 15
     store.sweep()

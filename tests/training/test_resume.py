@@ -45,8 +45,8 @@ def state_of(folder: Path) -> tuple[Mapping[str, np.ndarray], Mapping[str, np.nd
     store = CheckpointStore(str(folder), keep_last=1000)
     newest = store.latest()
     assert newest is not None
-    tensors, state = store.load(newest)
-    return tuple({name: tensor.numpy() for name, tensor in each.items()} for each in (tensors, state["ema"]["module"]))
+    both = newest.tensors, newest.state["ema"]["module"]
+    return tuple({name: tensor.numpy() for name, tensor in each.items()} for each in both)
 
 
 @pytest.mark.parametrize("module", [WithDropout, WithBatchNorm])
@@ -108,7 +108,7 @@ def test_a_parameter_that_was_never_used_has_no_state_later_either(pool: WorkerP
     pool.run(resumed, 2)
     newest = store.latest()
     assert newest is not None
-    assert not [name for name in store.load(newest)[1]["optimizer"]["state"] if name.startswith("spare")]
+    assert not [name for name in newest.state["optimizer"]["state"] if name.startswith("spare")]
 
 
 def test_the_best_model_is_taken_and_the_last_where_nothing_was_validated(pool: WorkerPool, tmp_path: Path) -> None:

@@ -40,6 +40,15 @@ class Checkpoint:
     score: float | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A checkpoint with what it holds: the module's tensors and the state, on the CPU."""
+
+    checkpoint: Checkpoint
+    tensors: dict[str, Tensor]
+    state: Any
+
+
 class CheckpointStore:
     """The checkpoints of one training: FOLDER/<step, 9 digits>/ with safetensors and, written last, `state.json`.
 
@@ -83,14 +92,14 @@ class CheckpointStore:
             self._note(f"{error}; older checkpoints may have been left there")
         return Checkpoint(step=step, uri=folder, score=score)
 
-    def latest(self) -> Checkpoint | None:
-        """The newest one that can be loaded; None without any. All of it is read and compared with its digests.
+    def latest(self) -> Loaded | None:
+        """The newest one that can be loaded; None without any. All of it is compared with its digests.
 
         LedgerError where one is of another version's format: it is neither taken nor swept.
         """
         return self._first_whole(sorted(self._committed(), key=lambda found: found.step, reverse=True))
 
-    def best(self) -> Checkpoint | None:
+    def best(self) -> Loaded | None:
         """The one with the highest score that can be loaded, the earliest of equal ones; None where none has any."""
         scored = [found for found in self._committed() if found.score is not None]
         return self._first_whole(sorted(scored, key=_rank))
@@ -133,20 +142,15 @@ class CheckpointStore:
                 continue
             yield Checkpoint(step=record["step"], uri=folder, score=record["score"])
 
-    def _first_whole(self, checkpoints: list[Checkpoint]) -> Checkpoint | None:
+    def _first_whole(self, checkpoints: list[Checkpoint]) -> Loaded | None:
         for checkpoint in checkpoints:
             try:
-                self._check(checkpoint)
+                tensors, state = self.load(checkpoint)
             except CheckpointError as error:
                 self._set_aside(checkpoint.uri, error)
                 continue
-            return checkpoint
+            return Loaded(checkpoint=checkpoint, tensors=tensors, state=state)
         return None
-
-    def _check(self, checkpoint: Checkpoint) -> None:
-        record = read_record(checkpoint.uri)
-        for file in (*record["model"], *record["tensors"]):
-            self._read_file(checkpoint.uri, file)
 
     def _set_aside(self, folder: str, error: CheckpointError) -> None:
         self._damaged.add(folder)

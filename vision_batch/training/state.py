@@ -68,7 +68,7 @@ def restore(store: CheckpointStore, learner: Learner, together: Together) -> Pro
     """Called by all workers: they all get what the first one loads, the newest checkpoint; None if there is none."""
     is_first = together.rank == 0
     found = store.latest() if is_first else None
-    tensors, state = store.load(found) if found is not None else ({}, None)
+    tensors, state = (found.tensors, found.state) if found is not None else ({}, None)
     facts = None if state is None else {**state, "optimizer": _names(state["optimizer"]), "ema": _updates(state["ema"])}
     facts = together.from_first(facts)
     if facts is None:
@@ -94,15 +94,13 @@ def load_trained(store: CheckpointStore) -> Trained | None:
     last = store.latest()
     if last is None:
         return None
-    _, state = store.load(last)
     chosen = store.best() or last
-    tensors, chosen_state = store.load(chosen)
-    ema = chosen_state["ema"]
+    ema = chosen.state["ema"]
     return Trained(
-        weights=tensors if ema is None else ema["module"],
-        model_step=chosen.step,
-        steps=last.step,
-        history=tuple(history_of(state)),
+        weights=chosen.tensors if ema is None else ema["module"],
+        model_step=chosen.checkpoint.step,
+        steps=last.checkpoint.step,
+        history=tuple(history_of(last.state)),
     )
 
 
