@@ -6,10 +6,8 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from vision_batch import __version__
 from vision_batch.errors import HeldError, StorageError
 from vision_batch.inference.bottleneck import find_bottleneck
 from vision_batch.inference.event import Event
@@ -20,7 +18,7 @@ from vision_batch.jobs.summary import RunSummary
 from vision_batch.jobs.tally import Tally
 from vision_batch.ledger.definition import release_definition
 from vision_batch.ledger.paths import LedgerPaths
-from vision_batch.ledger.run_record import RunRecord, RunStatus, new_run_id, write_run
+from vision_batch.ledger.run_record import RunRecord, RunStatus, write_run
 from vision_batch.ledger.state import OutputState, write_manifest
 
 if TYPE_CHECKING:
@@ -37,14 +35,8 @@ class Account:
         """`started` is of time.monotonic()."""
         self._prepared = prepared
         self._started = started
-        self._record = RunRecord(
-            run_id=new_run_id(),
-            status="running",
-            started=datetime.now(UTC).isoformat(timespec="seconds"),
-            definition=prepared.definition.digest,
-            output=prepared.paths.output,
-            version=__version__,
-            spec=prepared.raw,
+        self._record = RunRecord.begun(
+            definition=prepared.definition.digest, output=prepared.paths.output, spec=prepared.raw
         )
         self._metrics = Metrics(started)
         self._warnings: list[str] = []
@@ -83,15 +75,8 @@ class Account:
         self._leave("the manifest", lambda: write_manifest(paths, backlog.state))
         self._leave("the metrics", lambda: self._metrics.write(paths.metrics(self.run_id)))
         summary = self._summary(status, backlog, setting)
-        ended = datetime.now(UTC).isoformat(timespec="seconds")
-        record = replace(
-            self._record,
-            status=status,
-            ended=ended,
-            seconds=summary.seconds,
-            counts=summary.as_dict(),
-            predictors=summary.predictors,
-            error=error,
+        record = self._record.ended_now(
+            status, seconds=summary.seconds, counts=summary.as_dict(), predictors=summary.predictors, error=error
         )
         if self._is_recorded:
             self._leave("the run's record", lambda: write_run(paths, record))

@@ -6,10 +6,8 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any
 
-from vision_batch import __version__
 from vision_batch.errors import HeldError, LedgerError, StorageError
 from vision_batch.jobs.prepare import reading_output
 from vision_batch.jobs.prepare_train import PreparedTraining
@@ -18,7 +16,7 @@ from vision_batch.jobs.train_summary import TrainSummary
 from vision_batch.jobs.train_tally import TrainTally
 from vision_batch.ledger.definition import release_definition
 from vision_batch.ledger.inspect import list_folder
-from vision_batch.ledger.run_record import RunRecord, RunStatus, new_run_id, newest_runs, write_run
+from vision_batch.ledger.run_record import RunRecord, RunStatus, newest_runs, write_run
 from vision_batch.storage.table import storage_for
 from vision_batch.storage.uri import join, relative_to
 from vision_batch.training.layout import TrainLayout
@@ -44,14 +42,8 @@ class TrainAccount:
         """`started` is of time.monotonic()."""
         self._prepared = prepared
         self._started = started
-        self._record = RunRecord(
-            run_id=new_run_id(),
-            status="running",
-            started=datetime.now(UTC).isoformat(timespec="seconds"),
-            definition=prepared.definition.digest,
-            output=prepared.paths.output,
-            version=__version__,
-            spec=prepared.raw,
+        self._record = RunRecord.begun(
+            definition=prepared.definition.digest, output=prepared.paths.output, spec=prepared.raw
         )
         self._is_recorded = False
         self._data: TrainData | None = None
@@ -95,15 +87,7 @@ class TrainAccount:
         """Leaves the record; failing to is worth a warning and changes nothing of what was done."""
         summary = self._summary(status, result, layout)
         if self._is_recorded:
-            ended = datetime.now(UTC).isoformat(timespec="seconds")
-            record = replace(
-                self._record,
-                status=status,
-                ended=ended,
-                seconds=summary.seconds,
-                counts=summary.as_dict(),
-                error=error,
-            )
+            record = self._record.ended_now(status, seconds=summary.seconds, counts=summary.as_dict(), error=error)
             try:
                 write_run(self._prepared.paths, record)
             except StorageError as trouble:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from vision_batch import __version__
 from vision_batch.errors import LedgerError, NotFoundError
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.storage.table import storage_for
@@ -38,6 +39,33 @@ class RunRecord:
     predictors: tuple[str, ...] = ()
     error: str | None = None
 
+    @classmethod
+    def begun(cls, *, definition: str, output: str, spec: Mapping[str, Any]) -> RunRecord:
+        """Of a run of this version that begins now."""
+        return cls(
+            run_id=new_run_id(),
+            status="running",
+            started=_now(),
+            definition=definition,
+            output=output,
+            version=__version__,
+            spec=spec,
+        )
+
+    def ended_now(
+        self,
+        status: RunStatus,
+        *,
+        seconds: float,
+        counts: Mapping[str, Any],
+        predictors: tuple[str, ...] = (),
+        error: str | None = None,
+    ) -> RunRecord:
+        """The same run, which ends now."""
+        return replace(
+            self, status=status, ended=_now(), seconds=seconds, counts=counts, predictors=predictors, error=error
+        )
+
 
 def new_run_id(now: datetime | None = None) -> str:
     """A UTC time stamp and a random suffix: `20260102T030405.678Z-1a2b3c4d`. Ids sort as their runs started."""
@@ -66,6 +94,10 @@ def newest_runs(paths: LedgerPaths) -> Iterator[RunRecord]:
         return
     for info in reversed(infos):
         yield _decode(info.uri, storage.read(info.uri))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _decode(uri: str, data: bytes) -> RunRecord:
