@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vision_batch.tasks.class_index import class_index, class_name
-from vision_batch.tasks.logits import check_logits
+from vision_batch.tasks.logits import NOT_COMPARABLE, check_logits, comparable, finite
 from vision_batch.tasks.task import Agreement, Target, View
 
 if TYPE_CHECKING:
@@ -59,13 +59,13 @@ class Classification:
         check_logits(outputs, count, self.labels, axes="(N, C)", what="classification")
 
     def finite(self, outputs: np.ndarray) -> np.ndarray:
-        return np.asarray(np.isfinite(outputs).all(axis=1))
+        return finite(outputs)
 
     def agreement(self, exact: np.ndarray, lowered: np.ndarray) -> Agreement:
         """Close where nearly every image keeps its label and no score of any class moves by more than 0.02."""
-        usable = self.finite(exact)
-        if not usable.any() or not self.finite(lowered[usable]).all():
-            return Agreement(is_close=False, text="it gives NaN or infinity, or fp32 gives nothing else")
+        usable = comparable(exact, lowered)
+        if usable is None:
+            return NOT_COMPARABLE
         everything = np.broadcast_to(np.arange(exact.shape[1]), exact[usable].shape)
         scores, others = (_softmax_at(outputs[usable], everything) for outputs in (exact, lowered))
         same = int((scores.argmax(axis=1) == others.argmax(axis=1)).sum())

@@ -5,8 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vision_batch.errors import ModelError
+from vision_batch.tasks.task import Agreement
+
+NOT_COMPARABLE = Agreement(is_close=False, text="it gives NaN or infinity, or fp32 gives nothing else")
+"""What is said of a lower precision where `comparable` is None."""
 
 
 def check_logits(outputs: Any, count: int | None, labels: tuple[str, ...] | None, *, axes: str, what: str) -> None:
@@ -34,6 +39,17 @@ def check_logits(outputs: Any, count: int | None, labels: tuple[str, ...] | None
             f"the model returned scores for {outputs.shape[1]} classes and model.labels has {len(labels)} "
             "names; give one name per class, in the order of the model's outputs"
         )
+
+
+def finite(outputs: np.ndarray) -> NDArray[np.bool_]:
+    """Bool (N,): which of the images have no NaN and no infinity in their logits (N, ...)."""
+    return np.asarray(np.isfinite(outputs).all(axis=tuple(range(1, outputs.ndim))))
+
+
+def comparable(exact: np.ndarray, lowered: np.ndarray) -> NDArray[np.bool_] | None:
+    """Bool (N,): the images that have a prediction in fp32; None where there are none, or one of them has no other."""
+    usable = finite(exact)
+    return usable if usable.any() and finite(lowered[usable]).all() else None
 
 
 def _described(outputs: Any) -> str:

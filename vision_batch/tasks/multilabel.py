@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vision_batch.datasets.naming import shortened
 from vision_batch.errors import ImageError
 from vision_batch.tasks.class_index import class_index, class_name
-from vision_batch.tasks.logits import check_logits
+from vision_batch.tasks.logits import NOT_COMPARABLE, check_logits, comparable, finite
 from vision_batch.tasks.task import Agreement, Target, View
 
 if TYPE_CHECKING:
@@ -56,13 +56,13 @@ class MultiLabel:
         check_logits(outputs, count, self.labels, axes="(N, C)", what="classification")
 
     def finite(self, outputs: np.ndarray) -> np.ndarray:
-        return np.asarray(np.isfinite(outputs).all(axis=1))
+        return finite(outputs)
 
     def agreement(self, exact: np.ndarray, lowered: np.ndarray) -> Agreement:
         """Close where no score of any class moves by more than 0.02."""
-        usable = self.finite(exact)
-        if not usable.any() or not self.finite(lowered[usable]).all():
-            return Agreement(is_close=False, text="it gives NaN or infinity, or fp32 gives nothing else")
+        usable = comparable(exact, lowered)
+        if usable is None:
+            return NOT_COMPARABLE
         moved = float(np.abs(_sigmoid(exact[usable]) - _sigmoid(lowered[usable])).max())
         return Agreement(is_close=moved <= SCORE_TOLERANCE, text=f"scores differ by at most {moved:.4f}")
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vision_batch.errors import ImageError, Problem, SpecError
-from vision_batch.tasks.logits import check_logits
+from vision_batch.tasks.logits import NOT_COMPARABLE, check_logits, comparable, finite
 from vision_batch.tasks.task import IGNORE, Agreement, Target, View
 
 if TYPE_CHECKING:
@@ -55,13 +55,13 @@ class Segmentation:
         check_logits(outputs, count, self.labels, axes="(N, C, h, w)", what="segmentation")
 
     def finite(self, outputs: np.ndarray) -> np.ndarray:
-        return np.asarray(np.isfinite(outputs).all(axis=(1, 2, 3)))
+        return finite(outputs)
 
     def agreement(self, exact: np.ndarray, lowered: np.ndarray) -> Agreement:
         """Close where nearly every pixel keeps its class."""
-        usable = self.finite(exact)
-        if not usable.any() or not self.finite(lowered[usable]).all():
-            return Agreement(is_close=False, text="it gives NaN or infinity, or fp32 gives nothing else")
+        usable = comparable(exact, lowered)
+        if usable is None:
+            return NOT_COMPARABLE
         same = float((exact[usable].argmax(axis=1) == lowered[usable].argmax(axis=1)).mean())
         return Agreement(is_close=same >= SAME_PIXELS, text=f"{100 * same:.2f} % of the pixels have the class of fp32")
 
