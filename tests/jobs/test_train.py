@@ -339,7 +339,7 @@ def test_validation_images_may_be_an_input_of_their_own(spec: Path, workers: Fak
     summary = run(spec, f"validation={{uri: {tmp_path}/held-out}}")
     assert summary.images_total == 17
     (job,) = workers.jobs
-    assert job.validation_format == "folder"
+    assert job.validation_input.format == "folder"
     assert job.labels == ("cat", "dog")
     assert job.class_images == (8, 8)
 

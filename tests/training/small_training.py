@@ -178,10 +178,8 @@ def job_for(case: Case) -> TrainJob:
         run_id="run",
         definition="definition",
         input=InputSettings(uri="images"),
-        format="folder",
         validation=ValidationSettings(uri="validation", every_epochs=case.every_epochs),
         validation_input=None,
-        validation_format=None,
         preprocess=PreprocessSettings(resize_px=(SIDE_PX, SIDE_PX)),
         augment=(),
         function=None,
@@ -232,7 +230,7 @@ def run_worker(rank: int, workers: int, case: Case) -> Ran:
         context=context,
     )
     newest = store.latest()
-    weights = {} if newest is None else {name: tensor.numpy() for name, tensor in store.load(newest)[0].items()}
+    weights = {} if newest is None else {name: tensor.numpy() for name, tensor in newest.tensors.items()}
     return Ran(is_finished=is_finished, events=tuple(context.events), weights=weights)
 
 

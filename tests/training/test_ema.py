@@ -57,7 +57,8 @@ def test_a_resumed_average_goes_on_bit_for_bit() -> None:
     for step in range(12):
         if step == 5:
             resumed = Ema(network(), 0.9)
-            resumed.load(alone.state())
+            resumed.module.load_state_dict(alone.module.state_dict())
+            resumed.resume_at(alone.updates)
         wander(module, step)
         alone.update(module)
         if resumed is not alone:

@@ -175,17 +175,14 @@ class Training:
         from vision_batch.training.job import TrainJob
 
         settings, parts = prepared.settings, prepared.parts
-        measured = prepared.validation_input
         counts = self._data.class_images(prepared.fold)
         return TrainJob(
             paths=prepared.paths,
             run_id=self._account.run_id,
             definition=prepared.definition.digest,
             input=parts.input,
-            format=parts.input.format,
             validation=settings.validation,
-            validation_input=measured,
-            validation_format=None if measured is None else measured.format,
+            validation_input=prepared.validation_input,
             preprocess=parts.preprocess,
             augment=tuple(settings.augment),
             function=parts.function,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -40,15 +39,6 @@ class Ema:
         """Counts the module in as it is now; call it after each optimizer step."""
         self._average.update_parameters(module)
         self._updates += 1
-
-    def state(self) -> dict[str, Any]:
-        """All that `load` needs to go on."""
-        return {"updates": self._updates, "module": dict(self.module.state_dict())}
-
-    def load(self, state: Mapping[str, Any]) -> None:
-        """Goes on from what `state` gave."""
-        self.module.load_state_dict(state["module"])
-        self.resume_at(state["updates"])
 
     def resume_at(self, updates: int) -> None:
         """Says how many updates `module`, loaded from elsewhere, holds."""

@@ -18,22 +18,20 @@ from vision_batch.training.settings import TrainSettings, ValidationSettings
 class TrainJob:
     """One run of a train spec against one output.
 
-    `definition` is a digest; `format` and `precision` are resolved, never auto. `labels` are the names of the classes,
-    the model's or else those that the data have. `class_images` has how many training images each of them has, where
-    the task counts that. `validation_input` and `validation_format` are None where validation images come from the
-    input, or from nowhere. `max_pixels` bounds an image before it is decoded. Of `folds` this is training `fold`,
-    counted from 0; None where there are none. `dataset` is the ledger whose plan and catalogue name the images: that of
-    the output which holds the folds, None for this output's own.
+    `definition` is a digest; the formats and `precision` are resolved, never auto. `labels` are the names of the
+    classes, the model's or else those that the data have. `class_images` has how many training images each of them has,
+    where the task counts that. `validation_input` is None where validation images come from the input, or from nowhere.
+    `max_pixels` bounds an image before it is decoded. Of `folds` this is training `fold`, counted from 0; None where
+    there are none. `dataset` is the ledger whose plan and catalogue name the images: that of the output which holds the
+    folds, None for this output's own.
     """
 
     paths: LedgerPaths
     run_id: str
     definition: str
     input: InputSettings
-    format: str
     validation: ValidationSettings | None
     validation_input: InputSettings | None
-    validation_format: str | None
     preprocess: PreprocessSettings
     augment: tuple[Settings, ...]
     function: Plugin | None
