@@ -11,6 +11,7 @@ import torch
 
 from vision_batch.errors import DeviceError
 from vision_batch.models.device import is_out_of_memory
+from vision_batch.models.normalise import scale_and_bias
 from vision_batch.models.transfer import Answer, transfer_for
 
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -37,10 +38,7 @@ class Predictor:
             if device.type == "cuda" and all(parameter.dim() < 5 for parameter in module.parameters()):
                 # as the images are: else cuDNN rearranges the kernels at every call; measured to be no gain on a CPU
                 self.module = self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            mean_, std_ = (torch.tensor(values, dtype=torch.float64) for values in (mean, std))
-            # (x / 255 - mean) / std as one multiply-add
-            scale, bias = (1 / (255 * std_)).float().to(device), (-mean_ / std_).float().to(device)
-            self._transfer = transfer_for(device, scale, bias)
+            self._transfer = transfer_for(device, *scale_and_bias(mean, std, device))
 
     @property
     def ahead(self) -> int:

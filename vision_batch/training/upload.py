@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vision_batch.models.normalise import normalise_rows, scale_and_bias
+
 
 class Upload:
     """Makes float32 images (n, 3, H, W), normalised, channels_last by their strides, of uint8 ones (n, H, W, 3).
@@ -21,9 +23,7 @@ class Upload:
 
     def __init__(self, device: torch.device, mean: Sequence[float], std: Sequence[float]) -> None:
         """`mean` and `std` are per RGB channel, of values in [0, 1]."""
-        mean_, std_ = (torch.tensor(values, dtype=torch.float64) for values in (mean, std))
-        # (x / 255 - mean) / std as one multiply-add
-        self._scale, self._bias = (1 / (255 * std_)).float().to(device), (-mean_ / std_).float().to(device)
+        self._scale, self._bias = scale_and_bias(mean, std, device)
         self.device = device
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
@@ -32,9 +32,8 @@ class Upload:
         is_usable = pixels.flags.writeable and pixels.flags.c_contiguous
         raw = self._sent(torch.from_numpy(pixels if is_usable else pixels.copy()))
         count, height, width, _ = raw.shape
-        # by whole rows of pixels: on a CPU 12 times as fast as a broadcast over the channels
         rows = raw.view(count, height, 3 * width).float()
-        torch.addcmul(self._bias.repeat(width), rows, self._scale.repeat(width), out=rows)
+        normalise_rows(rows, self._scale, self._bias)
         return rows.view(count, height, width, 3).permute(0, 3, 1, 2)
 
     def plain(self, values: NDArray[Any]) -> Tensor:
