@@ -20,7 +20,7 @@ from vision_batch.tasks.settings import TaskSettings
 from vision_batch.tasks.table import task_for
 from vision_batch.training.catalogue import BLOCKS, NO_PART, Catalogue, classes_and_parts, store_catalogue
 from vision_batch.training.catalogue_rows import NO_LABEL, Rows, RowsWriter
-from vision_batch.training.catalogue_scan import LabelNumbers, ScannedShard, scan
+from vision_batch.training.catalogue_scan import LabelNumbers, NamesOf, ScannedShard, scan
 from vision_batch.training.labels import index_of, labels_for, mismatches
 from vision_batch.training.settings import ValidationSettings
 from vision_batch.training.split_sets import Chunks, Split, make_split
@@ -73,24 +73,15 @@ def build_catalogue(
         raise UnavailableError(settings.inputs[0].uri, f"could not be looked into: {plan.unread[0]}")
     if task.labels_are == "mask" and settings.has_labels and plan.shards:
         _demand_masks(plan.shards[0], settings)
-    writer = RowsWriter(paths.catalogue, paths.scratch)
-    numbers, cut = LabelNumbers(), _Cut(target_bytes=_block_bytes(plan.shards, lanes))
-    sizes = _shard_bytes(plan.shards)
     names_of = None if task.labels_are == "mask" else task_for(task, labels).names  # a mask names no class
-    for scanned, size_bytes in zip(scan(paths, plan.shards, settings, names_of), sizes, strict=True):
-        cut.add(scanned, size_bytes, writer.count)
-        writer.add(scanned.image_names, numbers.renumbered(scanned))
-    writer.finish()
+    writer, numbers, cut = _read(paths, settings, plan, names_of, lanes)
     labels = labels_for(task, labels, numbers.counts)
     for text in mismatches(labels, numbers.counts) if names_of is not None else ():
         note(text)
     found = [NO_LABEL if numbers.several else _class_of(name, labels) for name in numbers.numbers]
     classes = np.array(found, np.int32)
     rows = Rows(paths.catalogue, writer.count, writer.digests)
-    if validation is not None and validation.stratify and not (classes >= 0).any():
-        expected = "images that have one class each, or validation without it"
-        raise SpecError(Problem("validation.stratify", "labels that name no class or several", expected))
-    split = make_split(validation, len(labels), _chunks(rows, classes))
+    split = _split(validation, labels, rows, classes)
     catalogue = Catalogue(
         shards=plan.shards,
         labels=labels,
@@ -112,6 +103,30 @@ def build_catalogue(
     _demand_images(catalogue.counts.sum(axis=0), validation)
     store_catalogue(paths, catalogue, writer.count, writer.digests)
     return catalogue
+
+
+def _read(
+    paths: LedgerPaths, settings: InputSettings, plan: Plan, names_of: NamesOf | None, lanes: int
+) -> tuple[RowsWriter, LabelNumbers, _Cut]:
+    """Stores the rows of all shards; what the catalogue is to say of labels and blocks comes out."""
+    writer = RowsWriter(paths.catalogue, paths.scratch)
+    numbers, cut = LabelNumbers(), _Cut(target_bytes=_block_bytes(plan.shards, lanes))
+    sizes = _shard_bytes(plan.shards)
+    for scanned, size_bytes in zip(scan(paths, plan.shards, settings, names_of), sizes, strict=True):
+        cut.add(scanned, size_bytes, writer.count)
+        writer.add(scanned.image_names, numbers.renumbered(scanned))
+    writer.finish()
+    return writer, numbers, cut
+
+
+def _split(
+    validation: ValidationSettings | None, labels: tuple[str, ...], rows: Rows, classes: NDArray[np.int32]
+) -> Split:
+    """Who is set apart; SpecError where that is to be done class by class, and images have no class or several."""
+    if validation is not None and validation.stratify and not (classes >= 0).any():
+        expected = "images that have one class each, or validation without it"
+        raise SpecError(Problem("validation.stratify", "labels that name no class or several", expected))
+    return make_split(validation, len(labels), _chunks(rows, classes))
 
 
 def _demand_masks(shard: Shard, settings: InputSettings) -> None:
