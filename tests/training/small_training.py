@@ -41,7 +41,7 @@ class Case:
 
     Of its images those with the numbers in `broken` are broken, `white` and `black` ones are of one colour, `forgotten`
     ones are planned and never given. `wishes` says at which question of the worker `wisher`, counted from 0, what is
-    wished for.
+    wished for. With `on_gpus` each worker has a GPU of its own.
     """
 
     module: Callable[[], nn.Module]
@@ -59,6 +59,7 @@ class Case:
     folder: Path | None = None
     wishes: Mapping[int, Wish] = field(default_factory=dict)
     wisher: int = 0
+    on_gpus: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,10 +157,10 @@ def targets_for(task: TaskSettings, rng: np.random.Generator, images: int) -> np
 class ListContext:
     """Keeps what it is told."""
 
-    def __init__(self, rank: int, workers: int, wishes: Mapping[int, Wish]) -> None:
+    def __init__(self, rank: int, workers: int, wishes: Mapping[int, Wish], device: torch.device) -> None:
         self.rank = rank
         self.workers = workers
-        self.device = torch.device("cpu")
+        self.device = device
         self.events: list[TrainEvent] = []
         self._wishes = wishes
         self._questions = 0
@@ -216,7 +217,8 @@ class NoStore:
 
 def run_worker(rank: int, workers: int, case: Case) -> Ran:
     """A worker's side of a case, in a process group that is there already."""
-    context = ListContext(rank, workers, case.wishes if rank == case.wisher else {})
+    device = torch.device("cuda", rank) if case.on_gpus else torch.device("cpu")
+    context = ListContext(rank, workers, case.wishes if rank == case.wisher else {}, device)
     job = job_for(case)
     store: Any = NoStore() if case.folder is None else CheckpointStore(str(case.folder), keep_last=1000)
     torch.manual_seed(rank)  # modules differ until the first worker's values are everybody's
@@ -288,8 +290,11 @@ def _serve(pipe: Connection) -> None:
         except EOFError:
             return
         try:
+            if case.on_gpus:
+                torch.cuda.set_device(rank)
             if workers > 1:
-                dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=workers)
+                backend = "nccl" if case.on_gpus else "gloo"
+                dist.init_process_group(backend, init_method=f"file://{rendezvous}", rank=rank, world_size=workers)
             pipe.send(run_worker(rank, workers, case))
         except Exception as error:  # noqa: BLE001 - the test that asked judges it
             pipe.send(_portable(error))

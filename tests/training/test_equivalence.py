@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from tests.training.small_modules import Pixelwise, Plain, WithUnusedParameters
+from tests.training.small_modules import OverPixels, Pixelwise, Plain, WithUnusedParameters
 from tests.training.small_training import Case, Ran, WorkerPool
 
 GLOBAL_BATCH = 12
@@ -98,3 +99,12 @@ def test_averages_and_validation(pool: WorkerPool, tmp_path: Path) -> None:
     alone, together = assert_same(pool, case, 2, tmp_path)
     for one, other in zip(alone.epochs, together.epochs, strict=True):
         assert one.metrics == pytest.approx(dict(other.metrics), abs=1e-5)
+
+
+@pytest.mark.gpu
+def test_synchronised_batch_norm(pool: WorkerPool, tmp_path: Path) -> None:
+    """Its statistics are those of the global batch, whose last one of seven images does not divide."""
+    if torch.cuda.device_count() < 2:
+        pytest.skip("there are no two CUDA devices")
+    case = case_of(module=OverPixels, spec={"sync_batch_norm": True}, on_gpus=True)
+    assert_same(pool, case, 2, tmp_path)
