@@ -76,17 +76,19 @@ def test_a_finished_job_starts_no_ray_and_loads_no_torch(job: MakeJob, ray_addre
     assert cpu_s < 2  # what it takes on an idle machine; how long it takes on this one says nothing
 
 
+WHILE_SLOW = "import pathlib, time; pathlib.Path(__file__).with_name('slow').exists() and time.sleep(1)"
+"""In a model: a second for each batch, as long as there is a file of this name beside its code."""
+
+
 @pytest.mark.ray
 def test_a_terminated_run_keeps_what_is_whole_and_resumes(
     job: MakeJob, ray_address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As a job of this machine, which `stop` terminates."""
-    slow = MODEL.replace(
-        "return self.layers(images)", "import time; time.sleep(0.3)\n        return self.layers(images)"
-    )
-    it = job(code=slow)
-    for shard in range(8):
-        write_tar(it.data / f"{shard}.tar", digits(40))
+    it = job(code=MODEL.replace("return self.layers", f"{WHILE_SLOW}\n        return self.layers"))
+    (it.folder / "slow").touch()
+    for shard in range(30):
+        write_tar(it.data / f"{shard}.tar", digits(20))
     monkeypatch.setenv("XDG_STATE_HOME", str(it.folder / "state"))
     (it.folder / "here.yaml").write_text("kind: local")
     cluster = ["--cluster", str(it.folder / "here.yaml"), "--json"]
@@ -105,9 +107,10 @@ def test_a_terminated_run_keeps_what_is_whole_and_resumes(
     assert (stopped["state"], stopped["exit_code"]) == ("stopped", 130)
     progress = last_progress(jobs.logs(job_id, follow=False))
     assert progress is not None
-    assert 0 < progress.images_done < 320
+    assert 0 < progress.images_done < 600
+    (it.folder / "slow").unlink()
     resumed = it.run(ray_address)
-    assert (resumed.status, resumed.images_ok) == ("done", 320)
+    assert (resumed.status, resumed.images_ok) == ("done", 600)
     assert resumed.images_resumed > 0
 
 
