@@ -42,6 +42,15 @@ def test_the_first_claim_is_stored_and_comes_back(tmp_path: Path) -> None:
     assert claim_definition(paths, Definition(FACTS), cell_rows=4096) == claimed == read_definition(paths)
     assert claimed.cell_rows == 128
     assert claimed.definition.facts["precision"] == "bf16"
+    assert claimed.labels is None
+
+
+def test_an_output_knows_the_names_of_the_classes(tmp_path: Path) -> None:
+    paths = LedgerPaths(str(tmp_path))
+    claim_definition(paths, Definition(FACTS), labels=("cat", "dög"))
+    claimed = read_definition(paths)
+    assert claimed is not None
+    assert claimed.labels == ("cat", "dög")
 
 
 def test_of_sections_the_keys_that_differ_are_shown() -> None:

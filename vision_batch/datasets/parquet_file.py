@@ -47,7 +47,13 @@ class Footer:
 @lru_cache(maxsize=16)
 def read_footer(file: ObjectInfo) -> Footer:
     """The footer of this version of a file; ParquetDamage if there is none, or one that contradicts itself."""
-    with storage_for(file.uri).open(file) as stream, _arrow_reads(file):
+    with storage_for(file.uri).open(file) as stream:
+        return parse_footer(stream, file)
+
+
+def parse_footer(stream: BinaryIO, file: ObjectInfo) -> Footer:
+    """The footer of an open file; ParquetDamage if there is none, or one that contradicts itself."""
+    with _arrow_reads(file):
         parquet = _opened(stream)
         metadata, schema = parquet.metadata, parquet.schema_arrow
         groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
@@ -103,11 +109,13 @@ class ParquetReader:
         """How many rows the footer promises in a row group."""
         return self._footer.group_rows[group]
 
-    def batches(self, group: int) -> Iterator[pa.RecordBatch]:
+    def batches(
+        self, group: int, *, most_rows: int = BATCH_ROWS, most_bytes: int = BATCH_BYTES
+    ) -> Iterator[pa.RecordBatch]:
         """A row group from its start, always cut alike; ParquetDamage where it is unreadable or ends early."""
         missing = self.rows(group)
-        fitting = BATCH_BYTES * missing // max(self._footer.group_bytes[group], 1)
-        batch_rows = min(max(fitting, 1), BATCH_ROWS)
+        fitting = most_bytes * missing // max(self._footer.group_bytes[group], 1)
+        batch_rows = min(max(fitting, 1), most_rows)
         with _arrow_reads(self._file):
             batches = self._parquet.iter_batches(batch_rows, [group], self._columns, use_threads=False)
         while missing:
@@ -127,14 +135,21 @@ def open_parquet(
     """A reader of the top-level `columns` of the row groups [start, stop) of a file."""
     whole = max(footer.group_bytes[slice(*groups)], default=0) <= whole_bytes
     with storage_for(file.uri).open(file) as stream:
-        parquet = pq.ParquetFile(
-            stream,
-            metadata=footer.metadata,
-            pre_buffer=False,
-            buffer_size=0 if whole else PIECE_BYTES,
-            page_checksum_verification=True,  # where the file has them
-        )
-        yield ParquetReader(parquet, file, footer, columns)
+        yield reader_of(stream, file, footer, columns, piece_bytes=0 if whole else PIECE_BYTES)
+
+
+def reader_of(
+    stream: BinaryIO, file: ObjectInfo, footer: Footer, columns: list[str], *, piece_bytes: int = 0
+) -> ParquetReader:
+    """A reader of the top-level `columns` of an open file; columns are read whole, or in pieces."""
+    parquet = pq.ParquetFile(
+        stream,
+        metadata=footer.metadata,
+        pre_buffer=False,
+        buffer_size=piece_bytes,
+        page_checksum_verification=True,  # where the file has them
+    )
+    return ParquetReader(parquet, file, footer, columns)
 
 
 def _demand_valid_dictionaries(batch: pa.RecordBatch) -> None:

@@ -54,7 +54,7 @@ class Backlog:
         self._unpatchable: set[ObjectInfo] = set()
         with reading_output():
             self.cell_rows = claim_definition(
-                prepared.paths, prepared.definition, cell_rows=prepared.cell_rows
+                prepared.paths, prepared.definition, cell_rows=prepared.cell_rows, labels=prepared.model.labels
             ).cell_rows
             clear_scratch(prepared.paths)
         self.plan = plan_input(prepared, cell_rows=self.cell_rows, write=True, prune=prune)

@@ -59,11 +59,15 @@ class Definition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimedOutput:
-    """What an output was created with. `cell_rows` and `created` (UTC, ISO 8601) decide no prediction."""
+    """What an output was created with. `cell_rows` and `created` (UTC, ISO 8601) decide no prediction.
+
+    `labels` are the model's, class index to name, where it has some; the definition has their digest.
+    """
 
     definition: Definition
     cell_rows: int
     created: str
+    labels: tuple[str, ...] | None = None
 
 
 def read_definition(paths: LedgerPaths) -> ClaimedOutput | None:
@@ -77,8 +81,12 @@ def read_definition(paths: LedgerPaths) -> ClaimedOutput | None:
         if stored["format"] != FORMAT:
             raise ValueError(f"format {stored['format']!r}, this version reads {FORMAT}; use the one that wrote it")
         definition = Definition(dict(stored["definition"]))
+        labels = stored.get("labels")
         claimed = ClaimedOutput(
-            definition=definition, cell_rows=int(stored["cell_rows"]), created=str(stored["created"])
+            definition=definition,
+            cell_rows=int(stored["cell_rows"]),
+            created=str(stored["created"]),
+            labels=None if labels is None else tuple(map(str, labels)),
         )
         if stored["digest"] != definition.digest:
             raise ValueError("its digest differs")
@@ -87,13 +95,19 @@ def read_definition(paths: LedgerPaths) -> ClaimedOutput | None:
     return claimed
 
 
-def claim_definition(paths: LedgerPaths, definition: Definition, *, cell_rows: int = CELL_ROWS) -> ClaimedOutput:
+def claim_definition(
+    paths: LedgerPaths,
+    definition: Definition,
+    *,
+    cell_rows: int = CELL_ROWS,
+    labels: tuple[str, ...] | None = None,
+) -> ClaimedOutput:
     """Makes the output belong to `definition`, or finds that it does; the first of several claimants wins.
 
     DefinitionError when it belongs to another one: a problem for each fact that differs, and one with the ways out.
-    The returned facts and `cell_rows` are the stored ones.
+    The returned facts, `cell_rows` and `labels` are the stored ones.
     """
-    claimed = read_definition(paths) or _claim(paths, definition, cell_rows)
+    claimed = read_definition(paths) or _claim(paths, definition, cell_rows, labels)
     check_definition(paths, definition, claimed)
     return claimed
 
@@ -134,14 +148,16 @@ def _planned(paths: LedgerPaths) -> list[ObjectInfo]:
     return sorted(list_folder(paths.plan), key=lambda info: paths.segment_number(info.uri) or 0, reverse=True)
 
 
-def _claim(paths: LedgerPaths, definition: Definition, cell_rows: int) -> ClaimedOutput:
+def _claim(paths: LedgerPaths, definition: Definition, cell_rows: int, labels: tuple[str, ...] | None) -> ClaimedOutput:
     created = datetime.now(UTC).isoformat(timespec="seconds")
+    facts = json.loads(definition.canonical)
     stored = {
         "format": FORMAT,
         "created": created,
         "cell_rows": cell_rows,
         "digest": definition.digest,
-        "definition": json.loads(definition.canonical),
+        "definition": facts,
+        **({} if labels is None else {"labels": list(labels)}),
     }
     data = json.dumps(stored, indent=2, sort_keys=True).encode()
     try:
@@ -151,7 +167,7 @@ def _claim(paths: LedgerPaths, definition: Definition, cell_rows: int) -> Claime
         if winner is None:
             raise LedgerError(paths.definition, "vanished while this run claimed the output; run again") from None
         return winner
-    return ClaimedOutput(definition=Definition(stored["definition"]), cell_rows=cell_rows, created=created)
+    return ClaimedOutput(definition=Definition(facts), cell_rows=cell_rows, created=created, labels=labels)
 
 
 def _differences(here: dict[str, Fact], there: dict[str, Fact], place: str = "") -> Iterator[Problem]:
