@@ -15,7 +15,7 @@ from vision_batch.models.bundle import resolve_model
 from vision_batch.models.settings import ModelSettings
 from vision_batch.storage.table import storage_for
 
-pytestmark = pytest.mark.s3
+pytestmark = [pytest.mark.s3, pytest.mark.usefixtures("temporary")]
 PLUGIN = "import torch\ndef build(): return torch.nn.Linear(3, 2)\n"
 
 
@@ -35,7 +35,14 @@ def test_weights_and_labels(moto_s3: S3Bucket, tmp_path: Path) -> None:
     bundle = resolve_model(settings, tmp_path)
     assert bundle.labels == ("cat", "dog")
     assert bundle.load()(torch.ones(1, 3)).tolist() == [[3.0, 3.0]]
-    put(f"{moto_s3.uri}/m/w.safetensors", save({"weight": torch.zeros(2, 3), "bias": torch.zeros(2)}))
+
+
+def test_weights_that_change_before_they_have_come_are_not_loaded(moto_s3: S3Bucket, tmp_path: Path) -> None:
+    (tmp_path / "vb_s3_model.py").write_text(PLUGIN)
+    uri = f"{moto_s3.uri}/w.safetensors"
+    put(uri, save({"weight": torch.ones(2, 3), "bias": torch.zeros(2)}))
+    bundle = resolve_model(ModelSettings(source="python:vb_s3_model:build", weights=uri), tmp_path)
+    put(uri, save({"weight": torch.zeros(2, 3), "bias": torch.zeros(2)}))
     with pytest.raises(ModelError, match="has changed since the run began"):
         bundle.load()
 

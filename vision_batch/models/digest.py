@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
-from vision_batch.errors import ForbiddenError, ModelError, NotFoundError, Problem, SpecError, StorageError
+from vision_batch.errors import ForbiddenError, NotFoundError, Problem, SpecError
+from vision_batch.models.node_copy import changed, node_copy, out_of_reach
 from vision_batch.storage.table import storage_for
+from vision_batch.storage.uri import scheme
 
 BLOCK_BYTES = 8 << 20
 HEAD_BYTES = 9
@@ -33,22 +36,29 @@ def weights_digest(uri: str) -> str:
     return digest
 
 
-def check_digest(uri: str, sha256: str) -> None:
-    """ModelError if an object is not the one that was digested, or is not there."""
-    try:
-        _compare(uri, _digest(uri), sha256)
-    except (NotFoundError, ForbiddenError) as error:
-        raise _out_of_reach(error) from error
-
-
 def read_checked(uri: str, sha256: str) -> bytes:
-    """A whole object; ModelError if it is not the one that was digested, or is not there."""
+    """A whole file; ModelError if it is not the one that was digested, or is not there. S3's come by way of a copy."""
+    if scheme(uri):
+        return node_copy(uri, sha256).read_bytes()
     try:
         data = storage_for(uri).read(uri)
     except (NotFoundError, ForbiddenError) as error:
-        raise _out_of_reach(error) from error
-    _compare(uri, hashlib.sha256(data).hexdigest(), sha256)
+        raise out_of_reach(error) from error
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise changed(uri)
     return data
+
+
+def checked_file(uri: str, sha256: str) -> Path:
+    """A file of this machine that holds what was digested; ModelError if there is none."""
+    if scheme(uri):
+        return node_copy(uri, sha256)
+    try:
+        if _digest(uri) != sha256:
+            raise changed(uri)
+    except (NotFoundError, ForbiddenError) as error:
+        raise out_of_reach(error) from error
+    return Path(uri)
 
 
 def _digest(uri: str) -> str:
@@ -59,15 +69,6 @@ def _digest(uri: str) -> str:
         while block := reader.read(BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _compare(uri: str, found: str, wanted: str) -> None:
-    if found != wanted:
-        raise ModelError(f"{uri} has changed since the run began; run again")
-
-
-def _out_of_reach(error: StorageError) -> ModelError:
-    return ModelError(f"{error}; every worker must be able to read it")
 
 
 def not_safetensors(head: bytes) -> str | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vision_batch.errors import ForbiddenError, NotFoundError, Problem, SpecError
-from vision_batch.models.digest import check_digest, file_digest, read_checked
+from vision_batch.models.digest import checked_file, file_digest, read_checked
 from vision_batch.models.labels import read_labels
 from vision_batch.models.processor_config import read_processor
 from vision_batch.models.settings import ModelSettings
@@ -157,18 +157,13 @@ def _labels(config: dict[str, Any]) -> tuple[str, ...] | None:
 
 @contextmanager
 def _on_disk(bundle: ModelBundle) -> Iterator[Path]:
-    """A local folder with exactly the files that were digested; ModelError if one has changed since."""
+    """A folder with links to exactly the files that were digested; ModelError if one has changed since."""
     digests = {
         name.removesuffix(SUFFIX): sha256
         for name, sha256 in bundle.facts.items()
         if WANTED.fullmatch(name.removesuffix(SUFFIX))
     }
-    if scheme(bundle.location) == "":
-        for name, sha256 in digests.items():
-            check_digest(join(bundle.location, name), sha256)
-        yield Path(bundle.location)
-        return
     with tempfile.TemporaryDirectory(prefix="vision-batch-model-") as folder:
         for name, sha256 in digests.items():
-            Path(folder, name).write_bytes(read_checked(join(bundle.location, name), sha256))
+            Path(folder, name).symlink_to(checked_file(join(bundle.location, name), sha256))
         yield Path(folder)

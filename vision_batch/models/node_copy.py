@@ -1,0 +1,132 @@
+"""Files of models that lie on S3, fetched once for all processes of a machine.
+
+A copy is called by the SHA-256 of what it holds, so that whoever finds it knows whether it is the right one: models
+that share a file share its copy, and one that changed has another. The copies are in the folder for temporary files, in
+a folder that this user alone may read and write.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import stat
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from vision_batch.errors import ForbiddenError, ModelError, NotFoundError, StorageError
+from vision_batch.storage.table import storage_for
+
+BLOCK_BYTES: Final = 8 << 20
+KEPT_BYTES: Final = 20 << 30
+"""All copies of a machine: what was used last is kept."""
+IN_USE_S: Final = 3600
+"""A copy that was asked for so lately may be about to be opened: it stays, however many there are."""
+PARTIAL: Final = ".part"
+
+
+def node_copy(uri: str, sha256: str) -> Path:
+    """This machine's copy of the object `uri`, whose bytes have the digest `sha256`; of several processes one fetches.
+
+    What it holds is compared each time: a copy that somebody has spoiled is fetched anew. ModelError if the object is
+    another one, or cannot be read, or there is no room for it; UnavailableError while the storage does not answer.
+    """
+    try:
+        folder = _private_folder()
+        copy = folder / sha256
+        while not _holds(copy, sha256):
+            with _turn(folder / (sha256 + PARTIAL)) as partial:
+                if not _holds(copy, sha256):  # else another process has fetched it in the meantime
+                    _fetch(uri, sha256, partial)
+                    _forget_oldest(folder)
+                    os.replace(partial.name, copy)
+        os.utime(copy)
+    except (NotFoundError, ForbiddenError) as error:
+        raise out_of_reach(error) from error
+    except StorageError:
+        raise
+    except OSError as error:
+        raise ModelError(f"{uri} cannot be copied into {tempfile.gettempdir()}: {error}") from error
+    return copy
+
+
+def out_of_reach(error: StorageError) -> ModelError:
+    """What to say of a model's file that a worker may not read, or does not find."""
+    return ModelError(f"{error}; every worker must be able to read it")
+
+
+def changed(uri: str) -> ModelError:
+    """What to say of a model's file that is not the one that was digested."""
+    return ModelError(f"{uri} has changed since the run began; run again")
+
+
+def _private_folder() -> Path:
+    """Made where it is missing; PermissionError for one that somebody else could write to."""
+    folder = Path(tempfile.gettempdir(), f"vision-batch-models-{os.getuid()}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
+        raise PermissionError(f"{folder} is not a folder of this user alone; remove it")
+    return folder
+
+
+def _holds(copy: Path, sha256: str) -> bool:
+    try:
+        with copy.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def _turn(path: Path) -> Iterator[BinaryIO]:
+    """The empty file `path`, for one process at a time, which may rename it. The lock ends with the process."""
+    while True:
+        with path.open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if not _is_at(file, path):  # who had the lock before has renamed or removed the file
+                continue
+            file.truncate(0)
+            try:
+                yield file
+            finally:
+                if _is_at(file, path):
+                    path.unlink()
+            return
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _fetch(uri: str, sha256: str, into: BinaryIO) -> None:
+    digest = hashlib.sha256()
+    storage = storage_for(uri)
+    with storage.open(storage.stat(uri)) as reader:
+        while block := reader.read(BLOCK_BYTES):
+            digest.update(block)
+            into.write(block)
+    into.flush()
+    if digest.hexdigest() != sha256:
+        raise changed(uri)
+
+
+def _forget_oldest(folder: Path) -> None:
+    """Removes what was not used for longest, until the rest is small enough. Who has a file open keeps it."""
+    files = []
+    for path in folder.iterdir():
+        with suppress(FileNotFoundError):  # another process is doing the same
+            status = path.stat()
+            files.append((status.st_mtime, status.st_size, path))
+    kept = 0
+    for used, size_bytes, path in sorted(files, reverse=True):
+        kept += size_bytes
+        if kept > KEPT_BYTES and time.time() - used > IN_USE_S:
+            path.unlink(missing_ok=True)
