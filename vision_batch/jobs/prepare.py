@@ -153,7 +153,11 @@ def find_parts(settings: JobSettings, folder: Path, recorded: Mapping[str, objec
     """
     input = resolve_input(settings.input, recorded.get("input.format"))
     model = resolve_model(
-        settings.model, folder, read_preprocess=settings.preprocess is None, for_training=settings.job == "train"
+        settings.model,
+        folder,
+        task=None if settings.task is None else settings.task.kind,
+        read_preprocess=settings.preprocess is None,
+        for_training=settings.job == "train",
     )
     task = agreed_task(settings, model)
     preprocess, function = agreed_preprocess(settings, model, folder)

@@ -31,7 +31,7 @@ class ModelBundle:
     `facts` is all that decides the model's predictions, by name, for the output's definition. `labels` are the spec's,
     else the model's own, class index to name. `preprocess` is what a model's own folder demands, None where it does
     not say. `weights_bytes` is None where nobody knows before the model is loaded. `trained` is the record of a model
-    that a train job made.
+    that a train job made. `variant` is the source's own name for the way in which the model is loaded and called.
     """
 
     kind: str
@@ -44,6 +44,7 @@ class ModelBundle:
     preprocess: PreprocessSettings | None
     facts: dict[str, str]
     trained: TrainedModel | None = None
+    variant: str = ""
 
     def load(self) -> torch.nn.Module:
         """The module in eval mode, on the CPU, float32.
@@ -54,10 +55,16 @@ class ModelBundle:
 
 
 def resolve_model(
-    settings: ModelSettings, folder: Path, *, read_preprocess: bool = True, for_training: bool = False
+    settings: ModelSettings,
+    folder: Path,
+    *,
+    task: str | None = None,
+    read_preprocess: bool = True,
+    for_training: bool = False,
 ) -> ModelBundle:
     """Finds the model of a spec that lies in `folder`, and digests its code and weights; loads nothing.
 
+    `task` is the kind of the spec's task, by its name in the table of tasks; None where the model says it.
     `read_preprocess=False` says that the spec has steps of its own: then the model's are neither read nor a fact.
     `for_training` asks for a module that can be trained.
 
@@ -67,7 +74,9 @@ def resolve_model(
     if kind not in SOURCES or not address:
         raise SpecError(_unknown_source(settings.source, kind))
     weights = None if settings.weights is None else normalise(settings.weights, folder)
-    found = SOURCES[kind].resolve(address, settings, folder, read_preprocess=read_preprocess, for_training=for_training)
+    found = SOURCES[kind].resolve(
+        address, settings, folder, task=task, read_preprocess=read_preprocess, for_training=for_training
+    )
     labels = read_labels(settings.labels, folder) or found.labels
     facts = {"source": kind, **found.facts}
     if weights is not None:
@@ -88,6 +97,7 @@ def resolve_model(
         preprocess=found.preprocess,
         facts=facts,
         trained=found.trained,
+        variant=found.variant,
     )
 
 

@@ -22,7 +22,14 @@ class ExportSource:
     """Loads the program from what `export_archive` has checked, and nothing else."""
 
     def resolve(
-        self, address: str, settings: ModelSettings, folder: Path, *, read_preprocess: bool, for_training: bool
+        self,
+        address: str,
+        settings: ModelSettings,
+        folder: Path,
+        *,
+        task: str | None,
+        read_preprocess: bool,
+        for_training: bool,
     ) -> Resolved:
         refuse_extras(settings)
         if for_training:

@@ -20,7 +20,14 @@ class PythonSource:
     """Calls `factory(**model.options)` and loads `model.weights` into what it returns."""
 
     def resolve(
-        self, address: str, settings: ModelSettings, folder: Path, *, read_preprocess: bool, for_training: bool
+        self,
+        address: str,
+        settings: ModelSettings,
+        folder: Path,
+        *,
+        task: str | None,
+        read_preprocess: bool,
+        for_training: bool,
     ) -> Resolved:
         plugin = find_plugin(address, folder, where="model.source")
         return Resolved(location=address, plugin=plugin, facts={"factory": address, "plugin_sha256": plugin.digest})

@@ -25,6 +25,7 @@ class Resolved:
     `location` is where it lies; `facts` is all that decides its predictions, by name; `labels` and `preprocess` are
     what the model itself says of them. `weights_bytes` is None where they are not files of the model's own. `weights`
     and `options` are what the spec would say for a model that has recorded them, `trained` is all that it has recorded.
+    `variant` is a source's own name for the way in which such a model is loaded and called.
     """
 
     location: str
@@ -36,16 +37,25 @@ class Resolved:
     weights: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     trained: TrainedModel | None = None
+    variant: str = ""
 
 
 class Source(Protocol):
     """One kind of `model.source`. Its name is the part before the first colon, its address what follows."""
 
     def resolve(
-        self, address: str, settings: ModelSettings, folder: Path, *, read_preprocess: bool, for_training: bool
+        self,
+        address: str,
+        settings: ModelSettings,
+        folder: Path,
+        *,
+        task: str | None,
+        read_preprocess: bool,
+        for_training: bool,
     ) -> Resolved:
         """Finds and digests the model; SpecError for what the spec has wrong. Runs on the driver, without torch.
 
+        `task` is the kind of the spec's task, by its name in the table of tasks; None where the model says it.
         Without `read_preprocess` the spec has steps of its own, and the model's are not looked at. `for_training` asks
         for a module that can be trained further.
         """

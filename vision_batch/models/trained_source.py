@@ -14,7 +14,8 @@ from vision_batch.models.python_source import PythonSource
 from vision_batch.models.settings import ModelSettings
 from vision_batch.models.source import Resolved, refuse_extras
 from vision_batch.models.trained import DESCRIPTION, FOLDER, PROGRAM, WEIGHTS, PluginPlace, TrainedModel, read_model
-from vision_batch.models.transformers_source import SUFFIX, TransformersSource, is_transformers
+from vision_batch.models.transformers_folder import SUFFIX
+from vision_batch.models.transformers_source import TransformersSource, is_transformers
 from vision_batch.plugin import Plugin, find_plugin
 from vision_batch.storage.table import storage_for
 from vision_batch.storage.uri import join, normalise
@@ -37,7 +38,14 @@ class TrainedSource:
     """
 
     def resolve(
-        self, address: str, settings: ModelSettings, folder: Path, *, read_preprocess: bool, for_training: bool
+        self,
+        address: str,
+        settings: ModelSettings,
+        folder: Path,
+        *,
+        task: str | None,
+        read_preprocess: bool,
+        for_training: bool,
     ) -> Resolved:
         refuse_extras(settings)
         location = normalise(address, folder)
@@ -107,7 +115,9 @@ def _transformers(trained: TrainedModel, location: str, folder: Path) -> Resolve
     """The folder in that library's format, file by file as recorded."""
     settings = ModelSettings(source=f"transformers:{join(location, FOLDER)}")
     address = settings.source.partition(":")[2]
-    found = TransformersSource().resolve(address, settings, folder, read_preprocess=True, for_training=False)
+    found = TransformersSource().resolve(
+        address, settings, folder, task=trained.task.get("type"), read_preprocess=True, for_training=False
+    )
     for fact, digest in found.facts.items():
         _compare(trained, location, f"{FOLDER}/{fact.removesuffix(SUFFIX)}", digest)
     return replace(found, labels=trained.label_names, preprocess=trained.preprocess, trained=trained)

@@ -1,25 +1,27 @@
-"""A transformers classifier as a plain module. Importing this imports transformers."""
+"""Models of transformers as plain modules. Importing this imports transformers."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import safetensors
 import torch
-from transformers import AutoModelForImageClassification
+import transformers
 from transformers.utils import logging
 
 from vision_batch.errors import ModelError
+from vision_batch.models.transformers_kinds import KINDS
 
 SHOWN = 5
 HEAD = "classifier"
-"""In the name of every weight of the head, in every image classifier of the library."""
+"""In the name of every weight of the head, in every classifier, of images or pixels, that can be trained here."""
 
 
-class Classifier(torch.nn.Module):
-    """Float32 images (N, 3, H, W), normalised, to logits (N, C)."""
+class Logits(torch.nn.Module):
+    """Float32 images (N, 3, H, W), normalised, to logits: (N, C) of images, or (N, C, h, w) of their pixels."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -38,15 +40,21 @@ class Classifier(torch.nn.Module):
             return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
 
 
-def load_classifier(folder: Path, name: str, *, new_classes: int | None = None) -> Classifier:
-    """The classifier in `folder`; with `new_classes` its head is a new one, with random weights, for so many classes.
+WRAPPERS: Final[dict[str, Callable[[Any], torch.nn.Module]]] = {"classifier": Logits, "semantic": Logits}
+"""By the name in KINDS: what makes a module, as its task wants one, of a model of the library."""
 
-    ModelError, calling it `name`, if it cannot be loaded whole.
+
+def load_model(folder: Path, kind: str, name: str, *, new_classes: int | None = None) -> torch.nn.Module:
+    """The model in `folder`, which is of the `kind` of that name.
+
+    With `new_classes` its head is a new one, with random weights, for so many classes. ModelError, calling it `name`,
+    if it cannot be loaded whole.
     """
+    what = KINDS[kind].what
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     head = {} if new_classes is None else {"num_labels": new_classes, "ignore_mismatched_sizes": True}
     try:
-        model, info = AutoModelForImageClassification.from_pretrained(
+        model, info = getattr(transformers, KINDS[kind].auto).from_pretrained(
             folder,
             use_safetensors=True,
             local_files_only=True,
@@ -56,15 +64,15 @@ def load_classifier(folder: Path, name: str, *, new_classes: int | None = None) 
             **head,
         )
     except (OSError, ValueError, RuntimeError, KeyError, ImportError, safetensors.SafetensorError) as error:
-        raise ModelError(f"{name} cannot be loaded as an image classifier: {error}") from error
+        raise ModelError(f"{name} cannot be loaded as {what}: {error}") from error
     # The library fills what is missing with random numbers and only warns.
-    absent = [_name(key) for kind in ("missing_keys", "mismatched_keys") for key in info[kind]]
+    absent = [_name(key) for kinds in ("missing_keys", "mismatched_keys") for key in info[kinds]]
     if new_classes is not None:
         absent = [key for key in absent if HEAD not in key]
     if absent:
         shown = ", ".join(absent[:SHOWN]) + (" …" if len(absent) > SHOWN else "")
-        raise ModelError(f"{name} lacks weights of an image classifier ({shown}): was it trained for another task?")
-    return Classifier(model).eval()
+        raise ModelError(f"{name} lacks weights of {what} ({shown}): was it trained for another task?")
+    return WRAPPERS[kind](model).eval()
 
 
 def _name(key: Any) -> str:

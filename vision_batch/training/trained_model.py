@@ -32,7 +32,8 @@ from vision_batch.models.trained import (
     TrainedWith,
     encode_model,
 )
-from vision_batch.models.transformers_source import PROCESSOR, is_transformers, processor_of
+from vision_batch.models.transformers_folder import PROCESSOR
+from vision_batch.models.transformers_source import is_transformers, processor_of
 from vision_batch.models.weights import compare
 from vision_batch.storage.table import storage_for
 from vision_batch.storage.uri import join

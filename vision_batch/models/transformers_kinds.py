@@ -1,0 +1,73 @@
+"""Which models of transformers answer which task, by the class that a folder's `config.json` names. Knows no torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from vision_batch.errors import Problem, SpecError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelKind:
+    """One way in which models of the library are called.
+
+    `what` is what a person calls such a model, `tasks` are those that it answers, `architectures` is a pattern of the
+    library's classes, and `auto` the class that finds and loads them. `trainable` says that it can get a new head and
+    be trained.
+    """
+
+    what: str
+    tasks: tuple[str, ...]
+    architectures: str
+    auto: str
+    trainable: bool = False
+
+
+KINDS: Final[dict[str, ModelKind]] = {
+    "classifier": ModelKind(
+        what="an image classifier",
+        tasks=("classification", "multi_label"),
+        architectures=r"\w+ForImageClassification",
+        auto="AutoModelForImageClassification",
+        trainable=True,
+    ),
+    "semantic": ModelKind(
+        what="a semantic segmenter",
+        tasks=("segmentation",),
+        architectures=r"\w+ForSemanticSegmentation",
+        auto="AutoModelForSemanticSegmentation",
+        trainable=True,
+    ),
+}
+"""By name, which is also that of the wrapper in `transformers_model`."""
+
+
+def kind_of(config: Mapping[str, Any], task: str, *, for_training: bool) -> str:
+    """The name of the kind that a folder's `config` and the spec's task ask for; SpecError where they do not fit.
+
+    What says nothing of a task, as a body whose head is to be trained, may be an image classifier.
+    """
+    named = config.get("architectures") or []
+    architecture = str(named[0]) if named else ""
+    answering = [name for name, kind in KINDS.items() if re.fullmatch(kind.architectures, architecture)]
+    for name in answering or ["classifier"]:
+        if task in KINDS[name].tasks:
+            _demand_trainable(KINDS[name], architecture, for_training=for_training)
+            return name
+    raise SpecError(_misfit(architecture or f"model_type {config.get('model_type')!r}", task, answering))
+
+
+def _demand_trainable(kind: ModelKind, architecture: str, *, for_training: bool) -> None:
+    if for_training and not kind.trainable:
+        trained = ", ".join(other.what for other in KINDS.values() if other.trainable)
+        raise SpecError(Problem("model.source", f"{architecture} in a train job", f"{trained}; or a python: model"))
+
+
+def _misfit(found: str, task: str, answering: list[str]) -> Problem:
+    wanted = " or ".join(f"{kind.what} ({kind.architectures})" for kind in KINDS.values() if task in kind.tasks)
+    if answering:
+        wanted += f"; this is {KINDS[answering[0]].what}, for task.type: {KINDS[answering[0]].tasks[0]}"
+    return Problem("model.source", f"{found} with the task {task}", wanted)
