@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +18,9 @@ IMAGES = 12
 def facts(seed: int) -> DetectionFacts:
     random = np.random.default_rng(seed)
     truth = random_objects(random, 60, images=IMAGES, labels=3, crowds=True, scores=0)
-    return DetectionFacts.of(judge(nearby(random, truth, scores=10_000), truth, box_overlap), IMAGES)
+    found = nearby(random, truth, scores=1)
+    distinct = random.permutation(len(found)).astype(np.float32)  # the order of equal scores is that of images
+    return DetectionFacts.of(judge(replace(found, score=distinct), truth, box_overlap), IMAGES)
 
 
 def results(*several: DetectionFacts) -> dict[int, ClassResult]:
