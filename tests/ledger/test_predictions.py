@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.ledger.outputs import CELL_ROWS, SCHEMA, cell_table, sealed
+from vision_batch.datasets import parquet_table
 from vision_batch.errors import PartError, SpecError
-from vision_batch.ledger import predictions as module
 from vision_batch.ledger.definition import Definition, claim_definition
 from vision_batch.ledger.part import commit_part
 from vision_batch.ledger.paths import LedgerPaths
@@ -44,7 +44,7 @@ def output(tmp_path: Path) -> LedgerPaths:
 def test_an_output_is_read_whole_in_the_order_of_its_parts(
     output: LedgerPaths, small_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "SMALL_BYTES", small_bytes)
+    monkeypatch.setattr(parquet_table, "SMALL_BYTES", small_bytes)
     predictions = Predictions.open(output.output)
     assert (predictions.kind, predictions.labels, predictions.output) == ("classification", ("cat", "dog"), output)
     assert predictions.rows == 16
@@ -112,7 +112,7 @@ def test_files_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_no_table_of_predictions_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="expected an output, or a Parquet"):
+    with pytest.raises(SpecError, match="expected a Parquet"):
         Predictions.open(str(tmp_path / "nowhere"))
     with pytest.raises(SpecError, match="no Parquet file"):
         Predictions.open(str(tmp_path))

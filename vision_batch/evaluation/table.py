@@ -1,0 +1,21 @@
+"""How each kind of prediction is measured: one line a kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from vision_batch.errors import Problem, SpecError
+from vision_batch.evaluation.measure import Measure
+from vision_batch.evaluation.settings import EvaluateSettings
+from vision_batch.ledger.predictions import PredictionKind, Predictions
+
+MEASURES: Final[dict[PredictionKind, Callable[[Predictions, EvaluateSettings], Measure[Any]]]] = {}
+
+
+def measure_for(predictions: Predictions, settings: EvaluateSettings) -> Measure[Any]:
+    """The measure of a table's kind; SpecError where there is none."""
+    if predictions.kind not in MEASURES:
+        expected = f"predictions of {', '.join(MEASURES)}"
+        raise SpecError(Problem(predictions.uri, f"predictions of {predictions.kind}", expected))
+    return MEASURES[predictions.kind](predictions, settings)
