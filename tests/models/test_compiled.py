@@ -11,7 +11,7 @@ import torch
 from torch._dynamo.utils import counters
 
 from vision_batch.errors import ModelError
-from vision_batch.models.compiled import CompiledPredictor, first
+from vision_batch.models.compiled import CompiledPredictor
 from vision_batch.models.device import choose_device
 from vision_batch.models.predictor import Predictor
 
@@ -104,13 +104,6 @@ def test_what_cannot_be_compiled_ends_the_run_with_a_way_out() -> None:
 
     with pytest.raises(ModelError, match=r"set compute\.compile to false: no C\+\+ compiler found"):
         CompiledPredictor(predictor(Calls(fail)), 2, [].append).start(pixels(1))
-
-
-def test_of_any_outputs_those_of_the_first_images_are_taken() -> None:
-    boxes = [{"boxes": np.zeros((k, 4))} for k in (5, 2, 7)]
-    assert first(boxes, 2) == boxes[:2]
-    nested = first({"logits": np.zeros((3, 9, 2)), "more": [np.zeros(3), np.zeros((3, 1))]}, 2)
-    assert (nested["logits"].shape, [value.shape for value in nested["more"]]) == ((2, 9, 2), [(2,), (2, 1)])
 
 
 @pytest.mark.slow

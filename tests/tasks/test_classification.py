@@ -19,7 +19,7 @@ from sklearn.metrics import accuracy_score, f1_score, top_k_accuracy_score
 from vision_batch.errors import ImageError, ModelError
 from vision_batch.images.geometry import Geometry
 from vision_batch.tasks.settings import TaskSettings
-from vision_batch.tasks.table import task_for
+from vision_batch.tasks.table import trainable_task_for
 from vision_batch.tasks.task import TrainableTask, View
 
 LABELS = ("cat", "dog", "bird")
@@ -28,7 +28,7 @@ LOGITS = np.array([[1, 3, 2], [5, 0, -5]], np.float32)
 
 
 def task(labels: tuple[str, ...] | None = LABELS, top_k: int = 5, score_threshold: float = 0) -> TrainableTask:
-    return task_for(TaskSettings(type="classification", top_k=top_k, score_threshold=score_threshold), labels)
+    return trainable_task_for(TaskSettings(type="classification", top_k=top_k, score_threshold=score_threshold), labels)
 
 
 def rows(outputs: np.ndarray, of: TrainableTask) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from sklearn.metrics import average_precision_score, f1_score
 from vision_batch.errors import ImageError, ModelError
 from vision_batch.images.geometry import Geometry
 from vision_batch.tasks.settings import TaskSettings
-from vision_batch.tasks.table import task_for
+from vision_batch.tasks.table import trainable_task_for
 from vision_batch.tasks.task import TrainableTask, View
 
 LABELS = ("cat", "dog", "bird")
@@ -25,7 +25,7 @@ VIEW = View(width=6, height=4, geometry=Geometry(scale_x=1, scale_y=1, offset_x=
 
 
 def task(labels: tuple[str, ...] | None = LABELS, **more: Any) -> TrainableTask:
-    return task_for(TaskSettings(type="classification", multi_label=True, **more), labels)
+    return trainable_task_for(TaskSettings(type="classification", multi_label=True, **more), labels)
 
 
 def rows(outputs: NDArray[np.float32], of: TrainableTask) -> list[dict[str, Any]]:

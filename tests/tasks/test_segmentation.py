@@ -23,14 +23,14 @@ from vision_batch.images.settings import PreprocessSettings
 from vision_batch.tasks import segmentation
 from vision_batch.tasks.segmentation import full_mask
 from vision_batch.tasks.settings import TaskSettings
-from vision_batch.tasks.table import task_for
+from vision_batch.tasks.table import trainable_task_for
 from vision_batch.tasks.task import IGNORE, TrainableTask, View
 
 LABELS = ("sky", "sea", "land")
 
 
 def task(labels: tuple[str, ...] | None = LABELS) -> TrainableTask:
-    return task_for(TaskSettings(type="segmentation"), labels)
+    return trainable_task_for(TaskSettings(type="segmentation"), labels)
 
 
 def view_of(width: int, height: int, model_px: tuple[int, int]) -> View:

@@ -20,7 +20,7 @@ from vision_batch.images.settings import PreprocessSettings
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.models.bundle import ModelBundle
 from vision_batch.tasks.settings import TaskSettings
-from vision_batch.tasks.table import task_for
+from vision_batch.tasks.table import trainable_task_for
 from vision_batch.training.batch import Batch
 from vision_batch.training.checkpoint import CheckpointStore
 from vision_batch.training.context import Wish
@@ -225,7 +225,7 @@ def run_worker(rank: int, workers: int, case: Case) -> Ran:
     is_finished = train(
         job,
         module=case.module().eval(),
-        task=task_for(job.task, job.labels),
+        task=trainable_task_for(job.task, job.labels),
         ingest=MemoryIngest(case, case.images),
         validation=MemoryIngest(case, case.validation_images) if case.validation_images else None,
         store=store,

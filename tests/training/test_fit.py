@@ -13,6 +13,7 @@ from vision_batch.training.settings import TrainSettings
 SEVERAL = {"type": "classification", "multi_label": True}
 ONE = {"type": "classification"}
 MASKS = {"type": "segmentation"}
+BOXES = {"type": "detection"}
 
 
 def found(task: dict[str, Any], **train: Any) -> list[str]:
@@ -50,6 +51,7 @@ def test_what_goes_together_has_no_problem(task: dict[str, Any], train: dict[str
             "train.class_weights: found balanced, for segmentation; expected a list",
         ),
         (MASKS, {"sampling": "balanced"}, "train.sampling: found balanced, for segmentation; expected none"),
+        (BOXES, {"mixup": 0.2}, "task.type: found detection, to be learned; expected one that can be: classification"),
         (SEVERAL, {"sampling": "sqrt"}, "train.sampling: found sqrt, for multi-label; expected none"),
     ],
 )

@@ -21,7 +21,7 @@ from vision_batch.images.example import ExampleMaker
 from vision_batch.images.settings import PreprocessSettings
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.tasks.settings import TaskSettings
-from vision_batch.tasks.table import task_for
+from vision_batch.tasks.table import trainable_task_for
 from vision_batch.tasks.task import IGNORE
 from vision_batch.training.batch import Batch
 from vision_batch.training.epoch import EpochPlan
@@ -85,7 +85,7 @@ def batch_of(folder: Path, settings: InputSettings, task: TaskSettings, labels: 
     preprocess = PreprocessSettings(resize_px=(SIDE_PX, SIDE_PX))
     maker = BatchMaker(
         ExampleMaker(preprocess, (), max_pixels=10**6, seed=0),
-        task_for(task, catalogue.labels),
+        trainable_task_for(task, catalogue.labels),
         augmented=True,
         output_px=preprocess.output_px,
     )

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 LETTERBOX_GREY: Final = 114
 
 
@@ -27,6 +30,11 @@ class Geometry:
     def to_model(self, x: float, y: float) -> tuple[float, float]:
         """A point of the full image as a point of the model's input."""
         return (x - self.offset_x) / self.scale_x, (y - self.offset_y) / self.scale_y
+
+    def boxes_to_full(self, boxes: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Boxes (K, 4; x_min, y_min, x_max, y_max) of the model's input as boxes of the full image."""
+        scale = np.array([self.scale_x, self.scale_y] * 2)
+        return np.asarray(boxes * scale + np.array([self.offset_x, self.offset_y] * 2))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

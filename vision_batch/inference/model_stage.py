@@ -23,6 +23,7 @@ from vision_batch.inference.stage import ahead
 from vision_batch.inference.stopwatch import Stopwatch
 from vision_batch.models.compiled import CompiledPredictor
 from vision_batch.models.device import give_memory_back, is_out_of_memory
+from vision_batch.models.outputs import picked
 from vision_batch.models.predictor import Predictor
 from vision_batch.models.transfer import Answer
 from vision_batch.tasks.task import Task, View
@@ -170,7 +171,7 @@ class ModelStage:
                 int(i): ImageError("model_error", "the model gave NaN or infinity") for i in np.flatnonzero(~finite)
             }
             kept = [view for view, ok in zip(views, finite, strict=True) if ok]
-            return self._task.columns(outputs[finite], kept, model_px), failures
+            return self._task.columns(picked(outputs, finite), kept, model_px), failures
 
 
 def _known(columns: list[pa.Array], failures: dict[int, ImageError]) -> Columns:

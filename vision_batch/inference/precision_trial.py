@@ -30,6 +30,7 @@ from vision_batch.inference.chunk import stacked
 from vision_batch.inference.joined_pool import STILL_S
 from vision_batch.inference.settings import EXACT
 from vision_batch.models.bundle import ModelBundle
+from vision_batch.models.outputs import joined
 from vision_batch.plugin import Plugin
 from vision_batch.tasks.settings import TaskSettings
 from vision_batch.tasks.table import task_for
@@ -120,9 +121,9 @@ class PrecisionTrial:
                 continue
 
 
-def _outputs(predictor: Predictor, task: Task, pixels: NDArray[np.uint8]) -> NDArray[np.floating]:
-    """The model's outputs for all of `pixels`, in small batches: halved, as in a run, where memory runs out."""
-    parts: list[NDArray[np.floating]] = []
+def _outputs(predictor: Predictor, task: Task, pixels: NDArray[np.uint8]) -> Any:
+    """What the model says of all of `pixels`, in small batches: halved, as in a run, where memory runs out."""
+    parts: list[Any] = []
     done, rows = 0, TRIAL_ROWS
     while done < len(pixels):
         batch = pixels[done : done + rows]
@@ -135,7 +136,7 @@ def _outputs(predictor: Predictor, task: Task, pixels: NDArray[np.uint8]) -> NDA
             rows = len(batch) // 2
         else:
             raise ModelError("the device has not enough memory for the model and one image")
-    return np.concatenate(parts)
+    return joined(parts)
 
 
 def _within_memory(predictor: Predictor, batch: NDArray[np.uint8]) -> Any:

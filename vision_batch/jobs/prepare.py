@@ -60,7 +60,7 @@ class Prepared:
         """The output's, or those that it is created with: a worker holds a cell's predictions before it writes them."""
         if self.claimed is not None:
             return self.claimed.cell_rows
-        return MASK_CELL_ROWS if self.task.labels_are == "mask" else CELL_ROWS
+        return MASK_CELL_ROWS if self.task.has_masks else CELL_ROWS
 
     @property
     def answers_per_pixel(self) -> int:

@@ -21,7 +21,7 @@ from vision_batch.images.resize import limit_threads
 from vision_batch.jobs.prepare import Parts, find_parts, reading_input
 from vision_batch.jobs.settings import JobSettings, TrainJobSettings
 from vision_batch.jobs.spec import AnySpec
-from vision_batch.tasks.table import task_for
+from vision_batch.tasks.table import trainable_task_for
 from vision_batch.tasks.task import Target, TrainableTask
 
 EPOCHS: Final = 4
@@ -66,8 +66,10 @@ def _maker(settings: JobSettings, parts: Parts) -> ExampleMaker:
 
 
 def _task(parts: Parts) -> TrainableTask | None:
-    """What a label means; None while the classes are not known: then it is only shown."""
-    return None if parts.model.labels is None else task_for(parts.task, parts.model.labels)
+    """What a label means; None while the classes are not known, or nobody can tell: then it is only shown."""
+    if parts.model.labels is None or parts.task.labels_are is None:
+        return None
+    return trainable_task_for(parts.task, parts.model.labels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

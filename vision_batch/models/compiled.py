@@ -3,15 +3,16 @@ twice."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
 
 from vision_batch.errors import ModelError
 from vision_batch.models.device import give_memory_back, is_out_of_memory
+from vision_batch.models.outputs import picked
 from vision_batch.models.predictor import Predictor
 from vision_batch.models.transfer import Answer
 
@@ -44,7 +45,7 @@ class CompiledPredictor:
 
         def first_ones() -> Answer:
             answer = wait()
-            return replace(answer, outputs=first(answer.outputs, count))
+            return replace(answer, outputs=picked(answer.outputs, slice(count)))
 
         return first_ones
 
@@ -66,13 +67,3 @@ class CompiledPredictor:
             if not is_enough:
                 raise
             return None
-
-
-def first(outputs: Any, count: int) -> Any:
-    """Of the outputs for a batch those for its first images: an array's first rows, also in dicts and lists; of a list
-    of dicts, one for each image, the first dicts."""
-    if isinstance(outputs, Mapping):
-        return {name: first(value, count) for name, value in outputs.items()}
-    if isinstance(outputs, list) and not (outputs and isinstance(outputs[0], Mapping)):
-        return [first(value, count) for value in outputs]
-    return outputs[:count]

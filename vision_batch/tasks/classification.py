@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vision_batch.tasks.class_index import class_index, class_name
-from vision_batch.tasks.logits import NOT_COMPARABLE, check_logits, comparable, finite
+from vision_batch.tasks.logits import NOT_COMPARABLE, check_logits, comparable, divided, finite
 from vision_batch.tasks.task import Agreement, Target, View
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ SCORE_TOLERANCE = 0.02
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Classification:
-    """Softmax over C classes: the best class in `label`, the best `top_k` in `top_labels`.
+    """Softmax over C classes of logits / `temperature`: the best class in `label`, the best `top_k` in `top_labels`.
 
     `top_labels` and `top_scores` leave out what scores less than `score_threshold`, and may thus be empty; `label`,
     `label_index` and `score` are the best class, whatever it scores. Scores and threshold are compared as float32.
@@ -39,6 +39,7 @@ class Classification:
 
     top_k: int
     score_threshold: float = 0.0
+    temperature: float = 1.0
     labels: tuple[str, ...] | None
 
     lies_on_image: ClassVar[bool] = False
@@ -67,7 +68,9 @@ class Classification:
         if usable is None:
             return NOT_COMPARABLE
         everything = np.broadcast_to(np.arange(exact.shape[1]), exact[usable].shape)
-        scores, others = (_softmax_at(outputs[usable], everything) for outputs in (exact, lowered))
+        scores, others = (
+            _softmax_at(divided(outputs[usable], self.temperature), everything) for outputs in (exact, lowered)
+        )
         same = int((scores.argmax(axis=1) == others.argmax(axis=1)).sum())
         moved = float(np.abs(scores - others).max())
         return Agreement(
@@ -76,6 +79,7 @@ class Classification:
         )
 
     def columns(self, outputs: np.ndarray, views: Sequence[View], model_px: tuple[int, int]) -> list[pa.Array]:
+        outputs = divided(outputs, self.temperature)
         count, classes = outputs.shape
         best = _largest(outputs, min(self.top_k, classes))
         scores = _softmax_at(outputs, best)

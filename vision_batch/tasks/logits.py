@@ -21,7 +21,7 @@ def check_logits(outputs: Any, count: int | None, labels: tuple[str, ...] | None
     """
     if not isinstance(outputs, np.ndarray):
         raise ModelError(
-            f"the model returned {_described(outputs)}; {what} needs one tensor of {axes} logits: "
+            f"the model returned {described(outputs)}; {what} needs one tensor of {axes} logits: "
             "return it from forward()"
         )
     is_float = np.issubdtype(outputs.dtype, np.floating)
@@ -46,13 +46,18 @@ def finite(outputs: np.ndarray) -> NDArray[np.bool_]:
     return np.asarray(np.isfinite(outputs).all(axis=tuple(range(1, outputs.ndim))))
 
 
+def divided(outputs: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
+    """The logits that scores are made of."""
+    return outputs if temperature == 1 else np.asarray(outputs / np.float32(temperature))
+
+
 def comparable(exact: np.ndarray, lowered: np.ndarray) -> NDArray[np.bool_] | None:
     """Bool (N,): the images that have a prediction in fp32; None where there are none, or one of them has no other."""
     usable = finite(exact)
     return usable if usable.any() and finite(lowered[usable]).all() else None
 
 
-def _described(outputs: Any) -> str:
+def described(outputs: Any) -> str:
     if isinstance(outputs, dict):
         return f"a dict with {', '.join(map(str, outputs))}"
     if isinstance(outputs, (list, tuple)):

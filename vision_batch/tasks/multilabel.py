@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from vision_batch.datasets.naming import shortened
 from vision_batch.errors import ImageError
 from vision_batch.tasks.class_index import class_index, class_name
-from vision_batch.tasks.logits import NOT_COMPARABLE, check_logits, comparable, finite
+from vision_batch.tasks.logits import NOT_COMPARABLE, check_logits, comparable, divided, finite
+from vision_batch.tasks.settings import KINDS
 from vision_batch.tasks.task import Agreement, Target, View
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ class MultiLabel:
     Scores and threshold are compared as float32. Without model labels a class is called by its index.
     """
 
-    score_threshold: float
+    score_threshold: float | Mapping[str, float]
+    temperature: float = 1.0
     labels: tuple[str, ...] | None
 
     lies_on_image: ClassVar[bool] = False
@@ -63,13 +65,15 @@ class MultiLabel:
         usable = comparable(exact, lowered)
         if usable is None:
             return NOT_COMPARABLE
-        moved = float(np.abs(_sigmoid(exact[usable]) - _sigmoid(lowered[usable])).max())
+        scores, others = (_sigmoid(divided(each[usable], self.temperature)) for each in (exact, lowered))
+        moved = float(np.abs(scores - others).max())
         return Agreement(is_close=moved <= SCORE_TOLERANCE, text=f"scores differ by at most {moved:.4f}")
 
     def columns(self, outputs: np.ndarray, views: Sequence[View], model_px: tuple[int, int]) -> list[pa.Array]:
+        outputs = divided(outputs, self.temperature)
         order = np.argsort(-outputs, axis=1, kind="stable")
         scores = np.take_along_axis(_sigmoid(outputs), order, axis=1)
-        listed = scores >= np.float32(self.score_threshold)
+        listed = scores >= self._thresholds(outputs.shape[1])[order]
         offsets = np.zeros(len(outputs) + 1, np.int32)
         listed.sum(axis=1).cumsum(out=offsets[1:])
         names = pa.array(self.labels or [str(index) for index in range(outputs.shape[1])], pa.string())
@@ -101,7 +105,15 @@ class MultiLabel:
         return values
 
     def metrics(self) -> MultiLabelMetrics:
-        return MultiLabelMetrics(classes=len(self.labels or ()), threshold=self.score_threshold)
+        return MultiLabelMetrics(classes=len(self.labels or ()), thresholds=self._thresholds(len(self.labels or ())))
+
+    def _thresholds(self, classes: int) -> NDArray[np.float32]:
+        """What each class needs (C,)."""
+        if not isinstance(self.score_threshold, Mapping):
+            return np.full(classes, self.score_threshold, np.float32)
+        unnamed = KINDS["multi_label"].score_threshold
+        names = self.labels or [str(index) for index in range(classes)]
+        return np.array([self.score_threshold.get(name, unnamed) for name in names], np.float32)
 
 
 class MultiLabelMetrics:
@@ -111,9 +123,9 @@ class MultiLabelMetrics:
     (of images without and with it), and the counts of labels that were right, predicted and true.
     """
 
-    def __init__(self, *, classes: int, threshold: float) -> None:
+    def __init__(self, *, classes: int, thresholds: NDArray[np.float32]) -> None:
         self._classes = classes
-        self._threshold = threshold
+        self._thresholds = thresholds
         self._bins = max(64, min(MOST_BINS, STATE_VALUES // max(1, classes)))
         self._counts = np.zeros(3)
         self._histograms = np.zeros(2 * classes * self._bins)
@@ -121,7 +133,7 @@ class MultiLabelMetrics:
     def update(self, outputs: torch.Tensor, targets: torch.Tensor) -> None:
         import torch
 
-        predicted, true = outputs.sigmoid() >= self._threshold, targets > 0.5
+        predicted, true = outputs.sigmoid() >= torch.from_numpy(self._thresholds).to(outputs.device), targets > 0.5
         self._counts += [int(chosen.sum()) for chosen in (predicted & true, predicted, true)]
         place = (true.long() * self._classes + torch.arange(self._classes, device=outputs.device)) * self._bins
         counts = (place + self._bin(outputs)).flatten().bincount(minlength=len(self._histograms))

@@ -9,51 +9,70 @@ from pydantic import Field, model_serializer, model_validator
 
 from vision_batch.settings import Settings
 
-Kind: TypeAlias = Literal["classification", "multi_label", "segmentation"]
+Kind: TypeAlias = Literal["classification", "multi_label", "detection", "segmentation"]
 
 LabelKind: TypeAlias = Literal["one", "several", "mask"]
+
+Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KindFacts:
     """What is known of a kind of task before its file is imported.
 
-    `keys` are the settings that it has; the others are refused. `labels` says what an image has: one class, any number
-    of classes, or a class for each pixel.
+    `keys` are the settings that it has; the others are refused. `labels` says what an image's label is, in training and
+    in predictions: one class, any number of classes, or a class for each pixel; None where no model can be trained for
+    it. `score_threshold` is what a spec that does not say it means.
     """
 
     keys: tuple[str, ...]
-    labels: LabelKind
+    labels: LabelKind | None
+    score_threshold: float = 0.0
 
 
 KINDS: Final[dict[Kind, KindFacts]] = {
-    "classification": KindFacts(keys=("top_k", "score_threshold"), labels="one"),
-    "multi_label": KindFacts(keys=("score_threshold",), labels="several"),
+    "classification": KindFacts(keys=("top_k", "score_threshold", "temperature"), labels="one"),
+    "multi_label": KindFacts(keys=("score_threshold", "temperature"), labels="several", score_threshold=0.5),
+    "detection": KindFacts(
+        keys=("score_threshold", "nms_iou", "max_boxes", "masks"), labels=None, score_threshold=0.05
+    ),
     "segmentation": KindFacts(keys=(), labels="mask"),
 }
 
-MULTI_LABEL_THRESHOLD: Final = 0.5
+YOUNGER: Final = {"temperature": 1.0}
+"""Settings that outputs were made without: at these values they are no part of a definition, which thus stays."""
 
 
 class TaskSettings(Settings):
     """What a prediction means and how much of it is kept.
 
-    Classification: of an image's classes the best `top_k` are listed, and of these the ones whose score is
-    `score_threshold` (default 0) or more. With `multi_label` an image may have any number of classes: all whose score
-    is `score_threshold` (default 0.5) or more are listed.
+    Classification: logits are divided by `temperature`; of an image's classes the best `top_k` are listed, and of these
+    the ones whose score is `score_threshold` (default 0) or more. With `multi_label` an image may have any number of
+    classes: all whose score is `score_threshold` or more are listed. That is one number (default 0.5), or one by label;
+    labels that it does not name need 0.5.
+
+    Detection: of the boxes that score `score_threshold` (default 0.05) or more at most `max_boxes`, the best ones. Of
+    boxes of one class that overlap by more than `nms_iou` only the best is kept; null is for models that give each
+    thing one box. `masks` asks for each box's mask, which the model must give.
     """
 
-    type: Literal["classification", "segmentation"]
+    type: Literal["classification", "detection", "segmentation"]
     top_k: Annotated[int, Field(ge=1)] = 5
-    score_threshold: Annotated[float, Field(ge=0, le=1)] = 0.0
+    score_threshold: Share | dict[str, Share] = 0.0
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     multi_label: bool = False
+    nms_iou: Share | None = None
+    max_boxes: Annotated[int, Field(ge=1)] = 100
+    masks: bool = False
 
     @model_validator(mode="before")
     @classmethod
-    def _multi_label_threshold(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("multi_label") is True:
-            return {"score_threshold": MULTI_LABEL_THRESHOLD, **values}
-        return values
+    def _threshold_of_its_kind(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        kind = "multi_label" if values.get("multi_label") is True else values.get("type")
+        facts = KINDS.get(kind) if isinstance(kind, str) else None  # type: ignore[call-overload]
+        return {"score_threshold": facts.score_threshold, **values} if facts and facts.score_threshold else values
 
     @model_validator(mode="after")
     def _only_its_own_keys(self) -> TaskSettings:
@@ -62,13 +81,17 @@ class TaskSettings(Settings):
         foreign = sorted(self.model_fields_set - {"type", "multi_label", *self.own_keys})
         if foreign:
             raise ValueError(f"no {', '.join(foreign)}: {self.kind} has {', '.join(self.own_keys) or 'no settings'}")
+        if isinstance(self.score_threshold, dict) and not self.multi_label:
+            raise ValueError("one score_threshold: only with multi_label has each label its own")
         return self
 
     @model_serializer
     def _own(self) -> dict[str, Any]:
         """Only what says something of this kind of task: it becomes part of an output's definition."""
         named = {"multi_label": True} if self.multi_label else {}
-        return {"type": self.type, **named, **{key: getattr(self, key) for key in self.own_keys}}
+        values = {key: getattr(self, key) for key in self.own_keys}
+        said = {key: value for key, value in values.items() if key not in YOUNGER or value != YOUNGER[key]}
+        return {"type": self.type, **named, **said}
 
     @property
     def kind(self) -> Kind:
@@ -81,6 +104,11 @@ class TaskSettings(Settings):
         return KINDS[self.kind].keys
 
     @property
-    def labels_are(self) -> LabelKind:
-        """What an image's label is, in training and in predictions."""
+    def labels_are(self) -> LabelKind | None:
+        """What an image's label is, in training and in predictions; None where nothing can be trained."""
         return KINDS[self.kind].labels
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether an image's prediction is as large as a picture."""
+        return self.masks or self.type == "segmentation"

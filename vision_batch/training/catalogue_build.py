@@ -17,7 +17,7 @@ from vision_batch.errors import Problem, SpecError, UnavailableError
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.ledger.plan import Plan
 from vision_batch.tasks.settings import TaskSettings
-from vision_batch.tasks.table import task_for
+from vision_batch.tasks.table import trainable_task_for
 from vision_batch.training.catalogue import BLOCKS, NO_PART, Catalogue, classes_and_parts, store_catalogue
 from vision_batch.training.catalogue_rows import NO_LABEL, Rows, RowsWriter
 from vision_batch.training.catalogue_scan import LabelNumbers, NamesOf, ScannedShard, scan
@@ -73,7 +73,7 @@ def build_catalogue(
         raise UnavailableError(settings.inputs[0].uri, f"could not be looked into: {plan.unread[0]}")
     if task.labels_are == "mask" and settings.has_labels and plan.shards:
         _demand_masks(plan.shards[0], settings)
-    names_of = None if task.labels_are == "mask" else task_for(task, labels).names  # a mask names no class
+    names_of = None if task.labels_are == "mask" else trainable_task_for(task, labels).names  # a mask names no class
     writer, numbers, cut = _read(paths, settings, plan, names_of, lanes)
     labels = labels_for(task, labels, numbers.counts)
     for text in mismatches(labels, numbers.counts) if names_of is not None else ():

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vision_batch.errors import Problem
-from vision_batch.tasks.settings import TaskSettings
+from vision_batch.tasks.settings import KINDS, TaskSettings
 from vision_batch.training.settings import TrainSettings
 
 
 def misfits(train: TrainSettings, task: TaskSettings) -> Iterator[Problem]:
     """Losses that compare something else, mixing of what cannot be mixed, classes to be counted that no image has."""
     kind = task.kind.replace("_", "-")
+    if task.labels_are is None:
+        trainable = [each for each, facts in KINDS.items() if facts.labels is not None]
+        yield Problem("task.type", f"{kind}, to be learned", f"one that can be: {', '.join(trainable)}")
+        return
     for index, loss in enumerate(train.losses):
-        from vision_batch.tasks.table import TASKS  # here, because tasks bring pyarrow, which no other check needs
+        from vision_batch.tasks.table import TRAINABLE  # here, because tasks bring pyarrow, which no other check needs
 
-        suitable = TASKS[task.kind].losses
+        suitable = TRAINABLE[task.kind].losses
         if loss.name not in suitable:
             where = f"train.loss.{index}" if isinstance(train.loss, list) else "train.loss"
             yield Problem(f"{where}.name", f"{loss.name}, for {kind}", f"one of {', '.join(suitable)}")

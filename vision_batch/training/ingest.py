@@ -17,7 +17,7 @@ from vision_batch.images.resize import limit_threads
 from vision_batch.inference.decode_stage import SLICE_ROWS, CallersThread
 from vision_batch.inference.stage import ahead
 from vision_batch.ledger.paths import WAY_OUT, LedgerPaths
-from vision_batch.tasks.table import task_for
+from vision_batch.tasks.table import trainable_task_for
 from vision_batch.training.batch import Batch
 from vision_batch.training.catalogue import Catalogue, load_catalogue
 from vision_batch.training.epoch import EpochPlan
@@ -172,7 +172,7 @@ def sources(job: TrainJob) -> tuple[Source, Source | None]:
 def batch_makers(job: TrainJob, *, threads: int, pinned: bool = False) -> tuple[BatchMaker, BatchMaker]:
     """What makes batches to learn from, augmented, and to be measured on, as a predict job sees the images."""
     function = job.function.load() if job.function is not None else None
-    task = task_for(job.task, job.labels)
+    task = trainable_task_for(job.task, job.labels)
 
     def maker(augment: tuple[AugmentSettings, ...], *, augmented: bool) -> BatchMaker:
         examples = ExampleMaker(

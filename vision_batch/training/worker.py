@@ -10,7 +10,7 @@ import torch
 
 from vision_batch.ledger.lease import demand_lease
 from vision_batch.storage.uri import join
-from vision_batch.tasks.table import task_for
+from vision_batch.tasks.table import trainable_task_for
 from vision_batch.training.checkpoint import Checkpoint, CheckpointStore
 from vision_batch.training.event import TrainEvent
 from vision_batch.training.finish import finish
@@ -47,7 +47,7 @@ def train_on_worker(job: TrainJob, layout: TrainLayout, context: WorkerContext) 
         is_done = train(
             job,
             module=_first_module(job),
-            task=task_for(job.task, job.labels),
+            task=trainable_task_for(job.task, job.labels),
             ingest=ingest,
             validation=validation,
             store=store,

@@ -15,7 +15,7 @@ from vision_batch.images.preprocess import Preprocessor
 from vision_batch.images.settings import PreprocessSettings
 from vision_batch.jobs.demo.scenes import LABELS, scene_tars, write_scenes
 from vision_batch.tasks.settings import TaskSettings
-from vision_batch.tasks.table import task_for
+from vision_batch.tasks.table import trainable_task_for
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_the_bytes_are_the_same_every_time_and_more_scenes_change_none(tmp_path:
 
 
 def test_masks_are_targets_of_the_images_own_size(samples: list[Sample]) -> None:
-    task = task_for(TaskSettings(type="segmentation"), LABELS)
+    task = trainable_task_for(TaskSettings(type="segmentation"), LABELS)
     preprocess = Preprocessor(PreprocessSettings(resize_px=(8, 8)), max_pixels=10**6)
     for sample in samples:
         assert task.target(sample.truth).annotation is not None

@@ -1,0 +1,149 @@
+"""Detection: from a model's boxes to those of the full image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from vision_batch.images.geometry import Geometry
+from vision_batch.tasks.settings import TaskSettings
+from vision_batch.tasks.table import task_for
+from vision_batch.tasks.task import Task, View
+
+LABELS = ("cat", "dog", "bird")
+VIEW = View(width=100, height=80, geometry=Geometry(scale_x=1, scale_y=1, offset_x=0, offset_y=0))
+MODEL_PX = (80, 100)
+
+
+def task(labels: tuple[str, ...] | None = LABELS, **more: Any) -> Task:
+    return task_for(TaskSettings(type="detection", **more), labels)
+
+
+def answer(*things: tuple[tuple[float, ...], float, int]) -> dict[str, Any]:
+    """Boxes with their scores and classes."""
+    return {
+        "boxes": np.array([box for box, _, _ in things], np.float32).reshape(-1, 4),
+        "scores": np.array([score for _, score, _ in things], np.float32),
+        "labels": np.array([index for _, _, index in things], np.int64),
+    }
+
+
+def rows(outputs: Any, of: Task, views: list[View] | None = None) -> list[list[dict[str, Any]]]:
+    views = views or [VIEW] * len(outputs)
+    of.check(outputs, len(views))
+    columns = of.columns(outputs, views, MODEL_PX)
+    return [row["boxes"] for row in pa.table(columns, schema=pa.schema(of.fields())).to_pylist()]
+
+
+class TestColumns:
+    def test_they_are_those_of_the_interface(self) -> None:
+        inside = "label: string, label_index: int32, score: float, x_min: float, y_min: float, x_max: float"
+        plain, masked = (of.fields() for of in (task(), task(masks=True)))
+        assert [(field.name, str(field.type)) for field in (*plain, *masked)] == [
+            ("boxes", f"list<item: struct<{inside}, y_max: float>>"),
+            ("boxes", f"list<item: struct<{inside}, y_max: float, mask_rle: string>>"),
+        ]
+        assert all(field.nullable for field in (*plain, *masked))
+
+    def test_boxes_come_best_first_and_equal_ones_in_the_models_order(self) -> None:
+        (row,) = rows([answer(((0, 0, 1, 1), 0.5, 2), ((0, 0, 2, 2), 0.75, 1), ((0, 0, 3, 3), 0.5, 0))], task())
+        assert [(thing["label"], thing["label_index"], thing["x_max"]) for thing in row] == [
+            ("dog", 1, 2),
+            ("bird", 2, 1),
+            ("cat", 0, 3),
+        ]
+
+    def test_they_are_cut_at_the_edges_and_those_without_area_are_dropped(self) -> None:
+        things = [
+            ((-5, 10, 120, 20), 0.9, 0),
+            ((-9, 0, 0, 9), 0.8, 0),
+            ((5, 5, 5, 9), 0.7, 0),
+            ((9, 9, 5, 5), 0.6, 0),
+            ((100, 80, 200, 200), 0.5, 0),
+        ]
+        (row,) = rows([answer(*things)], task())
+        assert [(thing["x_min"], thing["y_min"], thing["x_max"], thing["y_max"]) for thing in row] == [(0, 10, 100, 20)]
+
+    def test_the_threshold_is_compared_as_float32(self) -> None:
+        thing = (0, 0, 9, 9)
+        (row,) = rows(
+            [answer((thing, 0.1, 0), (thing, np.nextafter(np.float32(0.1), 0), 0))], task(score_threshold=0.1)
+        )
+        assert [thing["score"] for thing in row] == [np.float32(0.1)]
+
+    def test_at_most_so_many_are_listed_and_that_is_after_the_overlapping_have_gone(self) -> None:
+        things = [((0, 0, 9, 9), 0.9, 0), ((0, 0, 9, 8), 0.8, 0), ((0, 0, 9, 9), 0.7, 1), ((50, 0, 59, 9), 0.6, 0)]
+        (row,) = rows([answer(*things)], task(nms_iou=0.5, max_boxes=2))
+        assert [thing["score"] for thing in row] == pytest.approx([0.9, 0.7])
+        (row,) = rows([answer(*things)], task(max_boxes=3))
+        assert [thing["score"] for thing in row] == pytest.approx([0.9, 0.8, 0.7])
+
+    def test_images_of_one_batch_have_their_own_geometry_and_number_of_boxes(self) -> None:
+        box = answer(((10, 20, 30, 40), 0.9, 0))
+        far = View(width=1000, height=500, geometry=Geometry(scale_x=10, scale_y=5, offset_x=-50, offset_y=20))
+        first, second, third = rows([box, answer(), box], task(), [VIEW, VIEW, far])
+        assert (len(first), len(second)) == (1, 0)
+        assert [third[0][edge] for edge in ("x_min", "y_min", "x_max", "y_max")] == [50, 120, 250, 220]
+
+    def test_without_labels_a_class_is_called_by_its_index(self) -> None:
+        (row,) = rows([answer(((0, 0, 1, 1), 0.5, 7))], task(labels=None))
+        assert [thing["label"] for thing in row] == ["7"]
+
+    def test_no_images_give_no_rows(self) -> None:
+        assert rows([], task(), []) == []
+
+
+class TestFinite:
+    @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+    @pytest.mark.parametrize("key", ["boxes", "scores"])
+    def test_an_image_with_a_number_that_is_none_has_no_prediction(self, key: str, bad: float) -> None:
+        broken = answer(((0, 0, 1, 1), 0.5, 0), ((0, 0, 1, 1), 0.5, 0))
+        broken[key][1] = bad
+        outputs = [answer(((0, 0, 1, 1), 0.5, 0)), broken, answer()]
+        task().check(outputs, 3)
+        assert task().finite(outputs).tolist() == [True, False, True]
+
+    def test_masks_count_where_they_are_asked_for(self) -> None:
+        outputs = [answer(((0, 0, 1, 1), 0.5, 0)) | {"masks": np.full((1, 2, 2), np.nan)}]
+        assert task().finite(outputs).tolist() == [True]
+        assert task(masks=True).finite(outputs).tolist() == [False]
+
+
+class TestAgreement:
+    THINGS = (((0, 0, 40, 40), 0.9, 0), ((50, 0, 90, 40), 0.6, 1), ((0, 50, 20, 70), 0.1, 2))
+
+    def said(self, *lowered: tuple[tuple[float, ...], float, int]) -> tuple[bool, str]:
+        agreement = task().agreement([answer(*self.THINGS)], [answer(*lowered)])
+        return agreement.is_close, agreement.text
+
+    def test_boxes_that_moved_a_little_are_the_same(self) -> None:
+        moved = (((0.5, 0, 40, 40), 0.88, 0), ((50, 0, 90, 41), 0.62, 1))
+        assert self.said(*moved) == (True, "4 of 4 boxes of fp32 and of it are found again in the other")
+
+    @pytest.mark.parametrize(
+        "changed",
+        [
+            ((50, 0, 90, 40), 0.6, 0),
+            ((50, 0, 90, 30), 0.6, 1),
+            ((50, 0, 90, 40), 0.7, 1),
+        ],
+        ids=["class", "place", "score"],
+    )
+    def test_those_of_another_class_place_or_score_are_not(self, changed: Any) -> None:
+        assert self.said(self.THINGS[0], changed) == (
+            False,
+            "2 of 4 boxes of fp32 and of it are found again in the other",
+        )
+
+    def test_what_is_only_in_the_lower_precision_counts_too(self) -> None:
+        assert not self.said(*self.THINGS, ((0, 0, 9, 9), 0.8, 2))[0]
+
+    def test_without_a_box_nothing_is_known(self) -> None:
+        agreement = task().agreement([answer()], [answer()])
+        assert (agreement.is_close, agreement.text[:19]) == (False, "no box scores 0.3 o")
+
+    def test_nan_is_no_agreement(self) -> None:
+        assert not self.said(((np.nan, 0, 1, 1), 0.9, 0))[0]
