@@ -29,6 +29,7 @@ COMMANDS = {
     "plan": "say what a run would do; writes nothing",
     "preview": "draw what the model will see: images as they are preprocessed, augmented and labelled",
     "verify": "audit an output: one row per image, parts intact",
+    "report": "write a page to look at: what ran, what came out, what failed",
     "submit": "have a job run on a cluster; submit it again to resume",
     "list": "list the jobs that were submitted to a cluster",
     "status": "say how far a submitted job is: images done, rate, failures, time left",

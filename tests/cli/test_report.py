@@ -1,0 +1,25 @@
+"""`report` writes where it is told to, and says where."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.report.outputs import CLASSIFICATION, make_output
+from vision_batch.cli.main import main
+
+
+def test_it_says_where_the_page_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = make_output(tmp_path, CLASSIFICATION, {"a.jpg": {"label": "cat", "label_index": 0, "score": 0.5}})
+    assert main(["report", output, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"report": f"{output}-report.html"}
+    assert main(["report", output, "--to", str(tmp_path / "b.html")]) == 0
+    assert capsys.readouterr().out == f"report: {tmp_path / 'b.html'}\n"
+    assert (tmp_path / "b.html").read_text("utf-8").startswith("<!doctype html>")
+
+
+def test_what_is_no_output_is_refused(tmp_path: Path) -> None:
+    assert main(["report", str(tmp_path)]) == 2
+    assert main(["report", str(tmp_path / "nothing")]) == 2

@@ -1,0 +1,131 @@
+"""A report tells what its output holds, for every kind of prediction, and is one file that fetches nothing."""
+
+from __future__ import annotations
+
+import base64
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.report.outputs import CLASSIFICATION, DETECTION, MULTI_LABEL, SEGMENTATION, make_output
+from tests.report.test_html import Reader
+from vision_batch.errors import SpecError
+from vision_batch.report.html import Html
+from vision_batch.report.report import default_place, render_report, write_report
+
+ADDRESS = re.compile(r"""(?:src|href|action|data|poster|srcset)=["'](?!#|data:image/jpeg;base64,)|url\((?!#)|@import""")
+
+
+def shows(page: str, value: float) -> bool:
+    return f'value="{value}"' in page
+
+
+def digits(count: int = 6) -> dict[str, dict[str, object]]:
+    return {
+        f"{n}.jpg": {"label": "odd" if n % 2 else "even", "label_index": n % 2, "score": 0.5 + n / 20}
+        for n in range(count)
+    }
+
+
+def test_the_numbers_are_those_of_the_output(tmp_path: Path) -> None:
+    broken = {"x.jpg": ("unreadable", "no known image format"), "y.jpg": ("empty", "no bytes")}
+    output = make_output(
+        tmp_path, CLASSIFICATION, digits(), broken=broken, counts={"images_per_second": 123.5, "bottleneck": "model: b"}
+    )
+    page = render_report(output)
+    assert "8 images and the output 8 rows: one for each image" in page
+    for number in (8, 6, 2, 3, 6 / 8, 2 / 8, 3 / 6, 1 / 8, 123.5, 61.5):
+        assert shows(page, number), number
+    assert "Limited by model: b." in page
+    assert page.count("<img ") == 2 * 6 + 2 * 3  # of all, and of each of both labels
+    assert page.count('class="blank"') == 2
+
+
+def test_it_lies_beside_the_output_and_fetches_nothing(tmp_path: Path) -> None:
+    output = make_output(tmp_path, CLASSIFICATION, digits())
+    place = write_report(output)
+    assert place == default_place(output) == f"{tmp_path}/out-report.html"
+    page = Path(place).read_text("utf-8")
+    assert ADDRESS.search(page) is None
+    assert "<script" not in page
+    elsewhere = write_report(output, to=str(tmp_path / "sub" / "a.html"))
+    assert Path(elsewhere).read_text("utf-8") == page
+
+
+def test_what_others_wrote_is_text(tmp_path: Path) -> None:
+    hostile = {
+        "<script>alert(1)</script>.jpg": '"><img src=x onerror=alert(1)>',
+        "‮gpj.evil.jpg": "</title></style><script>1</script>",
+        "$x^2$" + "long" * 50 + ".jpg": "\x00\x1b[31m\x7f" + "wide" * 200,
+        "عربي.jpg": "قطة",
+    }
+    rows = {name: {"label": label, "label_index": 0, "score": 0.5} for name, label in hostile.items()}
+    page = render_report(make_output(tmp_path, CLASSIFICATION, rows, name="</h1><script>2</script>"))
+    names = {name for name, _ in Reader(Html(page)).elements}
+    assert "script" not in names
+    assert not [key for _, attributes in Reader(Html(page)).elements for key in attributes if key.startswith("on")]
+    assert "قطة" in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;.jpg" in page
+
+
+def test_boxes_are_drawn_in_the_colour_of_their_label(tmp_path: Path) -> None:
+    box = {"label": "cat", "label_index": 3, "score": 0.9, "x_min": 20.0, "y_min": 10.0, "x_max": 80.0, "y_max": 70.0}
+    page = render_report(make_output(tmp_path, DETECTION, {"a.jpg": {"boxes": [box]}, "b.jpg": {"boxes": []}}))
+    pixels = picture_of(page, "a.jpg")
+    blue = np.array([0x3F, 0x7F, 0xE0])
+    assert np.abs(pixels[40, 20:22] - blue).max() < 60
+    assert "2 Boxes" not in page
+    assert "Boxes in an image" in page
+
+
+def test_masks_are_laid_over_their_images(tmp_path: Path) -> None:
+    mask = np.zeros((90, 120), np.uint8)
+    mask[:, 60:] = 1
+    png = bytes(cv2.imencode(".png", mask)[1])
+    classes = [{"label": name, "label_index": index, "pixels": 5400} for index, name in enumerate(("road", "sky"))]
+    output = make_output(tmp_path, SEGMENTATION, {"a.jpg": {"mask_png": png, "class_pixels": classes}})
+    page = render_report(output)
+    assert shows(page, 0.5)
+    plain = cv2.imread(str(tmp_path / "in" / "a.jpg"))[..., ::-1].astype(int)
+    moved = np.abs(picture_of(page, "a.jpg") - plain).mean((0, 2))
+    assert moved[70:].mean() > 1.5 * moved[:50].mean()
+
+
+def test_several_labels(tmp_path: Path) -> None:
+    rows = {"a.jpg": {"labels": ["x", "y"], "label_scores": [0.9, 0.6]}, "b.jpg": {"labels": [], "label_scores": []}}
+    assert "Labels in an image" in render_report(make_output(tmp_path, MULTI_LABEL, rows))
+
+
+def test_mistakes_are_shown_where_the_truth_is_known(tmp_path: Path) -> None:
+    truth = {f"{n}.jpg": "odd" for n in range(6)}
+    page = render_report(make_output(tmp_path, CLASSIFICATION, digits(), truth=truth))
+    section = page[page.index('<section id="mistakes"') :]
+    shown = re.findall(r"<bdi>(\d\.jpg)</bdi>", section[: section.index("</section>")])
+    assert shown == ["4.jpg", "2.jpg", "0.jpg"]
+
+
+def test_images_that_changed_or_went_are_said_to_have(tmp_path: Path) -> None:
+    output = make_output(tmp_path, CLASSIFICATION, digits(2))
+    (tmp_path / "in" / "0.jpg").unlink()
+    page = render_report(output)
+    assert page.count("<img ") == 3  # of 1.jpg: among all twice, and of its label
+    assert page.count('class="blank"') == 3
+
+
+def test_a_run_is_named_or_refused(tmp_path: Path) -> None:
+    output = make_output(tmp_path, CLASSIFICATION, digits(2))
+    with pytest.raises(SpecError, match="--run"):
+        render_report(output, run_id="nobody")
+    with pytest.raises(SpecError):
+        render_report(str(tmp_path / "nothing"))
+
+
+def picture_of(page: str, name: str) -> np.ndarray:
+    """The first thumbnail whose description begins with this name, int (H, W, 3) RGB."""
+    found = re.search(rf'<img src="data:image/jpeg;base64,([^"]+)" alt="{name}', page)
+    assert found is not None
+    pixels = cv2.imdecode(np.frombuffer(base64.b64decode(found[1]), np.uint8), cv2.IMREAD_COLOR_RGB)
+    return pixels.astype(int)

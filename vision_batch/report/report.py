@@ -1,0 +1,111 @@
+"""The report: one HTML file about an output, for people to look at."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from vision_batch import __version__
+from vision_batch.ledger.paths import LedgerPaths
+from vision_batch.ledger.predictions import Predictions
+from vision_batch.report.album import Album
+from vision_batch.report.colours import Palette
+from vision_batch.report.figures import number, percent
+from vision_batch.report.html import foreign
+from vision_batch.report.mentions import KINDS
+from vision_batch.report.page import Headline, Page, Section
+from vision_batch.report.record import Record, read_record
+from vision_batch.report.rows import rows_at
+from vision_batch.report.sections_predictions import (
+    Findings,
+    failures,
+    gallery,
+    mistakes,
+    numbers_shown,
+    predictions,
+)
+from vision_batch.report.sections_run import accounting, lead, speed, what_ran
+from vision_batch.report.survey import Survey
+from vision_batch.storage.table import storage_for
+from vision_batch.storage.uri import name
+
+NAMED: Final = ("image_id", "shard", "row", "error_code", "error", "width", "height")
+
+
+def default_place(output: str) -> str:
+    """Where the report of an output goes: beside it."""
+    return f"{output.rstrip('/')}-report.html"
+
+
+def write_report(output: str, *, to: str | None = None, run_id: str | None = None) -> str:
+    """Writes the report of an output, and of its run `run_id`, to the URI `to` (OUTPUT-report.html); that URI.
+
+    SpecError for what is no output nor predictions; PartError where a part is damaged; StorageError.
+    """
+    place = to or default_place(output)
+    text = render_report(output, run_id=run_id)
+    storage_for(place).put(place, text.encode("utf-8", "replace"))
+    return place
+
+
+def render_report(output: str, *, run_id: str | None = None) -> str:
+    """The whole page, as it is written."""
+    record = read_record(LedgerPaths(output.rstrip("/")), run_id)
+    return _predictions_page(output, record).render()
+
+
+def _predictions_page(output: str, record: Record | None) -> Page:
+    table = Predictions.open(output)
+    survey = Survey(table.kind)
+    for batch in table.batches(Survey.columns(table.kind, table.schema.names)):
+        survey.add(batch)
+    found = _findings(table, survey)
+    sections: list[Section | None] = [
+        accounting(record, survey),
+        predictions(found),
+        gallery(found),
+        mistakes(found),
+        failures(found),
+        speed(record) if record else None,
+        what_ran(record) if record else None,
+    ]
+    return Page(
+        over="vision-batch report",
+        title=_title(record, output),
+        lead=lead(record, output),
+        headlines=_headlines(record, survey, table.kind),
+        sections=[section for section in sections if section is not None],
+        footer=f"Made by vision-batch {__version__}. This file fetches nothing and runs nothing.",
+    )
+
+
+def _findings(table: Predictions, survey: Survey) -> Findings:
+    palette = Palette.of(name for name, *_ in survey.labels.ranked())
+    columns = [column for column in (*NAMED, *KINDS[table.kind].shown) if column in table.schema.names]
+    if table.kind == "classification" and "truth" in table.schema.names:
+        columns.append("truth")
+    rows: dict[int, dict[str, Any]] = rows_at(table, numbers_shown(survey, table.kind), columns)
+    album = Album.of(table, rows.values(), palette)
+    return Findings(kind=table.kind, survey=survey, rows=rows, palette=palette, album=album)
+
+
+def _headlines(record: Record | None, survey: Survey, kind: str) -> list[Headline]:
+    counts = record.run.counts if record and record.run else {}
+    rate = counts.get("images_per_second")
+    named = [
+        Headline(name="images", number=number(survey.rows), note="each with its row"),
+        Headline(name="failed", number=percent(survey.failed, survey.rows), note=f"{survey.failed:,} images"),
+    ]
+    if rate is not None:
+        named.append(Headline(name="images a second", number=number(rate), note="from the first batch on"))
+    labels = survey.labels.ranked()
+    if labels:
+        named.append(
+            Headline(name="labels given", number=number(len(labels)), note=["most often ", foreign(labels[0][0], 20)])
+        )
+    if survey.scores.mean is not None and len(named) < 4:
+        named.append(Headline(name=f"mean {KINDS[kind].score}", number=number(survey.scores.mean, 3)))
+    return named[:4]
+
+
+def _title(record: Record | None, output: str) -> str:
+    return (record.name if record and record.name else None) or name(output.rstrip("/")) or output
