@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -70,6 +71,15 @@ def test_to_the_full_image_and_back(width: int, height: int, side: int, crop: in
     x, y = geometry.to_model(*geometry.to_full(3.25, 7.5))
     assert math.isclose(x, 3.25, abs_tol=1e-6)
     assert math.isclose(y, 7.5, abs_tol=1e-6)
+
+
+@given(sides, sides, targets, targets, st.sampled_from(["resize_shorter_px", "letterbox_px", "none"]))
+def test_boxes_are_moved_as_their_corners_are(width: int, height: int, side: int, crop: int, step: str) -> None:
+    geometry = placed(width, height, crop_px=crop, **({} if step == "none" else {step: side})).geometry
+    boxes = np.array([[0, 1, 2, 3], [4.5, -5, 60, 70]], np.float32)
+    corners = [(*geometry.to_full(left, top), *geometry.to_full(right, bottom)) for left, top, right, bottom in boxes]
+    assert geometry.boxes_to_full(boxes) == pytest.approx(np.array(corners))
+    assert geometry.boxes_to_full(boxes[:0]).shape == (0, 4)
 
 
 @given(sides, sides, targets)

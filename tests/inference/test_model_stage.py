@@ -25,6 +25,8 @@ from vision_batch.models.compiled import CompiledPredictor
 from vision_batch.models.predictor import Predictor
 from vision_batch.models.transfer import Answer
 from vision_batch.tasks.classification import Classification
+from vision_batch.tasks.settings import TaskSettings
+from vision_batch.tasks.table import task_for
 
 TASK = Classification(top_k=2, labels=("even", "odd"))
 SCHEMA = output_schema(TASK.fields(), [pa.field("truth", pa.int64()), pa.field("input_site", pa.string())])
@@ -107,6 +109,31 @@ def test_an_image_that_fails_costs_its_row_and_no_other(values: list[int | None]
     assert [row["error_code"] for row in rows] == [codes.get(value) for value in values]
     expected = [None if value in codes else ("odd" if value % 2 else "even") for value in values]
     assert [row["label"] for row in rows] == expected
+
+
+class Detector(Model):
+    """Finds as many boxes as an image's value says, of ever less score; of 254 one that lies nowhere."""
+
+    def outputs(self, pixels: np.ndarray) -> Any:
+        super().outputs(pixels)
+        return [self.found(int(image[0, 0, 0])) for image in pixels]
+
+    def found(self, value: int) -> dict[str, np.ndarray]:
+        count = 1 if value == NAN else value
+        boxes = np.full((count, 4), np.nan) if value == NAN else np.tile([0, 0, 1, 1], (count, 1))
+        scores = np.linspace(1, 0.5, count)
+        return {"boxes": boxes.astype(np.float32), "scores": scores, "labels": np.zeros(count, np.int64)}
+
+
+@given(st.lists(st.sampled_from([0, 1, 2, 3, POISON, NAN, None]), max_size=20), st.sampled_from([None, 2]))
+def test_so_it_is_where_each_image_has_its_own_number_of_answers(values: list[int | None], most: int | None) -> None:
+    task = task_for(TaskSettings(type="detection"), ("thing",))
+    schema = output_schema(task.fields(), list(SCHEMA)[7:9])
+    it = ModelStage(Detector(most), task, schema, batch_size=BatchSize(64, trial=False), threads=1)
+    rows = one(it, decoded(values)).table.to_pylist()
+    found = [None if row["boxes"] is None else len(row["boxes"]) for row in rows]
+    assert found == [None if value in (POISON, NAN, None) else value for value in values]
+    assert all((row["error_code"] is None) == (row["boxes"] is not None) for row in rows)
 
 
 def test_the_reason_is_told_in_one_line() -> None:

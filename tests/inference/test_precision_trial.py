@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,30 @@ def raising(folder: Path, most: int, error: Exception) -> Decision:
 
 def test_a_device_that_holds_few_images_is_given_few(tmp_path: Path) -> None:
     assert raising(tmp_path, 3, torch.OutOfMemoryError("CUDA out of memory")).precision == "bf16"
+
+
+class Boxes(torch.nn.Module):
+    """As many boxes as there are images, all of them where the image is bright."""
+
+    def forward(self, images: torch.Tensor) -> list[dict[str, torch.Tensor]]:
+        edges = torch.nn.functional.linear(images.mean(dim=(1, 2)), torch.eye(8))[:, :4].abs().cumsum(dim=1)
+        return [
+            {
+                "boxes": edge.expand(k + 1, 4),
+                "scores": edge.new_full((k + 1,), 0.9),
+                "labels": torch.zeros(k + 1).long(),
+            }
+            for k, edge in enumerate(edges)
+        ]
+
+
+def test_boxes_are_compared_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_folder(tmp_path / "data", digits(11))
+    monkeypatch.setattr(ModelBundle, "load", lambda bundle: Boxes())
+    tried = replace(trial(tmp_path, amplified=1.0), task=TaskSettings(type="detection"))
+    decision = tried.decide(CPU, "bf16")
+    assert decision.precision == "bf16"
+    assert decision.reason == "bf16 on 11 images: 84 of 84 boxes of fp32 and of it are found again in the other"
 
 
 def test_trouble_decides_nothing(tmp_path: Path) -> None:

@@ -106,6 +106,13 @@ def test_what_cannot_be_compiled_ends_the_run_with_a_way_out() -> None:
         CompiledPredictor(predictor(Calls(fail)), 2, [].append).start(pixels(1))
 
 
+@pytest.mark.usefixtures("uncompiled")
+def test_of_a_list_with_a_dict_for_each_image_those_of_the_padding_are_left_out() -> None:
+    module = Calls(lambda images: [{"boxes": image.new_zeros(index, 4)} for index, image in enumerate(images)])
+    answer = CompiledPredictor(predictor(module), 8, [].append).start(pixels(3))()
+    assert [image["boxes"].shape for image in answer.outputs] == [(0, 4), (1, 4), (2, 4)]
+
+
 @pytest.mark.slow
 def test_a_compiled_model_says_what_the_plain_one_says() -> None:
     """By inductor, which needs a C++ compiler on a CPU and Triton on a GPU, and takes half a minute."""

@@ -38,6 +38,8 @@ from vision_batch.models.export_archive import checked_members
 from vision_batch.models.export_program import load_program
 from vision_batch.models.predictor import Predictor
 from vision_batch.models.settings import ModelSettings
+from vision_batch.tasks.settings import TaskSettings
+from vision_batch.tasks.table import task_for
 
 EXECUTED = ["opaque object", "sample inputs", "size expression", "weight"]
 """The ways that torch 2.13 falls for; its verifier and its code generator happen to stop the others."""
@@ -59,6 +61,34 @@ class TestOrdinaryPrograms:
         for precision in ("fp32", "bf16"):
             predict = Predictor(program, mean=(0, 0, 0), std=(1, 1, 1), precision=precision, device=torch.device("cpu"))
             assert predict(pixels).shape == (4, 5)
+
+    def test_a_detectors_answer_stays_what_it_is(self) -> None:
+        """Both forms that a program with any number of images can have."""
+
+        class Detector(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.features = torch.nn.Conv2d(3, 7, 4, 4)
+
+            def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+                queries = self.features(images).flatten(2).transpose(1, 2)
+                if self.listed:
+                    scores, labels = queries[..., 4:].sigmoid().max(dim=-1)
+                    return {"boxes": queries[..., :4] * 16, "scores": scores, "labels": labels}
+                return {"logits": queries[..., 4:], "pred_boxes": queries[..., :4].sigmoid()}
+
+        torch.manual_seed(0)
+        module, images = Detector().eval(), torch.rand(3, 3, 16, 16)
+        for module.listed in (True, False):
+            program, task = (
+                load_program(exported(module), "detector.pt2"),
+                task_for(TaskSettings(type="detection"), None),
+            )
+            outputs, expected = (
+                {name: value.detach().numpy() for name, value in called(images).items()} for called in (program, module)
+            )
+            np.testing.assert_equal(outputs, expected)
+            task.check(outputs, 3)
 
     def test_dynamic_heights_and_widths_are_expressions_and_load(self) -> None:
         module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, stride=2, padding=1), torch.nn.AvgPool2d(2)).eval()

@@ -97,6 +97,20 @@ def test_nested_outputs_keep_their_structure() -> None:
     assert outputs["more"][0]["labels"].tolist() == outputs["more"][1][0].tolist() == [0, 1, 2]
 
 
+def test_a_list_with_a_dict_for_each_image_keeps_their_sizes_and_types() -> None:
+    def ragged(images: torch.Tensor) -> Any:
+        return [
+            {"boxes": image.new_ones(k, 4).bfloat16(), "labels": torch.full((k,), k), "masks": torch.ones(k, 2, 2) > 0}
+            for k, image in enumerate(images)
+        ]
+
+    outputs = predictor(ragged, "bf16")(pixels())
+    assert [image["boxes"].shape for image in outputs] == [(0, 4), (1, 4), (2, 4)]
+    assert {(image["boxes"].dtype, image["labels"].dtype, image["masks"].dtype) for image in outputs} == {
+        (np.dtype(np.float32), np.dtype(np.int64), np.dtype(bool))
+    }
+
+
 def test_an_output_that_holds_no_tensors() -> None:
     with pytest.raises(ModelError, match="returned a str; expected tensors"):
         predictor(lambda images: "cat")(pixels())

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
 
-from vision_batch.images.geometry import Geometry
+from tests.images.pictures import as_pillow, oriented
+from vision_batch.images.geometry import LETTERBOX_GREY, Geometry, place
+from vision_batch.images.preprocess import Preprocessor
+from vision_batch.images.settings import PreprocessSettings
+from vision_batch.tasks.detection import CORNERS
+from vision_batch.tasks.rle import decode
 from vision_batch.tasks.settings import TaskSettings
 from vision_batch.tasks.table import task_for
 from vision_batch.tasks.task import Task, View
@@ -147,3 +157,64 @@ class TestAgreement:
 
     def test_nan_is_no_agreement(self) -> None:
         assert not self.said(((np.nan, 0, 1, 1), 0.9, 0))[0]
+
+
+BOXES = st.tuples(*[st.floats(0, 1, width=32)] * 4)
+SIDES = st.integers(1, 3000)
+STEPS: dict[str, dict[str, Any]] = {
+    "resize": {"resize_px": (480, 640)},
+    "shorter and crop": {"resize_shorter_px": 256, "crop_px": 224},
+    "letterbox": {"letterbox_px": 640},
+    "letterbox and crop": {"letterbox_px": 640, "crop_px": 600},
+    "crop alone": {"crop_px": 300},
+}
+
+
+@given(BOXES, SIDES, SIDES, st.sampled_from(sorted(STEPS)))
+def test_a_box_put_into_the_models_input_comes_back(
+    box: tuple[float, ...], width: int, height: int, steps: str
+) -> None:
+    """Within float32's rounding, also where the model cannot see all of it."""
+    nothing = {"resize_shorter_px": None, "resize_px": None, "letterbox_px": None, "crop_px": None}
+    placement = place(width, height, **(nothing | STEPS[steps]))
+    (left, right), (top, bottom) = sorted([box[0] * width, box[2] * width]), sorted([box[1] * height, box[3] * height])
+    assume(right - left > 0.01 and bottom - top > 0.01)
+    inside = *placement.geometry.to_model(left, top), *placement.geometry.to_model(right, bottom)
+    outputs = [answer((inside, 0.9, 0))]
+    view = View(width=width, height=height, geometry=placement.geometry)
+    ((thing,),) = rows(outputs, task(), [view])
+    tolerance = (
+        1e-6 * max(width, height, *map(abs, inside)) * max(placement.geometry.scale_x, placement.geometry.scale_y, 1)
+    )
+    assert [thing[edge] for edge in CORNERS] == pytest.approx([left, top, right, bottom], abs=tolerance)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("steps", STEPS.values(), ids=STEPS)
+def test_a_box_and_a_mask_lie_where_the_thing_is_in_the_image_as_shown(steps: dict[str, Any], orientation: int) -> None:
+    """A detector of white things is right within a pixel of its own input."""
+    stored = np.zeros((300, 400, 3), np.uint8)
+    stored[70:211, 113:250] = 255
+    data = oriented(Image.fromarray(stored), "png", orientation)
+    white = as_pillow(data)[..., 0] > 127
+    preprocessed = Preprocessor(PreprocessSettings.model_validate(steps), max_pixels=10**6)(data)
+    share = preprocessed.pixels[..., 0].astype(np.float32) / 255
+    share[preprocessed.pixels[..., 0] == LETTERBOX_GREY] = 0
+    found = answer((edges_of(share > 0.5), 0.9, 0)) | {"masks": share[None]}
+    view = View(width=preprocessed.width, height=preprocessed.height, geometry=preprocessed.geometry)
+    of = task(masks=True)
+    of.check([found], 1)
+    ((thing,),) = pa.array(of.columns([found], [view], share.shape)[0]).to_pylist()
+    pixel = max(view.geometry.scale_x, view.geometry.scale_y, 1)
+    assert [thing[edge] for edge in CORNERS] == pytest.approx(edges_of(white), abs=pixel)
+    mask = decode(thing["mask_rle"], *white.shape) > 0
+    near_edge = cv2.dilate(white.astype(np.uint8), np.ones((5, 5))) != cv2.erode(
+        white.astype(np.uint8), np.ones((5, 5))
+    )
+    assert (mask == white)[~near_edge].all()
+
+
+def edges_of(mask: NDArray[np.bool_]) -> tuple[float, ...]:
+    """The box around what is true."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return columns[0], rows[0], columns[-1] + 1, rows[-1] + 1

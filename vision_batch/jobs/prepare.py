@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 MASK_CELL_ROWS = 512
 """Of an output with masks, which take some 100 KB an image, and their truths as much."""
 
+MASK_PLACE_PIXELS = 16
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
@@ -64,8 +66,13 @@ class Prepared:
 
     @property
     def answers_per_pixel(self) -> int:
-        """How many numbers the model answers for a pixel; 0 where it answers for images, or nobody knows."""
-        return len(self.model.labels or ()) if self.task.labels_are == "mask" else 0
+        """How many numbers the model answers for a pixel; 0 where it answers for images, or nobody knows.
+
+        Masks of single things are taken to be as many as boxes are kept, and to have a place for 4x4 pixels each.
+        """
+        if self.task.type == "detection":
+            return -(-self.task.max_boxes // MASK_PLACE_PIXELS) if self.task.masks else 0
+        return len(self.model.labels or ()) if self.task.has_masks else 0
 
     def precision_trial(self) -> PrecisionTrial:
         """What is to be tried where predictors will be."""
