@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,19 @@ TWELVE = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "AR
 
 
 def coco_evaluation(
-    found: Objects, truth: Objects, *, images: int, labels: int, size: tuple[int, int] = (512, 512), kind: str = "bbox"
+    found: Objects,
+    truth: Objects,
+    *,
+    images: int,
+    labels: int,
+    size: tuple[int, int] = (512, 512),
+    masks: tuple[Sequence[str], Sequence[str]] | None = None,
 ) -> COCOeval:
-    """Evaluated and accumulated; `precision` is (10, 101, labels, 4, 3), `stats` the twelve numbers."""
+    """By boxes, or by the `masks` (compressed counts) of what was found and of the truth.
+
+    Evaluated and accumulated; `precision` is (10, 101, labels, 4, 3), `stats` the twelve numbers.
+    """
+    found_masks, true_masks = masks or (None, None)
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
         coco.dataset = {
@@ -27,19 +38,19 @@ def coco_evaluation(
             "categories": [{"id": label + 1, "name": str(label)} for label in range(labels)],
             "annotations": [
                 {"id": number + 1, "iscrowd": int(truth.is_crowd[number]), "area": truth.area[number]}
-                | _object(truth, number, size)
+                | _object(truth, number, size, true_masks)
                 for number in range(len(truth))
             ],
         }
         coco.createIndex()
         results: list[dict[str, Any]] = []
         for number in range(len(found)):
-            result = {"score": float(found.score[number])} | _object(found, number, size)
-            if found.masks is not None:
+            result = {"score": float(found.score[number])} | _object(found, number, size, found_masks)
+            if masks:
                 del result["bbox"]
             results.append(result)
         detections = coco.loadRes(results) if results else _nothing(coco)
-        evaluation = COCOeval(coco, detections, kind)
+        evaluation = COCOeval(coco, detections, "segm" if masks else "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
@@ -58,15 +69,15 @@ def class_recall(evaluation: COCOeval, label: int) -> NDArray[np.float64]:
     return np.where(recall < 0, np.nan, recall)
 
 
-def _object(objects: Objects, number: int, size: tuple[int, int]) -> dict[str, Any]:
+def _object(objects: Objects, number: int, size: tuple[int, int], masks: Sequence[str] | None) -> dict[str, Any]:
     x_min, y_min, x_max, y_max = objects.edges[number].tolist()
     known = {
         "image_id": int(objects.image[number]) + 1,
         "category_id": int(objects.label[number]) + 1,
         "bbox": [x_min, y_min, x_max - x_min, y_max - y_min],
     }
-    if objects.masks is not None:
-        known["segmentation"] = {"size": list(size), "counts": objects.masks[number].as_py()}
+    if masks is not None:
+        known["segmentation"] = {"size": list(size), "counts": masks[objects.mask[number]]}
     return known
 
 

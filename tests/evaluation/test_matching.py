@@ -28,6 +28,7 @@ def random_objects(
         area=size.prod(axis=1),
         score=random.integers(1, scores + 1, count).astype(np.float32) / scores if scores else np.zeros(count, "f4"),
         is_crowd=random.random(count) < 0.15 if crowds else np.zeros(count, np.bool_),
+        mask=np.arange(count),
     )
 
 
@@ -42,6 +43,7 @@ def nearby(random: np.random.Generator, truth: Objects, *, scores: int) -> Objec
         area=(edges[:, 2:] - edges[:, :2]).prod(axis=1),
         score=random.integers(1, scores + 1, len(chosen)).astype(np.float32) / scores,
         is_crowd=np.zeros(len(chosen), np.bool_),
+        mask=np.arange(len(chosen)),
     )
 
 
@@ -103,6 +105,7 @@ def one_image(*boxes: tuple[float, float, float, float], score: float = 0, is_cr
         area=(edges[:, 2:] - edges[:, :2]).prod(axis=1),
         score=np.full(len(edges), score, np.float32),
         is_crowd=np.full(len(edges), is_crowd),
+        mask=np.arange(len(edges)),
     )
 
 

@@ -45,8 +45,8 @@ def test_a_list_says_the_same_as_its_json_and_as_a_column_of_parquet(said: list[
 
 
 def test_classes_may_be_whole_numbers_and_other_keys_mean_nothing() -> None:
-    (box,) = parse_boxes([{**CAT, "label": 7, "area": "large", "mask_rle": "01"}])
-    assert box == TrueBox(label="7", x_min=1, y_min=2.5, x_max=3, y_max=4, mask_rle="01")
+    (box,) = parse_boxes([{**CAT, "label": 7, "colour": "red", "mask_rle": "01", "area": 20.5}])
+    assert box == TrueBox(label="7", x_min=1, y_min=2.5, x_max=3, y_max=4, mask_rle="01", area=20.5)
     assert box.edges == (1, 2.5, 3, 4)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 
@@ -15,8 +14,8 @@ class Objects:
 
     `image` (n,) is the image's number within a batch, `label` (n,) the class's in a vocabulary. `edges` (n, 4) are
     x_min, y_min, x_max, y_max in pixels of the full image, `area` (n,) is in square pixels, of the mask where there is
-    one. `score` (n,) is 0 and means nothing for truth; `is_crowd` (n,) is False for what was found. `masks` are COCO's
-    compressed counts, of masks with `mask_height` (n,) rows.
+    one. `score` (n,) is 0 and means nothing for truth; `is_crowd` (n,) is False for what was found. `mask` (n,) is the
+    number of the object's mask, where masks are matched.
     """
 
     image: NDArray[np.int64]
@@ -25,8 +24,7 @@ class Objects:
     area: NDArray[np.float64]
     score: NDArray[np.float32]
     is_crowd: NDArray[np.bool_]
-    masks: pa.Array | None = None
-    mask_height: NDArray[np.int64] | None = None
+    mask: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.image)
@@ -40,6 +38,5 @@ class Objects:
             area=self.area[indices],
             score=self.score[indices],
             is_crowd=self.is_crowd[indices],
-            masks=None if self.masks is None else self.masks.take(pa.array(indices)),
-            mask_height=None if self.mask_height is None else self.mask_height[indices],
+            mask=self.mask[indices],
         )

@@ -21,7 +21,8 @@ class TrueBox:
     """One object: its edges in pixels of the full image as shown, 0 at the left and upper edge.
 
     `is_crowd` says that the box is around many objects of its class, so that none of them is to be found by itself.
-    `mask_rle` has the object's pixels as COCO's compressed counts, of the size of the image.
+    `mask_rle` has the object's pixels as COCO's compressed counts, of the size of the image. `area` is how large the
+    object is in square pixels, where that is known otherwise than by its box or mask.
     """
 
     label: str
@@ -31,6 +32,7 @@ class TrueBox:
     y_max: float
     is_crowd: bool = False
     mask_rle: str | None = None
+    area: float | None = None
 
     @property
     def edges(self) -> tuple[float, float, float, float]:
@@ -67,7 +69,7 @@ def _box(number: int, box: Any) -> TrueBox:
         label = class_name(box.get("label"))
     except ImageError as error:
         raise _invalid(f"box {number}: {error.message}") from error
-    x_min, y_min, x_max, y_max = (_edge(number, name, box.get(name)) for name in EDGES)
+    x_min, y_min, x_max, y_max = (_number(number, name, box.get(name)) for name in EDGES)
     if x_max < x_min or y_max < y_min:
         found = f"from ({x_min:g}, {y_min:g}) to ({x_max:g}, {y_max:g})"
         raise _invalid(f"box {number} goes {found}; expected x_min <= x_max and y_min <= y_max")
@@ -82,10 +84,11 @@ def _box(number: int, box: Any) -> TrueBox:
         y_max=y_max,
         is_crowd=_is_crowd(number, box.get("is_crowd")),
         mask_rle=mask_rle,
+        area=None if box.get("area") is None else _number(number, "area", box["area"]),
     )
 
 
-def _edge(number: int, name: str, value: Any) -> float:
+def _number(number: int, name: str, value: Any) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) <= LARGEST_PX:
         raise _invalid(f"box {number}: {name} is {_shown(value)}; expected a number of pixels")
     return float(value)
