@@ -10,7 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_batch.evaluation.matching import AREAS, THRESHOLDS, VERDICTS, Verdicts
-from vision_batch.evaluation.ranking import BINS, MOST_EXACT, Ranking, average_precision
+from vision_batch.evaluation.ranking import (
+    BINS,
+    MOST_EXACT,
+    Ranking,
+    average_precision,
+    nothing_found,
+    precision_at_recalls,
+)
 
 MOST_FOUND: Final = (1, 10, 100)
 """COCO counts what is found among so many objects of an image and class."""
@@ -144,6 +151,15 @@ class DetectionSums:
                 precision_error=float(np.nanmax(high - low, initial=0) / 2),
             )
         return results
+
+    def curves(self) -> dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        """For each class that is to be found, precision and score (101,) at the RECALLS, from an IoU of 0.5 on."""
+        ranked = {each.label: each for each in self._ranking.classes()}
+        return {
+            label: precision_at_recalls(ranked.get(label, nothing_found(label)), int(expected), 0)
+            for label, expected in enumerate(self._expected[:, 0])
+            if expected
+        }
 
     def _to_find(self, label: int) -> NDArray[np.int64]:
         return np.repeat(self._expected[label], len(THRESHOLDS))

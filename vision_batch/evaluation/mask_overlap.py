@@ -48,6 +48,12 @@ class Masks:
             pixels=np.array([each[-1] for each in edges], np.int64),
         )
 
+    @classmethod
+    def none(cls, count: int) -> Masks:
+        """So many masks without a pixel."""
+        empty, zeros = np.empty(0, np.int64), np.zeros(count, np.int64)
+        return cls(first=np.zeros(count + 1, np.int64), start=empty, length=empty, area=zeros, pixels=zeros)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaskOverlap:

@@ -27,12 +27,20 @@ class Ranked:
     """Objects of one class from the highest score to the lowest.
 
     A row of `right` and `wrong` (n, VERDICTS) is one object, times the weight of its image, or all objects of one bin,
-    whose order is not known.
+    whose order is not known unless `is_exact`. `score` (n,) is the object's, or the highest of the bin.
     """
 
     label: int
+    is_exact: bool
+    score: NDArray[np.float32]
     right: NDArray[np.int64]
     wrong: NDArray[np.int64]
+
+
+def nothing_found(label: int) -> Ranked:
+    """The objects of a class of which there are none."""
+    none = np.empty((0, VERDICTS), np.int64)
+    return Ranked(label=label, is_exact=True, score=np.empty(0, np.float32), right=none, wrong=none)
 
 
 class Ranking:
@@ -71,12 +79,15 @@ class Ranking:
             self._fold()
             wrong = self._counted - self._right
             for label, some in _classes(self._edges):
-                yield Ranked(label=label, right=self._right[some], wrong=wrong[some])
+                score = _scores(self._edges[some])
+                right = self._right[some]
+                yield Ranked(label=label, is_exact=False, score=score, right=right, wrong=wrong[some])
             return
         held = _merged(self._held)
         for label, some in _classes(held.key):
             right, counted = held.unpacked(some)
-            yield Ranked(label=label, right=right, wrong=counted - right)
+            score = _scores(held.key[some])
+            yield Ranked(label=label, is_exact=True, score=score, right=right, wrong=counted - right)
 
     def _fold(self) -> None:
         """What is held goes into bins."""
@@ -115,18 +126,44 @@ def average_precision(ranked: Ranked, expected: NDArray[np.int64]) -> tuple[NDAr
     The two are the same unless objects are in bins. `expected` (VERDICTS,) is how many there are to be found; where
     that is 0 both are nan. Precision is made to fall with recall and averaged at the RECALLS, 0 at those not reached.
     """
-    low = np.full(VERDICTS, np.nan)
-    high = np.full(VERDICTS, np.nan)
+    low, high = (np.where(expected > 0, 0.0, np.nan) for _ in range(2))
+    all_right, all_wrong = _condensed(ranked) if ranked.is_exact else (ranked.right, ranked.wrong)
     columns = np.flatnonzero(expected)
-    at_once = max(1, (1 << 20) // max(1, len(ranked.right)))
+    at_once = max(1, (1 << 20) // max(1, len(all_right)))
     for some in np.array_split(columns, range(at_once, len(columns), at_once)):
-        right, wrong = ranked.right[:, some], ranked.wrong[:, some]
+        right, wrong = all_right[:, some], all_wrong[:, some]
         rights, wrongs = right.cumsum(axis=0), wrong.cumsum(axis=0)
         reached = np.searchsorted(RECALLS, rights / expected[some], side="right")
         gained = np.diff(reached, axis=0, prepend=0)
         low[some] = (_falling(rights, wrongs) * gained).sum(axis=0) / len(RECALLS)
-        high[some] = (_falling(rights, wrongs - wrong) * gained).sum(axis=0) / len(RECALLS)
-    return low, high
+        if not ranked.is_exact:
+            high[some] = (_falling(rights, wrongs - wrong) * gained).sum(axis=0) / len(RECALLS)
+    return low, low if ranked.is_exact else high
+
+
+def _condensed(ranked: Ranked) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """`right` and `wrong` of objects that any verdict calls right, each with the wrong ones in front of it.
+
+    That changes no precision: from the one that is right on it is the same, and in front of it never higher.
+    """
+    rows = np.flatnonzero(ranked.right.any(axis=1))
+    if not len(rows):
+        return ranked.right[:0], ranked.wrong[:0]
+    first = np.append(0, rows[:-1] + 1)
+    return ranked.right[rows], np.add.reduceat(ranked.wrong[: rows[-1] + 1], first, axis=0)
+
+
+def precision_at_recalls(
+    ranked: Ranked, expected: int, verdict: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The precision (101,) that is averaged, at the RECALLS, for one verdict; and the scores there, nan if not reached.
+
+    Of objects in bins it is the lowest that it can be. `expected` is not 0.
+    """
+    rights, wrongs = ranked.right[:, verdict].cumsum(), ranked.wrong[:, verdict].cumsum()
+    row = np.searchsorted(rights / expected, RECALLS)
+    precision = np.append(_falling(rights[:, None], wrongs[:, None])[:, 0], 0.0)
+    return precision[row], np.append(ranked.score.astype(np.float64), np.nan)[row]
 
 
 def _falling(rights: NDArray[np.int64], wrongs: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -169,6 +206,14 @@ def _keys(label: NDArray[np.int32], score: NDArray[np.float32]) -> NDArray[np.ui
     bits = (score + np.float32(0)).view(np.uint32)  # -0 becomes 0
     ascending = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
     return label.astype(np.uint64) << _SCORE_BITS | (~ascending).astype(np.uint64)
+
+
+def _scores(keys: NDArray[np.uint64]) -> NDArray[np.float32]:
+    """The scores that `_keys` made them of."""
+    ascending = ~keys.astype(np.uint32)
+    return (
+        np.where(ascending >> 31, ascending & np.uint32((1 << 31) - 1), ~ascending).astype(np.uint32).view(np.float32)
+    )
 
 
 def _classes(keys: NDArray[np.uint64]) -> Iterator[tuple[int, slice]]:

@@ -6,11 +6,14 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from vision_batch.errors import Problem, SpecError
+from vision_batch.evaluation.detection import DetectionMeasure
 from vision_batch.evaluation.measure import Measure
 from vision_batch.evaluation.settings import EvaluateSettings
 from vision_batch.ledger.predictions import PredictionKind, Predictions
 
-MEASURES: Final[dict[PredictionKind, Callable[[Predictions, EvaluateSettings], Measure[Any]]]] = {}
+MEASURES: Final[dict[PredictionKind, Callable[[Predictions, EvaluateSettings], Measure[Any]]]] = {
+    "detection": lambda predictions, settings: DetectionMeasure(predictions.labels),
+}
 
 
 def measure_for(predictions: Predictions, settings: EvaluateSettings) -> Measure[Any]:
