@@ -40,6 +40,19 @@ def test_a_letterbox_holds_the_whole_picture_in_its_centre(width: int, height: i
     assert abs(top - bottom) <= 1
 
 
+@given(sides, sides, targets, targets, st.sampled_from([{}, {"round_up_px": 32}, {"round_down_px": 16}]))
+def test_a_bounded_picture_lies_whole_in_the_corner_of_one_square(
+    width: int, height: int, side: int, more: int, rounding: dict[str, int]
+) -> None:
+    placement = placed(width, height, resize_shorter_px=side, longest_px=side + more, **rounding)
+    square = placed(1, 1, resize_shorter_px=side + more, longest_px=side + more, **rounding).resized_width
+    assert (placement.out_width, placement.out_height, placement.fill) == (square, square, 0)
+    assert (placement.left, placement.top) == (0, 0)
+    resized = placement.resized_width, placement.resized_height
+    assert 0 < min(resized) <= max(resized) <= square
+    assert all(px % multiple == 0 for px in resized for multiple in rounding.values())
+
+
 @given(sides, sides, targets)
 def test_a_crop_is_central(width: int, height: int, side: int) -> None:
     placement = placed(width, height, crop_px=side)

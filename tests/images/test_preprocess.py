@@ -98,6 +98,15 @@ class TestAgreesWithPillow:
         assert np.array_equal(ours[75:225, 50:250], np.asarray(photo(200, 150)))
         assert ours.sum() == np.asarray(photo(200, 150)).sum()
 
+    @pytest.mark.parametrize("orientation", [1, 3, 6])
+    def test_a_bounded_picture_has_black_beside_or_below_it(self, orientation: int) -> None:
+        ours = preprocessor(resize_shorter_px=60, longest_px=80)(oriented(photo(200, 100), "PNG", orientation))
+        alone = preprocessor(resize_px=(80, 40) if orientation == 6 else (40, 80))
+        height, width = (80, 40) if orientation == 6 else (40, 80)
+        picture = alone(oriented(photo(200, 100), "PNG", orientation)).pixels
+        assert np.array_equal(ours.pixels[:height, :width], picture)
+        assert ours.pixels.sum() == picture.sum()
+
 
 class TestResult:
     def test_no_steps_give_the_picture_as_it_is(self) -> None:
@@ -108,7 +117,15 @@ class TestResult:
     @pytest.mark.parametrize("orientation", [1, 2, 6])
     @pytest.mark.parametrize(
         "steps",
-        [{}, {"crop_px": 31}, {"resize_shorter_px": 50}, {"resize_px": (40, 60)}, {"letterbox_px": 96, "crop_px": 90}],
+        [
+            {},
+            {"crop_px": 31},
+            {"resize_shorter_px": 50},
+            {"resize_px": (40, 60)},
+            {"letterbox_px": 96, "crop_px": 90},
+            {"resize_shorter_px": 50, "longest_px": 80, "round_up_px": 32},
+            {"resize_shorter_px": 50, "longest_px": 80, "round_down_px": 16},
+        ],
         ids=str,
     )
     def test_is_contiguous_uint8_with_the_promised_shape(self, steps: dict[str, Any], orientation: int) -> None:
@@ -129,7 +146,9 @@ class TestResult:
         """A white square on black, seen by the model at its centre of mass, lies where it was drawn."""
         canvas = np.zeros((600, 900, 3), np.uint8)
         canvas[200:240, 500:540] = 255
-        for steps in ({"letterbox_px": 300}, {"resize_shorter_px": 200, "crop_px": 180}, {"resize_px": (100, 100)}):
+        bounded = {"resize_shorter_px": 200, "longest_px": 240, "round_up_px": 32}
+        cropped = {"resize_shorter_px": 200, "crop_px": 180}
+        for steps in ({"letterbox_px": 300}, cropped, {"resize_px": (100, 100)}, bounded):
             ours = preprocessor(**steps)(encoded(Image.fromarray(canvas), "JPEG", quality=95))
             weights = np.where(ours.pixels[..., 0] > 120, ours.pixels[..., 0], 0).astype(float)
             y, x = (np.indices(weights.shape) * weights).sum((1, 2)) / weights.sum() + 0.5

@@ -21,6 +21,7 @@ from vision_batch.inference.chunk import DecodedChunk, Place, PredictedChunk, Ro
 from vision_batch.inference.model_stage import ModelStage
 from vision_batch.inference.stopwatch import Stopwatch
 from vision_batch.ledger.schema import output_schema
+from vision_batch.models.by_size import Sizes
 from vision_batch.models.compiled import CompiledPredictor
 from vision_batch.models.predictor import Predictor
 from vision_batch.models.transfer import Answer
@@ -43,7 +44,7 @@ class Model:
         self.most = most
         self.batches: list[int] = []
 
-    def start(self, pixels: np.ndarray) -> Callable[[], Answer]:
+    def start(self, pixels: np.ndarray, sizes: Sizes | None = None) -> Callable[[], Answer]:
         outputs = self.outputs(pixels)
         return lambda: Answer(outputs=outputs, copy_s=0.25, model_s=1.0)
 
@@ -268,7 +269,7 @@ class Accelerator(Model):
         super().__init__()
         self.log: list[str] = []
 
-    def start(self, pixels: np.ndarray) -> Callable[[], Answer]:
+    def start(self, pixels: np.ndarray, sizes: Sizes | None = None) -> Callable[[], Answer]:
         number = len(self.batches)
         wait = super().start(pixels)
         self.log.append(f"begin {number}")

@@ -93,7 +93,7 @@ def test_the_output_is_no_file(tmp_path: Path) -> None:
 def test_a_bare_model_needs_to_know_the_size(source: str) -> None:
     (found,) = problems(model={"source": source}, preprocess=None)
     assert found.where == "preprocess"
-    assert "resize_shorter_px with crop_px, resize_px, letterbox_px, or a function" in found.expected
+    assert "resize_shorter_px with crop_px or longest_px, resize_px, letterbox_px, or a function" in found.expected
 
 
 def test_a_transformers_folder_brings_its_own_preprocessing() -> None:
@@ -107,7 +107,13 @@ def test_images_of_different_sizes_make_no_batch(source: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "preprocess", [{"function": "m:prepare"}, {"letterbox_px": 64}, {"resize_shorter_px": 64, "crop_px": 64}]
+    "preprocess",
+    [
+        {"function": "m:prepare"},
+        {"letterbox_px": 64},
+        {"resize_shorter_px": 64, "crop_px": 64},
+        {"resize_shorter_px": 64, "longest_px": 96},
+    ],
 )
 def test_ways_to_one_size(preprocess: dict[str, object]) -> None:
     assert problems(preprocess=preprocess) == []

@@ -50,6 +50,23 @@ class TestGeometry:
         settings = read(image_processor_type="ConvNextImageProcessor", size={"shortest_edge": 384}, crop_pct=1.0)
         assert (settings.resize_px, settings.crop_px) == ((384, 384), None)
 
+    def test_detectors_bound_the_longer_side(self) -> None:
+        settings = read(image_processor_type="DetrImageProcessor", size={"shortest_edge": 480, "longest_edge": 640})
+        assert (settings.resize_shorter_px, settings.longest_px, settings.output_px) == (480, 640, (640, 640))
+
+    def test_old_files_of_detectors_have_numbers(self) -> None:
+        settings = read(feature_extractor_type="DetrFeatureExtractor", size=600, max_size=1000)
+        assert (settings.resize_shorter_px, settings.longest_px) == (600, 1000)
+        assert read(feature_extractor_type="YolosFeatureExtractor", size=512).longest_px == 1333
+
+    def test_yolos_rounds_down_and_mask2former_up(self) -> None:
+        yolos = read(image_processor_type="YolosImageProcessorFast")
+        assert (yolos.longest_px, yolos.round_down_px, yolos.output_px) == (1333, 16, (1328, 1328))
+        mask2former = read(image_processor_type="Mask2FormerImageProcessor")
+        assert (mask2former.longest_px, mask2former.round_up_px, mask2former.output_px) == (1333, 32, (1344, 1344))
+        fixed = read(image_processor_type="Mask2FormerImageProcessor", size={"height": 380, "width": 384})
+        assert (fixed.resize_px, fixed.round_up_px) == ((384, 384), None)
+
     def test_no_resize(self) -> None:
         settings = read(image_processor_type="ViTImageProcessor", do_resize=False)
         assert (settings.resize_px, settings.resize_shorter_px, settings.crop_px) == (None, None, None)
@@ -63,6 +80,10 @@ class TestNormalisation:
     def test_one_number_for_all_channels(self) -> None:
         settings = read(image_processor_type="ViTImageProcessor", image_mean=0.5, image_std=0.25)
         assert (settings.mean, settings.std) == (HALF, (0.25, 0.25, 0.25))
+
+    def test_rt_detr_normalises_only_where_its_file_says_so(self) -> None:
+        assert read(image_processor_type="RTDetrImageProcessor").mean == (0, 0, 0)
+        assert read(image_processor_type="RTDetrImageProcessor", do_normalize=True).mean == (0.485, 0.456, 0.406)
 
     def test_none(self) -> None:
         settings = read(image_processor_type="ViTImageProcessor", do_normalize=False, **IMAGENET)
@@ -83,6 +104,8 @@ class TestNormalisation:
         ({"rescale_offset": True}, r"divided by 255"),
         ({"do_flip_channel_order": True}, r"do_flip_channel_order: true"),
         ({"do_pad": True}, r"do_pad: true"),
+        ({"image_processor_type": "DetrImageProcessor", "pad_size": {"height": 8, "width": 8}}, r"do_pad: true"),
+        ({"image_processor_type": "DetrImageProcessor", "size": {"shortest_edge": 800}}, r"shortest_edge with longest"),
         ({"size": {"shortest_edge": 224, "longest_edge": 400}}, r"expected shortest_edge, or height and width"),
         ({"do_center_crop": True, "crop_size": {"height": 224, "width": 200}}, r"expected a square"),
     ],

@@ -22,6 +22,10 @@ def config(*architectures: str, **more: Any) -> dict[str, Any]:
         ("SwinForImageClassification", "multi_label", "classifier"),
         ("SegformerForSemanticSegmentation", "segmentation", "semantic"),
         ("UperNetForSemanticSegmentation", "segmentation", "semantic"),
+        ("DetrForObjectDetection", "detection", "softmax detector"),
+        ("YolosForObjectDetection", "detection", "softmax detector"),
+        ("RTDetrV2ForObjectDetection", "detection", "sigmoid detector"),
+        ("ConditionalDetrForObjectDetection", "detection", "sigmoid detector"),
     ],
 )
 def test_class_and_task_say_it(architecture: str, task: str, kind: str) -> None:
@@ -40,6 +44,11 @@ def test_a_model_of_another_task_says_for_which_it_is() -> None:
     )
     with pytest.raises(SpecError, match=re.escape(words)):
         kind_of(config("SegformerForSemanticSegmentation"), "classification", for_training=False)
+
+
+def test_a_detector_is_not_trained_here() -> None:
+    with pytest.raises(SpecError, match=r"DetrForObjectDetection in a train job; expected an image classifier, "):
+        kind_of(config("DetrForObjectDetection"), "detection", for_training=True)
 
 
 @pytest.mark.parametrize("named", [config("BertModel", model_type="bert"), {"model_type": "bert"}])

@@ -8,6 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from vision_batch.images.settings import rounded
+
 LETTERBOX_GREY: Final = 114
 
 
@@ -70,17 +72,23 @@ def place(
     resize_px: tuple[int, int] | None,
     letterbox_px: int | None,
     crop_px: int | None,
+    longest_px: int | None = None,
+    round_up_px: int | None = None,
+    round_down_px: int | None = None,
 ) -> Placement:
     """The placement of a picture of `width` x `height` pixels, orientation applied. At most one resize is given."""
     left = top = fill = 0
     resized = width, height
     if resize_shorter_px is not None:
-        resized = _shorter(width, height, resize_shorter_px)
+        sides = _shorter(width, height, resize_shorter_px, longest_px)
+        resized = rounded(sides[0], round_up_px, round_down_px), rounded(sides[1], round_up_px, round_down_px)
     elif resize_px is not None:
         resized = resize_px[1], resize_px[0]
     elif letterbox_px is not None:
         resized, fill = _within(width, height, letterbox_px), LETTERBOX_GREY
     out = resized
+    if longest_px is not None:
+        out = (rounded(longest_px, round_up_px, round_down_px),) * 2
     if letterbox_px is not None:
         out = letterbox_px, letterbox_px
         left, top = -((out[0] - resized[0]) // 2), -((out[1] - resized[1]) // 2)
@@ -100,11 +108,21 @@ def place(
     )
 
 
-def _shorter(width: int, height: int, side: int) -> tuple[int, int]:
-    """torchvision's rule: the longer side is cut to a whole number."""
-    if width <= height:
-        return side, int(side * height / width)
-    return int(side * width / height), side
+def _shorter(width: int, height: int, side: int, longest: int | None) -> tuple[int, int]:
+    """torchvision's rule: the longer side is cut to a whole number.
+
+    With `longest` that of DETR and its kin, get_size_with_aspect_ratio in transformers: where the longer side would
+    exceed it the shorter one is rounded, and the longer one is computed from what it was before. A picture whose
+    shorter side is right stays as it is.
+    """
+    short, long = min(width, height), max(width, height)
+    exact: float = side
+    if longest is not None and long / short * side > longest:
+        exact = longest * short / long
+    resized = max(1, round(exact)), int(exact * long / short)
+    if resized[0] == short:
+        resized = short, min(long, longest or long)
+    return resized if width <= height else resized[::-1]
 
 
 def _within(width: int, height: int, side: int) -> tuple[int, int]:

@@ -22,7 +22,7 @@ from vision_batch.images.orientation import orient
 from vision_batch.images.reduce import decode_reduced, reduction
 from vision_batch.images.region import Region, resized_region
 from vision_batch.images.resize import resize, window
-from vision_batch.images.settings import Interpolation, PreprocessSettings
+from vision_batch.images.settings import BOUNDS, Interpolation, PreprocessSettings
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 Choose: TypeAlias = Callable[[int, int], Region | None]
@@ -174,7 +174,7 @@ class Preprocessor:
 def _placements(settings: PreprocessSettings) -> Callable[[int, int], tuple[Placement, Geometry]]:
     """The placement for a size; sizes repeat, so the latest are kept."""
     steps: dict[str, Any] = {
-        name: getattr(settings, name) for name in ("resize_shorter_px", "resize_px", "letterbox_px", "crop_px")
+        name: getattr(settings, name) for name in ("resize_shorter_px", "resize_px", "letterbox_px", "crop_px", *BOUNDS)
     }
 
     @lru_cache(maxsize=PLACEMENTS_KEPT)

@@ -46,11 +46,16 @@ class ModelStage:
         *,
         batch_size: BatchSize,
         threads: int,
+        padded: bool = False,
     ) -> None:
-        """`batch_size` says into what a chunk is cut; `threads` is for one operator of a model on a CPU."""
+        """`batch_size` says into what a chunk is cut; `threads` is for one operator of a model on a CPU.
+
+        `padded` says that images lie in the top left corners of their pixels, as large as they are.
+        """
         self._predictor = predictor
         self._batch_size = batch_size
         self._threads = threads
+        self._padded = padded
         self._task = task
         self._schema = schema
         self._no_columns = [pa.array([], field.type) for field in task.fields()]
@@ -117,7 +122,7 @@ class ModelStage:
         """Begins one batch. One that fails at once is narrowed down at once, to the images to blame."""
         start_cpu = time.thread_time()
         try:
-            wait = self._predictor.start(pixels)
+            wait = self._predictor.start(pixels, [view.size_px for view in views] if self._padded else None)
         except (ModelError, DeviceError, MemoryError):
             raise
         except Exception as error:  # noqa: BLE001 - the model is foreign code, and this is the one-image boundary

@@ -23,7 +23,7 @@ from vision_batch.errors import (
     StorageError,
     VisionBatchError,
 )
-from vision_batch.images.preprocess import Preprocessor
+from vision_batch.images.preprocess import Preprocessed, Preprocessor
 from vision_batch.images.resize import limit_threads
 from vision_batch.images.settings import PreprocessSettings
 from vision_batch.inference.chunk import stacked
@@ -34,12 +34,14 @@ from vision_batch.models.outputs import joined
 from vision_batch.plugin import Plugin
 from vision_batch.tasks.settings import TaskSettings
 from vision_batch.tasks.table import task_for
+from vision_batch.tasks.task import View
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
     from vision_batch.inference.layout import Layout
+    from vision_batch.models.by_size import Sizes
     from vision_batch.models.predictor import Predictor
     from vision_batch.tasks.task import Task
 
@@ -90,14 +92,15 @@ class PrecisionTrial:
         images = list(self._images())
         if not images:
             return Decision(precision=EXACT, reason=f"none of the first {TRIAL_IMAGES} images can be used for a trial")
-        pixels, module = stacked(images), self.model.load()
+        pixels, module = stacked(image.pixels for image in images), self.model.load()
+        sizes = [_view(image).size_px for image in images] if self.preprocess.longest_px is not None else None
         task = task_for(self.task, self.model.labels)
         mean, std = self.preprocess.mean, self.preprocess.std
         predictors = [
             Predictor(module, mean=mean, std=std, precision=precision, device=device) for precision in (EXACT, lower)
         ]
         try:
-            exact, lowered = (_outputs(predictor, task, pixels) for predictor in predictors)
+            exact, lowered = (_outputs(predictor, task, pixels, sizes) for predictor in predictors)
         except (VisionBatchError, MemoryError):
             raise
         except Exception as error:  # noqa: BLE001 - the model is foreign code, and no image is asked for here again
@@ -109,25 +112,29 @@ class PrecisionTrial:
             reason=f"{lower} on {len(images)} images: {agreement.text}",
         )
 
-    def _images(self) -> Iterator[NDArray[np.uint8]]:
+    def _images(self) -> Iterator[Preprocessed]:
         limit_threads()
         function = None if self.function is None else self.function.load()
         preprocessor = Preprocessor(self.preprocess, max_pixels=self.max_pixels, function=function)
         for sample in first_samples(self.input, self.format, TRIAL_IMAGES):
             try:
                 if sample.error is None:
-                    yield preprocessor(sample.data or b"").pixels
+                    yield preprocessor(sample.data or b"")
             except ImageError:
                 continue
 
 
-def _outputs(predictor: Predictor, task: Task, pixels: NDArray[np.uint8]) -> Any:
+def _view(image: Preprocessed) -> View:
+    return View(width=image.width, height=image.height, geometry=image.geometry)
+
+
+def _outputs(predictor: Predictor, task: Task, pixels: NDArray[np.uint8], sizes: Sizes | None) -> Any:
     """What the model says of all of `pixels`, in small batches: halved, as in a run, where memory runs out."""
     parts: list[Any] = []
     done, rows = 0, TRIAL_ROWS
     while done < len(pixels):
         batch = pixels[done : done + rows]
-        outputs = _within_memory(predictor, batch)
+        outputs = _within_memory(predictor, batch, None if sizes is None else sizes[done : done + rows])
         if outputs is not None:
             task.check(outputs, len(batch))
             parts.append(outputs)
@@ -139,12 +146,12 @@ def _outputs(predictor: Predictor, task: Task, pixels: NDArray[np.uint8]) -> Any
     return joined(parts)
 
 
-def _within_memory(predictor: Predictor, batch: NDArray[np.uint8]) -> Any:
+def _within_memory(predictor: Predictor, batch: NDArray[np.uint8], sizes: Sizes | None) -> Any:
     """None where the device has not the memory for so many images."""
     from vision_batch.models.device import give_memory_back, is_out_of_memory
 
     try:
-        return predictor(batch)
+        return predictor(batch, sizes)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise

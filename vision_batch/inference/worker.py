@@ -116,7 +116,8 @@ def _model(job: PredictJob, threads: int) -> ModelStage:
     schema = output_schema(task.fields(), job.extra_fields)
     batch_size = BatchSize(job.batch_rows, trial=job.batch_trial)
     called = CompiledPredictor(predictor, job.batch_rows, batch_size.out_of_memory) if job.compile else predictor
-    return ModelStage(called, task, schema, batch_size=batch_size, threads=threads)
+    padded = job.preprocess.longest_px is not None
+    return ModelStage(called, task, schema, batch_size=batch_size, threads=threads, padded=padded)
 
 
 def encoded_chunks(job: PredictJob, work: Work) -> Iterator[EncodedChunk]:

@@ -78,7 +78,9 @@ def _trained_task(model: TrainedModel) -> TaskSettings:
 def _differences(asked: PreprocessSettings, trained: PreprocessSettings) -> list[Problem]:
     ours, theirs = asked.model_dump(), trained.model_dump()
     return [
-        Problem(f"preprocess.{key}", repr(ours[key]), f"{theirs[key]!r}, as in training; leave `preprocess` out")
-        for key in ours
-        if ours[key] != theirs[key]
+        Problem(
+            f"preprocess.{key}", repr(ours.get(key)), f"{theirs.get(key)!r}, as in training; leave `preprocess` out"
+        )
+        for key in ours | theirs
+        if ours.get(key) != theirs.get(key)
     ]

@@ -123,7 +123,8 @@ def _labels_fit(input: InputSettings, task: TaskSettings) -> Iterator[Problem]:
 
 
 _SIZES = (
-    "the size that the model was trained on: resize_shorter_px with crop_px, resize_px, letterbox_px, or a function"
+    "the size that the model was trained on: resize_shorter_px with crop_px or longest_px, resize_px, letterbox_px, "
+    "or a function"
 )
 
 

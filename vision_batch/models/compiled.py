@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from vision_batch.errors import ModelError
+from vision_batch.models.by_size import Sizes
 from vision_batch.models.device import give_memory_back, is_out_of_memory
 from vision_batch.models.outputs import picked
 from vision_batch.models.predictor import Predictor
@@ -32,16 +33,16 @@ class CompiledPredictor:
         self._out_of_memory = out_of_memory
         predictor.module = cast(torch.nn.Module, torch.compile(predictor.module, dynamic=False))
 
-    def start(self, pixels: np.ndarray) -> Callable[[], Answer]:
+    def start(self, pixels: np.ndarray, sizes: Sizes | None = None) -> Callable[[], Answer]:
         """As a Predictor's. ModelError where the module cannot be compiled.
 
         When memory runs out a batch has half the size from then on. The error passes where that is too few for these.
         """
         count = len(pixels)
-        wait = self._start_padded(pixels)
+        wait = self._start_padded(pixels, sizes)
         while wait is None:
             give_memory_back()  # behind the handler, because the error's traceback kept what the model had allocated
-            wait = self._start_padded(pixels)
+            wait = self._start_padded(pixels, sizes)
 
         def first_ones() -> Answer:
             answer = wait()
@@ -49,12 +50,14 @@ class CompiledPredictor:
 
         return first_ones
 
-    def _start_padded(self, pixels: np.ndarray) -> Callable[[], Answer] | None:
+    def _start_padded(self, pixels: np.ndarray, sizes: Sizes | None) -> Callable[[], Answer] | None:
         """None where memory ran out and half the size still holds these images."""
         count = len(pixels)
         black = np.zeros((max(0, self._rows - count), *pixels.shape[1:]), np.uint8)
+        if sizes is not None:
+            sizes = [*sizes, *[sizes[-1]] * len(black)]
         try:
-            return self._predictor.start(np.concatenate([pixels, black]) if len(black) else pixels)
+            return self._predictor.start(np.concatenate([pixels, black]) if len(black) else pixels, sizes)
         except torch._dynamo.exc.TorchDynamoException as error:
             reason = " ".join(str(error).split())[:300]
             raise ModelError(f"the model cannot be compiled here; set compute.compile to false: {reason}") from error

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from vision_batch.errors import DeviceError
+from vision_batch.models.by_size import Sizes
 from vision_batch.models.device import is_out_of_memory
 from vision_batch.models.normalise import scale_and_bias
 from vision_batch.models.transfer import Answer, transfer_for
@@ -38,6 +40,7 @@ class Predictor:
             if device.type == "cuda" and all(parameter.dim() < 5 for parameter in module.parameters()):
                 # as the images are: else cuDNN rearranges the kernels at every call; measured to be no gain on a CPU
                 self.module = self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self._takes_sizes = bool(getattr(module, "takes_sizes", False))
             self._transfer = transfer_for(device, *scale_and_bias(mean, std, device))
 
     @property
@@ -45,23 +48,24 @@ class Predictor:
         """How many batches should be begun before the first one's answer is waited for."""
         return self._transfer.ahead
 
-    def __call__(self, pixels: np.ndarray) -> Any:
+    def __call__(self, pixels: np.ndarray, sizes: Sizes | None = None) -> Any:
         """What the module says of uint8 RGB `pixels` (N, H, W, 3): `outputs` of the Answer."""
-        return self.start(pixels)().outputs
+        return self.start(pixels, sizes)().outputs
 
-    def start(self, pixels: np.ndarray) -> Callable[[], Answer]:
+    def start(self, pixels: np.ndarray, sizes: Sizes | None = None) -> Callable[[], Answer]:
         """Begins with uint8 RGB `pixels` (N, H, W, 3); what is returned gives the answer, and waits for it.
 
+        `sizes` are what the images take of it, where they lie in its corner; a module that `takes_sizes` is given them.
         Only one thread at a time may begin. Both raise DeviceError when the accelerator failed: it works on its own, so
         an earlier batch may be the cause. Errors for want of memory, and all that the module raises, pass.
         """
         with device_errors(), torch.inference_mode():
-            wait = self._transfer.start(pixels, self._call)
+            wait = self._transfer.start(pixels, partial(self._call, sizes=sizes if self._takes_sizes else None))
         return lambda: _answer(wait)
 
-    def _call(self, images: torch.Tensor) -> Any:
+    def _call(self, images: torch.Tensor, *, sizes: Sizes | None) -> Any:
         with torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None):
-            return self.module(images)
+            return self.module(images) if sizes is None else self.module(images, sizes)
 
 
 def _answer(wait: Callable[[], Answer]) -> Answer:

@@ -41,6 +41,18 @@ KINDS: Final[dict[str, ModelKind]] = {
         auto="AutoModelForSemanticSegmentation",
         trainable=True,
     ),
+    "softmax detector": ModelKind(
+        what="an object detector",
+        tasks=("detection",),
+        architectures=r"(Detr|TableTransformer|Yolos)ForObjectDetection",
+        auto="AutoModelForObjectDetection",
+    ),
+    "sigmoid detector": ModelKind(
+        what="an object detector",
+        tasks=("detection",),
+        architectures=r"(ConditionalDetr|DeformableDetr|RTDetr|RTDetrV2|DFine)ForObjectDetection",
+        auto="AutoModelForObjectDetection",
+    ),
 }
 """By name, which is also that of the wrapper in `transformers_model`."""
 

@@ -13,6 +13,8 @@ import transformers
 from transformers.utils import logging
 
 from vision_batch.errors import ModelError
+from vision_batch.models.by_size import BySize
+from vision_batch.models.transformers_detection import SigmoidDetector, SoftmaxDetector
 from vision_batch.models.transformers_kinds import KINDS
 
 SHOWN = 5
@@ -40,7 +42,12 @@ class Logits(torch.nn.Module):
             return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
 
 
-WRAPPERS: Final[dict[str, Callable[[Any], torch.nn.Module]]] = {"classifier": Logits, "semantic": Logits}
+WRAPPERS: Final[dict[str, Callable[[Any], torch.nn.Module]]] = {
+    "classifier": Logits,
+    "semantic": Logits,
+    "softmax detector": lambda model: BySize(SoftmaxDetector(model)),
+    "sigmoid detector": lambda model: BySize(SigmoidDetector(model)),
+}
 """By the name in KINDS: what makes a module, as its task wants one, of a model of the library."""
 
 

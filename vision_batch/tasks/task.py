@@ -37,6 +37,11 @@ class View:
     height: int
     geometry: Geometry
 
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """Height and width of the full image in the model's pixels, whether or not the model saw all of it."""
+        return round(self.height / self.geometry.scale_y), round(self.width / self.geometry.scale_x)
+
 
 class Task(Protocol):
     """What one kind of prediction means: its columns, and how a model's outputs become them.

@@ -1,0 +1,254 @@
+"""Object detectors of transformers: our path gives what the library's own processor, model and post-processing give."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+from skimage import data as pictures
+from sklearn.datasets import load_sample_image
+
+from vision_batch.images.geometry import place
+from vision_batch.images.preprocess import Preprocessed, Preprocessor
+from vision_batch.inference.chunk import stacked
+from vision_batch.models.bundle import ModelBundle, resolve_model
+from vision_batch.models.predictor import Predictor
+from vision_batch.models.settings import ModelSettings
+from vision_batch.tasks.task import View
+
+transformers = pytest.importorskip("transformers")
+transformers.utils.logging.set_verbosity_error()
+transformers.utils.logging.disable_progress_bar()
+
+CLASSES = 5
+BACKBONE = {"model_type": "resnet", "embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1]}
+SMALL = {"d_model": 32, "encoder_layers": 1, "decoder_layers": 2, "num_queries": 12, "num_labels": CLASSES}
+LAYERS = {"encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
+SIZE = {"shortest_edge": 96, "longest_edge": 128}
+
+
+def detr(folder: Path) -> None:
+    backbone = BACKBONE | {"out_features": ["stage2"]}
+    config = transformers.DetrConfig(use_timm_backbone=False, backbone_config=backbone, **SMALL, **LAYERS)
+    transformers.DetrForObjectDetection(config).save_pretrained(folder)
+    transformers.DetrImageProcessorPil(size=SIZE).save_pretrained(folder)
+
+
+def conditional_detr(folder: Path) -> None:
+    backbone = BACKBONE | {"out_features": ["stage2"]}
+    config = transformers.ConditionalDetrConfig(use_timm_backbone=False, backbone_config=backbone, **SMALL, **LAYERS)
+    transformers.ConditionalDetrForObjectDetection(config).save_pretrained(folder)
+    transformers.ConditionalDetrImageProcessorPil(size=SIZE).save_pretrained(folder)
+
+
+def deformable_detr(folder: Path) -> None:
+    backbone = BACKBONE | {"out_features": ["stage1", "stage2"]}
+    config = transformers.DeformableDetrConfig(
+        use_timm_backbone=False, backbone_config=backbone, num_feature_levels=2, **SMALL, **LAYERS
+    )
+    transformers.DeformableDetrForObjectDetection(config).save_pretrained(folder)
+    transformers.DeformableDetrImageProcessorPil(size=SIZE).save_pretrained(folder)
+
+
+def yolos(folder: Path) -> None:
+    config = transformers.YolosConfig(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        image_size=[96, 128],
+        num_detection_tokens=12,
+        num_labels=CLASSES,
+    )
+    transformers.YolosForObjectDetection(config).save_pretrained(folder)
+    transformers.YolosImageProcessorPil(size=SIZE).save_pretrained(folder)
+
+
+def rt_detr(folder: Path, kind: str = "RTDetr") -> None:
+    backbone = transformers.RTDetrResNetConfig(
+        embedding_size=8,
+        hidden_sizes=[8, 8, 16, 16],
+        depths=[1, 1, 1, 1],
+        layer_type="basic",
+        out_features=["stage2", "stage3", "stage4"],
+    )
+    config = getattr(transformers, f"{kind}Config")(
+        backbone_config=backbone,
+        encoder_in_channels=[8, 16, 16],
+        encoder_hidden_dim=32,
+        encoder_ffn_dim=32,
+        encoder_attention_heads=2,
+        d_model=32,
+        decoder_ffn_dim=32,
+        decoder_layers=2,
+        decoder_attention_heads=2,
+        decoder_in_channels=[32, 32, 32],
+        feat_strides=[8, 16, 32],
+        num_queries=12,
+        num_labels=CLASSES,
+    )
+    getattr(transformers, f"{kind}ForObjectDetection")(config).save_pretrained(folder)
+    transformers.RTDetrImageProcessorPil(size={"height": 96, "width": 96}).save_pretrained(folder)
+
+
+def rt_detr_v2(folder: Path) -> None:
+    rt_detr(folder, "RTDetrV2")
+
+
+MAKERS: dict[str, Callable[[Path], None]] = {
+    "detr": detr,
+    "conditional_detr": conditional_detr,
+    "deformable_detr": deformable_detr,
+    "yolos": yolos,
+    "rt_detr": rt_detr,
+    "rt_detr_v2": rt_detr_v2,
+}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A folder of each kind, with random weights."""
+    found = {name: tmp_path_factory.mktemp(name) for name in MAKERS}
+    for name, folder in found.items():
+        torch.manual_seed(1)
+        MAKERS[name](folder)
+    return found
+
+
+def file(picture: np.ndarray, orientation: int = 1) -> bytes:
+    encoded, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(picture).save(encoded, "PNG", exif=exif)
+    return encoded.getvalue()
+
+
+CHINA = load_sample_image("china.jpg")
+FILES = {
+    "wide": file(CHINA),
+    "tall by its EXIF": file(CHINA, 6),
+    "upside down": file(load_sample_image("flower.jpg")[:, :500], 3),
+    "square": file(pictures.astronaut()),
+    "very wide": file(pictures.coffee()[100:200]),
+    "small": file(pictures.chelsea()[100:150, 100:165]),
+}
+
+
+def resolved(folder: Path) -> ModelBundle:
+    return resolve_model(ModelSettings(source=f"transformers:{folder}"), folder, task="detection")
+
+
+def ours(bundle: ModelBundle) -> tuple[list[dict[str, np.ndarray]], list[Preprocessed]]:
+    """What the model says of all files in one batch, and how they came into it."""
+    steps = bundle.preprocess
+    assert steps is not None
+    images = [Preprocessor(steps, max_pixels=10**7)(data) for data in FILES.values()]
+    views = [View(width=image.width, height=image.height, geometry=image.geometry) for image in images]
+    predict = Predictor(bundle.load(), mean=steps.mean, std=steps.std, precision="fp32", device=torch.device("cpu"))
+    sizes = [view.size_px for view in views] if steps.longest_px is not None else None
+    return predict(stacked(image.pixels for image in images), sizes), images
+
+
+def theirs(folder: Path, data: bytes) -> dict[str, np.ndarray]:
+    """One image through the library: boxes in pixels of the image as shown, the best first."""
+    processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
+    model = transformers.AutoModelForObjectDetection.from_pretrained(folder).eval()
+    image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    with torch.inference_mode():
+        outputs = model(**processor(image, return_tensors="pt"))
+    (found,) = processor.post_process_object_detection(outputs, threshold=0.0, target_sizes=[image.size[::-1]])
+    order = found["scores"].argsort(descending=True, stable=True)
+    return {name: values[order].numpy() for name, values in found.items()}
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_boxes_are_those_of_the_librarys_processor_model_and_post_processing(
+    folders: dict[str, Path], kind: str
+) -> None:
+    """Within 1 % of an image's sides and 0.02 of a score, which is what these models, whose weights are random, make of
+    pixels that differ by 1 of 255 here and there."""
+    answers, images = ours(resolved(folders[kind]))
+    for answer, image, data in zip(answers, images, FILES.values(), strict=True):
+        wanted = theirs(folders[kind], data)
+        sides = np.tile([image.width, image.height], 2)
+        corners = [image.geometry.to_full(*corner) for corner in answer["boxes"].reshape(-1, 2)]
+        boxes, truths = np.reshape(corners, (-1, 4)) / sides, wanted["boxes"] / sides
+        scores = np.sort(answer["scores"])[::-1]
+        np.testing.assert_allclose(scores, wanted["scores"][: len(scores)], atol=0.02)
+        for label, box in zip(wanted["labels"][: len(scores) // 2], truths, strict=False):
+            assert np.abs(boxes[answer["labels"] == label] - box).max(axis=1).min() < 0.01
+
+
+@pytest.mark.parametrize("kind", ["detr", "yolos", "rt_detr"])
+def test_pixels_are_those_of_the_librarys_processor(folders: dict[str, Path], kind: str) -> None:
+    """Of the same size and within a mean of 1 of 255."""
+    steps = resolved(folders[kind]).preprocess
+    assert steps is not None
+    processor = transformers.AutoImageProcessor.from_pretrained(folders[kind], backend="pil")
+    for data in FILES.values():
+        image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+        wanted = processor(image, return_tensors="np")["pixel_values"][0].transpose(1, 2, 0)
+        height, width = wanted.shape[:2]
+        found = Preprocessor(steps, max_pixels=10**7)(data)
+        assert View(width=found.width, height=found.height, geometry=found.geometry).size_px == (height, width)
+        difference = found.pixels[:height, :width] - (wanted * steps.std + steps.mean) * 255
+        assert np.abs(difference).mean() < 1
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_of_the_same_pixels_the_module_says_exactly_the_same(folders: dict[str, Path], kind: str) -> None:
+    """Pixels of the library's processor; boxes within 0.001 px of its own, scores within 1e-5."""
+    processor = transformers.AutoImageProcessor.from_pretrained(folders[kind], backend="pil")
+    image = Image.fromarray(CHINA)
+    inputs = processor(image, return_tensors="pt")
+    with torch.inference_mode():
+        model = transformers.AutoModelForObjectDetection.from_pretrained(folders[kind]).eval()
+        size = inputs["pixel_values"].shape[2:]
+        (wanted,) = processor.post_process_object_detection(model(**inputs), threshold=0.0, target_sizes=[size])
+        beside = torch.nn.functional.pad(inputs["pixel_values"], (0, 40, 0, 24), value=7.0)
+        (found,) = resolved(folders[kind]).load()(beside, [tuple(size)])
+    scores, order = wanted["scores"].sort(descending=True, stable=True)
+    kept = found["scores"].sort(descending=True, stable=True)
+    torch.testing.assert_close(kept.values, scores[: len(kept.values)], atol=1e-5, rtol=0)
+    assert torch.equal(found["labels"][kept.indices], wanted["labels"][order][: len(kept.values)])
+    wanted_boxes = wanted["boxes"][order][: len(kept.values)]
+    torch.testing.assert_close(found["boxes"][kept.indices], wanted_boxes, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["detr", "yolos"])
+def test_an_image_gets_the_same_boxes_whoever_is_beside_it(folders: dict[str, Path], kind: str) -> None:
+    module = resolved(folders[kind]).load()
+    images = torch.rand(4, 3, 128, 128)
+    sizes = [(96, 128), (128, 96), (96, 128), (128, 128)]
+    together = module(images, sizes)
+    for image, (height, width), found in zip(images, sizes, together, strict=True):
+        (alone,) = module(image[None, :, :height, :width])
+        for name in alone:
+            torch.testing.assert_close(found[name], alone[name], atol=1e-4, rtol=1e-4)
+
+
+LIBRARY_SIZES = {
+    "detr": lambda size: transformers.image_transforms.get_size_with_aspect_ratio(size, 800, 1333),
+    "yolos": lambda size: transformers.models.yolos.image_processing_pil_yolos.get_size_with_aspect_ratio_yolos(
+        size, 800, 1333
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", LIBRARY_SIZES)
+@given(short=st.integers(1, 3000), aspect=st.floats(1, 12), is_tall=st.booleans())
+def test_pictures_get_the_size_that_the_library_gives_them(kind: str, short: int, aspect: float, is_tall: bool) -> None:
+    """Of shapes up to 1:12: of longer ones it makes some that exceed its own bound."""
+    width, height = (short, int(short * aspect)) if is_tall else (int(short * aspect), short)
+    more: dict[str, Any] = {"round_down_px": 16} if kind == "yolos" else {}
+    placement = place(
+        width, height, resize_shorter_px=800, longest_px=1333, resize_px=None, letterbox_px=None, crop_px=None, **more
+    )
+    assert (placement.resized_height, placement.resized_width) == LIBRARY_SIZES[kind]((height, width))

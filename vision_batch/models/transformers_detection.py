@@ -1,0 +1,51 @@
+"""Object detectors of transformers as modules of the task detection, with the scores of the library's own processors.
+
+Each maps float32 images (N, 3, H, W), normalised, to N dicts of a box per query: `boxes` (Q, 4) x_min, y_min, x_max,
+y_max in pixels of these images, `scores` (Q,) in [0, 1], `labels` (Q,) of class indices.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+
+class SoftmaxDetector(torch.nn.Module):
+    """Of each query the best class; the last class of the model is that there is no object."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: torch.Tensor) -> list[dict[str, torch.Tensor]]:
+        answer = self.model(pixel_values=images)
+        scores, labels = answer.logits.softmax(-1)[..., :-1].max(-1)
+        return _by_image(_corners(answer.pred_boxes, images), scores, labels)
+
+
+class SigmoidDetector(torch.nn.Module):
+    """Of all pairs of a query and a class the best, as many as there are queries: a query's box may come repeatedly."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: torch.Tensor) -> list[dict[str, torch.Tensor]]:
+        answer = self.model(pixel_values=images)
+        queries, classes = answer.logits.shape[1:]
+        scores, pairs = answer.logits.sigmoid().flatten(1).topk(queries)
+        boxes = _corners(answer.pred_boxes, images)
+        chosen = boxes.gather(1, (pairs // classes)[..., None].expand(-1, -1, 4))
+        return _by_image(chosen, scores, pairs % classes)
+
+
+def _corners(boxes: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """Centre x, y, width, height (N, Q, 4), relative to the images, as corners in their pixels."""
+    height, width = images.shape[2:]
+    x, y, half_width, half_height = (boxes * boxes.new_tensor([width, height, width / 2, height / 2])).unbind(-1)
+    return torch.stack([x - half_width, y - half_height, x + half_width, y + half_height], dim=-1)
+
+
+def _by_image(boxes: torch.Tensor, scores: torch.Tensor, labels: torch.Tensor) -> list[dict[str, torch.Tensor]]:
+    return [{"boxes": boxes[index], "scores": scores[index], "labels": labels[index]} for index in range(len(boxes))]
