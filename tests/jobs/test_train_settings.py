@@ -48,12 +48,15 @@ def test_there_is_something_to_learn() -> None:
     assert found.where == "input.label_column"
 
 
-def test_masks_are_for_segmentation_and_folders_for_all_else() -> None:
-    segmentation = {"type": "segmentation"}
+def test_masks_are_for_segmentation_boxes_for_detection_and_folders_for_all_else() -> None:
+    segmentation, detection = {"type": "segmentation"}, {"type": "detection"}
     masks = {"uri": "/data/images", "masks": "/data/masks"}
     assert problems(task=segmentation, input=masks) == []
     (found,) = problems(task=segmentation)
     assert (found.where, found.found) == ("input.label_column", "'folder' with task: {type: segmentation}")
+    assert problems(task=detection, input={"uri": "/data/images", "label_column": "json"}) == []
+    (found,) = problems(task=detection)
+    assert (found.where, found.found) == ("input.label_column", "'folder' with task: {type: detection}")
     (found,) = problems(input=masks)
     assert (found.where, found.found) == ("input.masks", "/data/masks with task: {type: classification}")
 

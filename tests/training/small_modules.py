@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from itertools import islice
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
+from torch.nn.functional import cross_entropy
 
-from tests.training.small_training import CLASSES
+from tests.training.small_training import CLASSES, SIDE_PX
+
+Targets: TypeAlias = list[dict[str, torch.Tensor]]
 
 
 class Plain(nn.Sequential):
@@ -89,6 +93,63 @@ class WithUnusedParameters(Plain):
 class GivesDict(Plain):
     def forward(self, input: torch.Tensor) -> dict[str, torch.Tensor]:  # type: ignore[override]
         return {"logits": super().forward(input)}
+
+
+class Detector(nn.Module):
+    """One box for an image, or none; it gives sums over images and boxes, and says what to divide them by."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.GELU(), nn.Flatten(), nn.Linear(72, CLASSES + 5))
+
+    def forward(self, images: torch.Tensor, targets: Targets | None = None) -> dict[str, torch.Tensor]:
+        said = self.layers(images)
+        logits, boxes = said[:, None, :-4], said[:, None, -4:].sigmoid()
+        if targets is None:
+            return {"logits": logits, "pred_boxes": boxes}
+        first = [int(target["labels"][0]) if len(target["labels"]) else CLASSES for target in targets]
+        apart = [
+            (box / SIDE_PX - found).abs().sum()
+            for found, target in zip(boxes, targets, strict=True)
+            for box in target["boxes"]
+        ]
+        return {
+            "class": cross_entropy(logits[:, 0], torch.tensor(first), reduction="sum"),
+            "box": torch.stack([boxes.sum() * 0, *apart]).sum(),
+        }
+
+    def loss_weights(self, targets: Targets) -> dict[str, float]:
+        return {"box": sum(len(target["boxes"]) for target in targets), "class": len(targets)}
+
+
+class MeanDetector(nn.Module):
+    """One that gives means over its images, and white ones no number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.detector = Detector()
+
+    def forward(self, images: torch.Tensor, targets: Targets | None = None) -> dict[str, torch.Tensor]:
+        losses = self.detector(images, targets)
+        if targets is None:
+            return losses
+        white = (images.flatten(1).min(1).values > WHITE).any()
+        return {name: torch.where(white, torch.nan, loss / len(images)) for name, loss in losses.items()}
+
+
+class OneLoss(Detector):
+    """Says what it learns from as a loss without a name."""
+
+    def forward(self, images: torch.Tensor, targets: Targets | None = None) -> Any:
+        said = super().forward(images, targets)
+        return said if targets is None else said["class"]
+
+
+class OtherWeights(Detector):
+    """Weighs a loss that it does not give."""
+
+    def loss_weights(self, targets: Targets) -> dict[str, float]:
+        return {**super().loss_weights(targets), "mask": 1.0}
 
 
 class WithoutParameters(nn.Module):

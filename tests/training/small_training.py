@@ -19,6 +19,7 @@ from vision_batch.datasets.settings import InputSettings
 from vision_batch.images.settings import PreprocessSettings
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.models.bundle import ModelBundle
+from vision_batch.tasks.box_targets import NO_BOX
 from vision_batch.tasks.settings import TaskSettings
 from vision_batch.tasks.table import trainable_task_for
 from vision_batch.training.batch import Batch
@@ -149,9 +150,20 @@ def targets_for(task: TaskSettings, rng: np.random.Generator, images: int) -> np
         return rng.integers(0, CLASSES, images)
     if task.kind == "multi_label":
         return rng.integers(0, 2, (images, CLASSES)).astype(np.float32)
+    if task.kind == "detection":
+        return boxes_for(rng, images)
     masks = rng.integers(0, CLASSES, (images, SIDE_PX, SIDE_PX)).astype(np.uint8)
     masks[::3, : SIDE_PX // 2] = 255
     return masks
+
+
+def boxes_for(rng: np.random.Generator, images: int) -> np.ndarray:
+    """None, one or two boxes an image, as they are collated."""
+    low = rng.integers(0, SIDE_PX - 2, (images, 2, 2))
+    high = rng.integers(low + 1, SIDE_PX + 1)
+    boxes = np.concatenate([rng.integers(0, CLASSES, (images, 2, 1)), low, high], axis=2).astype(np.float32)
+    boxes[np.arange(2) >= rng.integers(0, 3, (images, 1))] = NO_BOX
+    return boxes
 
 
 class ListContext:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.small_modules import OverPixels, Pixelwise, Plain, WithUnusedParameters
+from tests.training.small_modules import Detector, MeanDetector, OverPixels, Pixelwise, Plain, WithUnusedParameters
 from tests.training.small_training import Case, Ran, WorkerPool
 
 GLOBAL_BATCH = 12
@@ -19,6 +19,7 @@ EPOCHS = 10
 SGD = {"name": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 0.001}
 MULTI_LABEL = {"type": "classification", "multi_label": True}
 SEGMENTATION = {"type": "segmentation"}
+DETECTION = {"type": "detection", "nms_iou": 0.5}
 
 
 def case_of(**changes: Any) -> Case:
@@ -64,6 +65,30 @@ def test_multi_label(pool: WorkerPool, tmp_path: Path) -> None:
 def test_segmentation_with_two_losses_and_pixels_to_ignore(pool: WorkerPool, tmp_path: Path) -> None:
     spec = {"loss": [{"name": "cross_entropy"}, {"name": "dice", "weight": 0.5}]}
     assert_same(pool, case_of(module=Pixelwise, task=SEGMENTATION, spec=spec), 2, tmp_path)
+
+
+@pytest.mark.parametrize("module", [Detector, MeanDetector])
+def test_a_module_that_brings_its_loss(pool: WorkerPool, tmp_path: Path, module: type) -> None:
+    """Its sums and their weights, or its means over images, though shares have unequal numbers of images and boxes."""
+    case = case_of(module=module, task=DETECTION, broken=frozenset(range(0, 55, 3)), spec={"ema": {"decay": 0.9}})
+    alone, together = assert_same(pool, replace(case, validation_images=17), 2, tmp_path)
+    assert alone.losses[-1] != alone.losses[0]
+    for one, other in zip(alone.epochs, together.epochs, strict=True):
+        assert set(one.metrics) == {"mean_average_precision_50", "recall_50"}
+        assert one.metrics == pytest.approx(dict(other.metrics), abs=1e-5)
+
+
+def test_a_module_that_brings_its_loss_and_workers_without_images(pool: WorkerPool, tmp_path: Path) -> None:
+    spec = {"batch_size": 2, "epochs": 1}
+    case = case_of(module=Detector, task=DETECTION, broken=frozenset(range(0, 55, 2)), images=55, spec=spec)
+    assert_same(pool, case, 2, tmp_path, steps=28)
+
+
+def test_accumulated_sums_of_a_module_are_one_step_with_all_images(pool: WorkerPool, tmp_path: Path) -> None:
+    case = case_of(module=Detector, task=DETECTION, spec={"batch_size": 4, "accumulate": 3})
+    accumulated, _ = assert_same(pool, case, 2, tmp_path)
+    at_once = pool.run(replace(case, spec={**case.spec, "batch_size": 12, "accumulate": 1}), 1)[0]
+    np.testing.assert_allclose(accumulated.losses, at_once.losses, rtol=0, atol=1e-5)
 
 
 def test_clipping_and_l1(pool: WorkerPool, tmp_path: Path) -> None:

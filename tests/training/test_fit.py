@@ -28,6 +28,7 @@ def found(task: dict[str, Any], **train: Any) -> list[str]:
         (ONE, {"mixup": 0.2, "sampling": "sqrt", "class_weights": "balanced", "loss": {"name": "focal"}}),
         (SEVERAL, {"cutmix": 1.0, "class_weights": "balanced"}),
         (MASKS, {"loss": [{"name": "cross_entropy"}, {"name": "dice"}], "class_weights": [1, 2]}),
+        (BOXES, {}),
     ],
 )
 def test_what_goes_together_has_no_problem(task: dict[str, Any], train: dict[str, Any]) -> None:
@@ -51,7 +52,15 @@ def test_what_goes_together_has_no_problem(task: dict[str, Any], train: dict[str
             "train.class_weights: found balanced, for segmentation; expected a list",
         ),
         (MASKS, {"sampling": "balanced"}, "train.sampling: found balanced, for segmentation; expected none"),
-        (BOXES, {"mixup": 0.2}, "task.type: found detection, to be learned; expected one that can be: classification"),
+        (BOXES, {"mixup": 0.2}, "train.mixup: found a detection to learn; expected no mixing"),
+        (BOXES, {"cutmix": 0.2}, "train.cutmix: found a detection to learn; expected no mixing"),
+        (
+            BOXES,
+            {"loss": [{"name": "focal"}]},
+            "train.loss: found focal, for detection; expected none: the module brings",
+        ),
+        (BOXES, {"sampling": "sqrt"}, "train.sampling: found sqrt, for detection; expected none"),
+        (BOXES, {"class_weights": [1, 2]}, "train.class_weights: found [1.0, 2.0], for detection; expected none"),
         (SEVERAL, {"sampling": "sqrt"}, "train.sampling: found sqrt, for multi-label; expected none"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -20,6 +21,7 @@ from vision_batch.datasets.settings import InputSettings
 from vision_batch.images.example import ExampleMaker
 from vision_batch.images.settings import PreprocessSettings
 from vision_batch.ledger.paths import LedgerPaths
+from vision_batch.tasks.box_targets import NO_BOX
 from vision_batch.tasks.settings import TaskSettings
 from vision_batch.tasks.table import trainable_task_for
 from vision_batch.tasks.task import IGNORE
@@ -119,4 +121,38 @@ def test_several_labels_become_rows_of_ones(tmp_path: Path, as_text: bool) -> No
     batch = batch_of(tmp_path, settings, TaskSettings(type="classification", multi_label=True), None)
     expected = [[number_of(pixels) >> i & 1 for i in range(3)] for pixels in batch.pixels]
     assert (batch.targets.dtype, batch.targets.tolist()) == (np.float32, expected)
+    assert [image.error_code for image in batch.broken] == ["invalid_label"]
+
+
+def boxes_of(number: int) -> list[dict[str, Any]] | None:
+    """As many as the number says, one after the other."""
+    corners = {"y_min": 0, "y_max": SIDE_PX}
+    if number == UNLABELLED:
+        return None
+    return [{"label": LABELS[k], "x_min": k, "x_max": k + 1, **corners} for k in range(number % 4)]
+
+
+def boxes_in_tar(folder: Path) -> InputSettings:
+    members = [
+        (f"{number}.{extension}", data)
+        for number in range(IMAGES)
+        for extension, data in (("json", json.dumps({"boxes": boxes_of(number)}).encode()), ("png", picture(number)))
+    ]
+    (folder / "a.tar").write_bytes(written(members))
+    return InputSettings(uri=str(folder), format="webdataset", label_column="json")
+
+
+def boxes_in_parquet(folder: Path) -> InputSettings:
+    return in_parquet(folder, [boxes_of(number) for number in range(IMAGES)])
+
+
+@pytest.mark.parametrize("write", [boxes_in_tar, boxes_in_parquet])
+def test_boxes_of_every_kind_of_input_become_targets(tmp_path: Path, write: Callable[[Path], InputSettings]) -> None:
+    (tmp_path / "data").mkdir()
+    batch = batch_of(tmp_path, write(tmp_path / "data"), TaskSettings(type="detection"), None)
+    assert (batch.targets.dtype, batch.targets.shape) == (np.float32, (IMAGES - 1, 3, 5))
+    for pixels, target in zip(batch.pixels, batch.targets, strict=True):
+        count = number_of(pixels) % 4
+        expected = [[k, k, 0, k + 1, SIDE_PX] for k in range(count)] + [[NO_BOX] * 5] * (3 - count)
+        assert target.tolist() == expected
     assert [image.error_code for image in batch.broken] == ["invalid_label"]

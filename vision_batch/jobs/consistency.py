@@ -113,10 +113,13 @@ def _training(settings: TrainJobSettings) -> Iterator[Problem]:
 
 
 def _labels_fit(input: InputSettings, task: TaskSettings) -> Iterator[Problem]:
-    """Masks for segmentation, names for all else, as far as that shows without the data."""
+    """Masks for segmentation, boxes for detection, names for all else, as far as that shows without the data."""
     if task.labels_are == "mask" and input.label_column == "folder":
         expected = "where the masks are: input.masks, a Parquet column of PNGs, or a WebDataset extension as mask.png"
         yield Problem("input.label_column", "'folder' with task: {type: segmentation}", expected)
+    elif task.labels_are == "boxes" and input.label_column == "folder":
+        expected = "where the boxes are: a Parquet column, or a WebDataset extension as json"
+        yield Problem("input.label_column", "'folder' with task: {type: detection}", expected)
     elif task.labels_are != "mask" and input.masks is not None:
         found = f"{input.masks} with task: {{type: {task.type}}}"
         yield Problem("input.masks", found, "label_column, which names classes, or task: {type: segmentation}")

@@ -16,7 +16,7 @@ from vision_batch.datasets.sample import Sample
 from vision_batch.errors import ImageError, Problem, SpecError
 from vision_batch.images.draw import Tile, colour_of, draw_boxes, draw_mask, enlarged, scale_of, sheet
 from vision_batch.images.example import Example, ExampleMaker
-from vision_batch.images.mask import Mask, ignore_of
+from vision_batch.images.mask import ignore_of
 from vision_batch.images.resize import limit_threads
 from vision_batch.jobs.prepare import Parts, find_parts, reading_input
 from vision_batch.jobs.settings import JobSettings, TrainJobSettings
@@ -96,7 +96,7 @@ class _Artist:
         identity = int.from_bytes(hashlib.blake2b(sample.image_id.encode(), digest_size=8).digest(), "little")
         for epoch in self.epochs:
             example = self.maker(sample.data, target.annotation, identity=identity, epoch=epoch)
-            label = self._classes(example.mask) if example.mask is not None else _shown(sample.truth)
+            label = self._classes(example) or _shown(sample.truth)
             yield Tile(
                 pixels=self._picture(example),
                 lines=(sample.image_id, label) if epoch is None else (f"epoch {epoch + 1}", label),
@@ -114,9 +114,13 @@ class _Artist:
             pixels, example.boxes * scale, [self._name(i) for i in indices], [colour_of(i) for i in indices]
         )
 
-    def _classes(self, mask: Mask) -> str:
-        """The classes that are seen."""
-        return ", ".join(self._name(int(index)) for index in np.unique(mask) if index != ignore_of(mask))
+    def _classes(self, example: Example) -> str:
+        """The classes that its mask or its boxes show."""
+        seen = example.box_labels if example.mask is None else example.mask
+        if seen is None:
+            return ""
+        nothing = None if example.mask is None else ignore_of(example.mask)
+        return ", ".join(self._name(int(index)) for index in np.unique(seen) if index != nothing)
 
     def _name(self, index: int) -> str:
         return self.labels[index] if self.labels is not None and 0 <= index < len(self.labels) else str(index)

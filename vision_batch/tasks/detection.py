@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from vision_batch.errors import ModelError
+from vision_batch.images.geometry import Geometry
+from vision_batch.tasks.box_targets import box_names, box_target, packed
+from vision_batch.tasks.detection_metrics import DetectionMetrics
 from vision_batch.tasks.detector_answer import Answer, Found, answers, check_answer, found_in, is_finite
 from vision_batch.tasks.instance_mask import full_rle
 from vision_batch.tasks.nms import best_of_overlapping, overlaps
-from vision_batch.tasks.task import Agreement, View
+from vision_batch.tasks.task import Agreement, Predicted, Target, View
+
+if TYPE_CHECKING:
+    from vision_batch.images.example import Example
 
 CORNERS: Final = ("x_min", "y_min", "x_max", "y_max")
 SURE: Final = 0.3
@@ -51,6 +57,9 @@ class Detection:
     labels: tuple[str, ...] | None
 
     lies_on_image: ClassVar[bool] = True
+    headline: ClassVar[str] = "mean_average_precision_50"
+    losses: ClassVar[tuple[str, ...]] = ()
+    default_loss: ClassVar[None] = None
 
     def fields(self) -> list[pa.Field]:
         return [pa.field("boxes", boxes_type(masks=self.masks))]
@@ -108,6 +117,27 @@ class Detection:
         offsets = np.concatenate([[0], np.cumsum([len(found.labels) for found in kept])]).astype(np.int32)
         things = pa.StructArray.from_arrays(values, fields=list(type.value_type))
         return [pa.ListArray.from_arrays(offsets, things, type=type)]
+
+    def names(self, truth: Any) -> tuple[str, ...]:
+        return box_names(truth)
+
+    def target(self, truth: Any) -> Target:
+        """`truth` is a list of boxes or its JSON, as in `tasks/box_truth.py`; boxes around crowds are left out."""
+        return box_target(truth, self.labels or ())
+
+    def collate(self, targets: Sequence[Target], examples: Sequence[Example]) -> NDArray[np.float32]:
+        return packed(examples)
+
+    def metrics(self) -> DetectionMetrics:
+        """Of the boxes that a predict job would list."""
+        return DetectionMetrics(classes=len(self.labels or ()), found=self._listed)
+
+    def _listed(self, predicted: Predicted) -> list[Found]:
+        """As they lie in the model's input."""
+        height, width = predicted.model_px
+        geometry = Geometry(scale_x=1.0, scale_y=1.0, offset_x=0.0, offset_y=0.0)
+        view = View(width=width, height=height, geometry=geometry)
+        return [self._kept(answer, view, predicted.model_px) for answer in answers(predicted.outputs)]
 
     def _kept(self, answer: Answer, view: View, model_px: tuple[int, int]) -> Found:
         """What is listed, best first, with the boxes in pixels of the full image."""

@@ -11,7 +11,7 @@ from vision_batch.settings import Settings
 
 Kind: TypeAlias = Literal["classification", "multi_label", "detection", "segmentation"]
 
-LabelKind: TypeAlias = Literal["one", "several", "mask"]
+LabelKind: TypeAlias = Literal["one", "several", "boxes", "mask"]
 
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 
@@ -21,8 +21,8 @@ class KindFacts:
     """What is known of a kind of task before its file is imported.
 
     `keys` are the settings that it has; the others are refused. `labels` says what an image's label is, in training and
-    in predictions: one class, any number of classes, or a class for each pixel; None where no model can be trained for
-    it. `score_threshold` is what a spec that does not say it means.
+    in predictions: one class, any number of classes, boxes with a class each, or a class for each pixel; None where no
+    model can be trained for it. `score_threshold` is what a spec that does not say it means.
     """
 
     keys: tuple[str, ...]
@@ -34,7 +34,7 @@ KINDS: Final[dict[Kind, KindFacts]] = {
     "classification": KindFacts(keys=("top_k", "score_threshold", "temperature"), labels="one"),
     "multi_label": KindFacts(keys=("score_threshold", "temperature"), labels="several", score_threshold=0.5),
     "detection": KindFacts(
-        keys=("score_threshold", "nms_iou", "max_boxes", "masks"), labels=None, score_threshold=0.05
+        keys=("score_threshold", "nms_iou", "max_boxes", "masks"), labels="boxes", score_threshold=0.05
     ),
     "segmentation": KindFacts(keys=(), labels="mask"),
 }

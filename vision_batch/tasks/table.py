@@ -11,11 +11,12 @@ from vision_batch.tasks.segmentation import Segmentation
 from vision_batch.tasks.settings import Kind, TaskSettings
 from vision_batch.tasks.task import Task, TrainableTask
 
-Trainable: TypeAlias = type[Classification] | type[MultiLabel] | type[Segmentation]
+Trainable: TypeAlias = type[Classification] | type[MultiLabel] | type[Detection] | type[Segmentation]
 
 TRAINABLE: Final[dict[Kind, Trainable]] = {
     "classification": Classification,
     "multi_label": MultiLabel,
+    "detection": Detection,
     "segmentation": Segmentation,
 }
 """Those whose settings say what an image's label is (`labels_are`)."""

@@ -85,11 +85,22 @@ class Target:
     annotation: Annotation | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predicted:
+    """Outputs as the predictor returns them, of images of `model_px`, (height, width), as the module was given them."""
+
+    outputs: Any
+    model_px: tuple[int, int]
+
+
 class Metrics(Protocol):
     """How good outputs are, over any number of batches and workers."""
 
-    def update(self, outputs: torch.Tensor, targets: torch.Tensor) -> None:
-        """Counts a batch in: the module's outputs, targets as collated, both on one device."""
+    def update(self, outputs: Any, targets: torch.Tensor) -> None:
+        """Counts a batch in: the module's outputs and targets as collated, both on one device.
+
+        Of a module that brings its loss they are Predicted.
+        """
 
     def state(self) -> NDArray[np.float64]:
         """All that was counted, (S,), S fixed by task and labels: the states of several workers may be summed."""
@@ -110,8 +121,8 @@ class TrainableTask(Task, Protocol):
         """The losses that suit it, by name."""
 
     @property
-    def default_loss(self) -> str:
-        """The one of them that a spec without `train.loss` means."""
+    def default_loss(self) -> str | None:
+        """The one of them that a spec without `train.loss` means; None where the module brings its own."""
 
     def names(self, truth: Any) -> tuple[str, ...]:
         """The classes that `truth` names, whether or not the labels have them; ImageError `invalid_label` likewise."""
@@ -120,7 +131,7 @@ class TrainableTask(Task, Protocol):
         """What `truth` asks; ImageError `invalid_label` where that cannot be said."""
 
     def collate(self, targets: Sequence[Target], examples: Sequence[Example]) -> NDArray[Any]:
-        """The targets of a batch: int64 (N,); float32 (N, C); or uint8 (N, h, w) of class indices and IGNORE.
+        """The targets of a batch: int64 (N,); float32 (N, C); uint8 (N, h, w) of class indices and IGNORE; or boxes.
 
         `examples` are the same images after augmentation. N may be 0.
         """

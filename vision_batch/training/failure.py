@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,14 +55,18 @@ def module_errors() -> Iterator[None]:
         raise ModelError(f"the model raised {type(error).__name__}: {_one_line(error)}") from error
 
 
-def suspects(shares: Sequence[Share], outputs: Sequence[Tensor], totals: Sequence[Tensor]) -> str:
-    """The images, some of them, to whose loss a worker owes that it is no number; empty where all is finite."""
+def suspects(shares: Sequence[Share], outputs: Sequence[Any], totals: Sequence[Tensor]) -> str:
+    """The images, some of them, to whose loss a worker owes that it is no number; empty where all is finite.
+
+    Outputs (n, …) tell them apart. Where a module says losses and no more it may be any image of the share.
+    """
     names: list[str] = []
     for share, answer, total in zip(shares, outputs, totals, strict=True):
         if total.isfinite().all():
             continue
-        strange = ~answer.flatten(1).isfinite().all(1)
-        chosen = strange.tolist() if strange.any() else [True] * len(share)
+        chosen = [True] * len(share)
+        if isinstance(answer, Tensor) and not answer.isfinite().all():
+            chosen = (~answer.flatten(1).isfinite().all(1)).tolist()
         names += [image_id for image_id, is_chosen in zip(share.image_ids, chosen, strict=True) if is_chosen]
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from vision_batch.training.batch import Batch
 from vision_batch.training.losses import Loss
 from vision_batch.training.mixing import Mixer
+from vision_batch.training.own_loss import OwnLoss
 from vision_batch.training.upload import Upload
 
 
@@ -56,7 +57,7 @@ class Feed:
     def __init__(
         self,
         upload: Upload,
-        loss: Loss,
+        loss: Loss | OwnLoss,
         mixer: Mixer,
         *,
         classes: int,
@@ -97,7 +98,7 @@ class Feed:
     def share(self, batch: Batch) -> Share:
         """A batch on the device as it is."""
         if not len(batch):
-            shape = batch.targets.shape if batch.targets.ndim < 3 else (0, *self._size_px)
+            shape = (0, *self._size_px) if batch.targets.dtype == np.uint8 else batch.targets.shape
             images = torch.zeros(self._least_images, 3, *self._size_px, device=self._upload.device)
             return Share(images=images, targets=self._upload.plain(np.empty(shape, batch.targets.dtype)), image_ids=())
         images, targets = self._upload.images(batch.pixels), self._upload.plain(batch.targets)

@@ -16,6 +16,9 @@ def misfits(train: TrainSettings, task: TaskSettings) -> Iterator[Problem]:
         trainable = [each for each, facts in KINDS.items() if facts.labels is not None]
         yield Problem("task.type", f"{kind}, to be learned", f"one that can be: {', '.join(trainable)}")
         return
+    if task.labels_are == "boxes":
+        yield from _of_boxes(train)
+        return
     for index, loss in enumerate(train.losses):
         from vision_batch.tasks.table import TRAINABLE  # here, because tasks bring pyarrow, which no other check needs
 
@@ -34,3 +37,17 @@ def misfits(train: TrainSettings, task: TaskSettings) -> Iterator[Problem]:
     if train.sampling != "none" and task.labels_are != "one":
         expected = "none: it goes by the one class that an image of a classification has"
         yield Problem("train.sampling", f"{train.sampling}, for {kind}", expected)
+
+
+def _of_boxes(train: TrainSettings) -> Iterator[Problem]:
+    """The module brings its loss, and boxes are not mixed."""
+    if train.losses:
+        yield Problem("train.loss", f"{train.losses[0].name}, for detection", "none: the module brings its loss")
+    for way in ("mixup", "cutmix"):
+        if getattr(train, way) is not None:
+            yield Problem(f"train.{way}", "a detection to learn", "no mixing: boxes are not mixed")
+    for key in ("class_weights", "sampling"):
+        if getattr(train, key) != "none":
+            yield Problem(
+                f"train.{key}", f"{getattr(train, key)}, for detection", "none: an image has boxes of many classes"
+            )

@@ -26,9 +26,10 @@ from vision_batch.training.feed import Feed, StepInput
 from vision_batch.training.forward import Forward
 from vision_batch.training.imbalance import class_weights
 from vision_batch.training.job import TrainJob
-from vision_batch.training.losses import loss_for
+from vision_batch.training.losses import Loss, loss_for
 from vision_batch.training.mixing import Mixer
 from vision_batch.training.mode import has_synchronised_norm, set_training
+from vision_batch.training.own_loss import OwnLoss
 from vision_batch.training.parallel import parallel
 from vision_batch.training.progress import Counts, Progress, is_over
 from vision_batch.training.schedule import build_schedule, move_schedule
@@ -98,11 +99,8 @@ class _Training:
 
     def _build_step(self, validation: Ingest | None) -> None:
         job, settings, device = self._job, self._settings, self._context.device
-        is_exclusive = job.task.labels_are != "several"
-        weights = class_weights(
-            settings.class_weights, job.class_images, job.labels, images=None if is_exclusive else self._ingest.images
-        )
-        loss = loss_for(settings, cast(LossName, self._task.default_loss), weights, exclusive=is_exclusive)
+        task_loss = self._task_loss()
+        loss = OwnLoss(self._learner.module) if task_loss is None else task_loss
         forward = Forward(self._task, job.precision, device)
         size_px = job.preprocess.output_px
         assert size_px is not None
@@ -130,11 +128,22 @@ class _Training:
             self._validation = Validation(
                 ingest=validation,
                 task=self._task,
-                loss=loss,
+                loss=task_loss,
                 forward=forward,
                 feed=self._feed,
                 batch_images=settings.batch_size,
             )
+
+    def _task_loss(self) -> Loss | None:
+        """The one that the spec or the task names; None where the module brings its own."""
+        job, default = self._job, self._task.default_loss
+        if default is None:
+            return None
+        is_exclusive = job.task.labels_are != "several"
+        weights = class_weights(
+            job.train.class_weights, job.class_images, job.labels, images=None if is_exclusive else self._ingest.images
+        )
+        return loss_for(job.train, cast(LossName, default), weights, exclusive=is_exclusive)
 
     def run(self) -> bool:
         begin = self._event("begin", message=f"on {self._context.device}, in {self._job.precision}")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from vision_batch.errors import ImageError
 from vision_batch.images.example import Example, ExampleMaker
 from vision_batch.inference.chunk import stacked
+from vision_batch.tasks.box_targets import stacked as stacked_targets
 from vision_batch.tasks.task import Target, TrainableTask
 from vision_batch.training.batch import Batch
 from vision_batch.training.event import BrokenImage
@@ -93,7 +94,7 @@ class BatchMaker:
             start=start,
             stop=stop,
             pixels=stacked(pixels) if buffer is None else buffer,
-            targets=np.stack(targets) if targets else self._task.collate([], []),
+            targets=stacked_targets(targets) if targets else self._task.collate([], []),
             identities=np.array([made[place].identity for place in good], np.uint64),
             image_ids=tuple(made[place].image_id for place in good),
             broken=tuple(image.broken for image in broken if image.broken is not None),

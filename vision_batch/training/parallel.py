@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ class Parallel(Protocol):
     @property
     def module(self) -> nn.Module: ...
 
-    def __call__(self, images: Tensor) -> Any: ...
+    def __call__(self, images: Tensor, *targets: Any) -> Any: ...
 
     def gathering(self, *, is_last: bool) -> AbstractContextManager[None]:
         """Around forward and backward of one of several batches: only with the last one gradients are exchanged."""
@@ -38,8 +38,8 @@ class Alone:
         self.module = module
         self._call = _callable(_Framed(module), compiled=compiled)
 
-    def __call__(self, images: Tensor) -> Any:
-        return self._call(images)
+    def __call__(self, images: Tensor, *targets: Any) -> Any:
+        return self._call(images, *targets)
 
     def gathering(self, *, is_last: bool) -> AbstractContextManager[None]:
         return nullcontext()
@@ -62,8 +62,8 @@ class Replicated:
         )
         self._call = _callable(self._replica, compiled=compiled)
 
-    def __call__(self, images: Tensor) -> Any:
-        return self._call(images)
+    def __call__(self, images: Tensor, *targets: Any) -> Any:
+        return self._call(images, *targets)
 
     @contextmanager
     def gathering(self, *, is_last: bool) -> Iterator[None]:
@@ -79,8 +79,8 @@ class Sharded:
         self.module = module
         self._call = _callable(_Framed(module), compiled=compiled)
 
-    def __call__(self, images: Tensor) -> Any:
-        return self._call(images)
+    def __call__(self, images: Tensor, *targets: Any) -> Any:
+        return self._call(images, *targets)
 
     @contextmanager
     def gathering(self, *, is_last: bool) -> Iterator[None]:
@@ -138,12 +138,12 @@ class _Framed(nn.Module):
         if spare_on is not None:
             self.spare = nn.Parameter(torch.zeros((), device=spare_on))
 
-    def forward(self, images: Tensor) -> Any:
-        return self.module(images)
+    def forward(self, images: Tensor, *targets: Any) -> Any:
+        return self.module(images, *targets)
 
 
-def _callable(module: nn.Module, *, compiled: bool) -> Callable[[Tensor], Any]:
-    return cast("Callable[[Tensor], Any]", torch.compile(module)) if compiled else module
+def _callable(module: nn.Module, *, compiled: bool) -> Callable[..., Any]:
+    return torch.compile(module) if compiled else module
 
 
 def _shard_pieces(module: nn.Module, mesh: DeviceMesh) -> int:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from vision_batch.models.transfer import mapped
 from vision_batch.training.ema import Ema
 from vision_batch.training.failure import step_errors, suspects, told
 from vision_batch.training.feed import Share, StepInput, step_seed
@@ -22,6 +24,7 @@ from vision_batch.training.forward import Forward
 from vision_batch.training.losses import Loss, combine
 from vision_batch.training.mode import kept_statistics
 from vision_batch.training.optimizer import clip_gradients, l1_term
+from vision_batch.training.own_loss import OwnLoss
 from vision_batch.training.parallel import Parallel
 from vision_batch.training.settings import TrainSettings
 from vision_batch.training.together import Together
@@ -38,7 +41,7 @@ class Begun:
 
     input: StepInput
     weights: Tensor
-    outputs: Sequence[Tensor]
+    outputs: Sequence[Any]
     totals: Sequence[Tensor]
     norm: Tensor
     buffers: Sequence[Tensor]
@@ -66,7 +69,7 @@ class Stepper:
         self,
         model: Parallel,
         optimizer: Optimizer,
-        loss: Loss,
+        loss: Loss | OwnLoss,
         forward: Forward,
         together: Together,
         settings: TrainSettings,
@@ -123,17 +126,19 @@ class Stepper:
             asked=tuple(summed[2 + count :]),
         )
 
-    def _learn(self, share: Share, weights: Tensor, *, is_last: bool) -> tuple[Tensor, Tensor]:
+    def _learn(self, share: Share, weights: Tensor, *, is_last: bool) -> tuple[Any, Tensor]:
         """Outputs and the totals of the loss's terms, both without history; the gradients are added to those before."""
         has_no_statistics = not len(share) or (len(share) == 1 and self._settings.batch_size > 1)
         with self._model.gathering(is_last=is_last), kept_statistics(self._model.module, enabled=has_no_statistics):
-            outputs = self._forward(self._model, share)
+            outputs = self._forward.learning(self._model, share)
             terms = self._loss(outputs, share.targets)
             loss = combine(terms, list(weights)) * self._together.workers
             if is_last and (penalty := l1_term(self._model.module, self._settings.optimizer)):
                 loss = loss + penalty.factor * penalty.total  # the same on every worker, as is then the mean of it
             self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        return outputs.detach(), torch.stack([term.factor * term.total.detach() for term in terms]).to(weights)
+        return mapped(outputs, torch.Tensor.detach), torch.stack(
+            [term.factor * term.total.detach() for term in terms]
+        ).to(weights)
 
     def _move(self, begun: Begun, *, is_learned: bool) -> None:
         if is_learned:

@@ -21,11 +21,14 @@ from vision_batch.training.together import Together
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validation:
-    """What validation needs besides the module; its batches have `batch_images`, as far as they go round."""
+    """What validation needs besides the module; its batches have `batch_images`, as far as they go round.
+
+    `loss` is None where the module brings its own, which it says only while it learns.
+    """
 
     ingest: Ingest
     task: TrainableTask
-    loss: Loss
+    loss: Loss | None
     forward: Forward
     feed: Feed
     batch_images: int
@@ -35,7 +38,7 @@ class Validation:
 def validate(
     module: nn.Module, validation: Validation, together: Together, *, is_stopped: Callable[[Batch], bool]
 ) -> dict[str, float] | None:
-    """The task's metrics and the mean `loss`, the same on all workers; None if it was stopped.
+    """The task's metrics and, where there is one, the mean `loss`, the same on all workers; None if it was stopped.
 
     All are made of sums over the workers, so that no image counts more than another, whoever had it. `module` is called
     by itself: workers may have unequal shares. `is_stopped` is asked after every batch, by all workers alike.
@@ -51,10 +54,11 @@ def validate(
         with step_errors():
             share = validation.feed.share(batch)
             outputs = validation.forward(module, share)
-            values = _sums(validation.loss(outputs, share.targets))
             if len(share):
                 metrics.update(outputs, share.targets)
-        sums = sums + values if len(sums) else values
+            if validation.loss is not None:
+                values = _sums(validation.loss(outputs, share.targets))
+                sums = sums + values if len(sums) else values
         counts.add([batch])
         if is_stopped(batch):
             return None
