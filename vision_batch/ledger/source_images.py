@@ -79,6 +79,10 @@ class SourceImages:
         for key, parts in groupby(records, key=lambda record: record.shard):
             yield from self._read(key, shards.get(key), _rows(parts))
 
+    def place(self, shard: str, row: int) -> tuple[str, int]:
+        """What `all` and the parts' rows are in order of."""
+        return self._paths.part_stem(shard), row
+
     def _records(self, keys: Iterable[str] | None) -> list[PartRecord]:
         """Of the parts of some shards, or of all, by their names; what is damaged has none."""
         infos = list_parts(self._paths)

@@ -1,0 +1,157 @@
+"""What is true of every export: whole, in its own folder, nothing lost without a word."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import S3Bucket
+from tests.export.predicted import BOXES, CLASSIFIED, ERROR, SEGMENTED, box, classified, pictures, predicted
+from vision_batch.errors import SpecError
+from vision_batch.export.export import Exported, export
+from vision_batch.export.job import Options
+from vision_batch.storage.table import storage_for
+
+
+@pytest.fixture
+def detected(tmp_path: Path) -> str:
+    """Six pictures, of which `b.png` is an error and `c/d.png` has no box."""
+    names = ["a.png", "b.png", "c/d.png", "e.png", "f.png", "g.png"]
+
+    def predict(name: str) -> dict[str, Any]:
+        if name == "b.png":
+            return ERROR
+        return {"boxes": [] if name == "c/d.png" else [box(1, 2, 3.5, 4, 1, 0.9), box(0, 0, 40, 30, 0, 0.3)]}
+
+    return predicted(tmp_path, pictures(tmp_path / "in", *names), [BOXES], predict)
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def listed_errors(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((folder / "_errors.csv").read_text().splitlines()))
+
+
+def exported(uri: str, format: str, to: Path, **options: Any) -> Exported:
+    return export(uri, format=format, to=str(to), options=Options(**options))
+
+
+def test_error_rows_are_counted_and_listed(detected: str, tmp_path: Path) -> None:
+    found = exported(detected, "coco", tmp_path / "to")
+    assert (found.images, found.annotations, found.errors, found.unread) == (5, 8, {"empty": 1}, 0)
+    assert files(tmp_path / "to") == {"instances.json", "_errors.csv", "_export.json"}
+    assert listed_errors(tmp_path / "to") == [
+        {"image_id": "b.png", "shard": "files-000001", "row": "1", "error_code": "empty", "error": "0 bytes"}
+    ]
+    marker = json.loads((tmp_path / "to" / "_export.json").read_text())
+    assert marker["complete"] is True
+    assert marker["summary"]["images"] == 5
+
+
+def test_an_earlier_export_of_the_same_is_replaced(detected: str, tmp_path: Path) -> None:
+    exported(detected, "yolo", tmp_path / "to", copy_images=True)
+    before = files(tmp_path / "to")
+    (tmp_path / "to" / "labels" / "of-an-image-that-left.txt").write_text("")
+    found = exported(detected, "yolo", tmp_path / "to")
+    assert files(tmp_path / "to") == before - {f"images/{name}.png" for name in ("a", "c/d", "e", "f", "g")}
+    assert found.files == len(files(tmp_path / "to")) - 1, "all but what says that it is an export"
+
+
+@pytest.mark.parametrize("strange", ["mine.txt", "_export.json", "instances.json"])
+def test_a_folder_with_anything_else_is_refused(detected: str, tmp_path: Path, strange: str) -> None:
+    (tmp_path / "to").mkdir()
+    (tmp_path / "to" / strange).write_text("{}")
+    with pytest.raises(SpecError, match="expected a new or empty folder, or an earlier export of the same"):
+        exported(detected, "coco", tmp_path / "to")
+    assert files(tmp_path / "to") == {strange}
+    exported(detected, "csv", tmp_path / "other")
+    with pytest.raises(SpecError, match=r"--to: found .* and 2 more files"):
+        exported(detected, "coco", tmp_path / "other")
+
+
+def test_a_format_that_cannot_say_it_is_refused_with_those_that_can(detected: str, tmp_path: Path) -> None:
+    for format, message in [
+        (
+            "folders",
+            "folders, which cannot say detection; expected for these predictions coco, yolo, csv, labelstudio,",
+        ),
+        ("xml", "'xml'; expected coco or yolo or csv or labelstudio or folders or webdataset"),
+    ]:
+        with pytest.raises(SpecError, match=message):
+            exported(detected, format, tmp_path / "to")
+    with pytest.raises(SpecError, match="--scores: found --format coco; expected one of yolo, or nothing"):
+        exported(detected, "coco", tmp_path / "to", scores=True)
+    with pytest.raises(SpecError, match="inside the predictions"):
+        exported(detected, "coco", tmp_path / "out" / "coco")
+    assert not (tmp_path / "to").exists()
+
+
+def test_boxes_of_a_lower_score_are_left_out(detected: str, tmp_path: Path) -> None:
+    found = exported(detected, "coco", tmp_path / "to", min_score=0.9)
+    assert (found.images, found.annotations) == (5, 4), "0.9 as float32 is not below 0.9"
+
+
+def test_what_has_no_score_has_no_lower_one(tmp_path: Path) -> None:
+    masks = predicted(tmp_path, pictures(tmp_path / "in", "a.png"), SEGMENTED, lambda name: {"mask_png": b""})
+    with pytest.raises(SpecError, match="--min-score: found segmentation, which has no scores"):
+        exported(masks, "webdataset", tmp_path / "to", min_score=0.5)
+
+
+@pytest.mark.parametrize("name", ["../../up.png", "/etc/x.png", "C:\\x.png", "a/./b.png", "x" * 3000, "nul.png", ""])
+def test_hostile_names_stay_inside(tmp_path: Path, name: str) -> None:
+    boxes = pa.array([[box(0, 0, 1, 1)]], BOXES.type)
+    columns = {"image_id": [name], "width": pa.array([40], pa.int32()), "height": pa.array([30], pa.int32())}
+    pq.write_table(pa.table({**columns, "boxes": boxes}), tmp_path / "t.parquet")
+    found = exported(str(tmp_path / "t.parquet"), "yolo", tmp_path / "deep" / "to")
+    assert (found.images, found.errors, found.files) == (1, {}, 2)
+    assert files(tmp_path) == {"t.parquet"} | {f"deep/to/{file}" for file in files(tmp_path / "deep" / "to")}
+    assert len(files(tmp_path / "deep" / "to" / "labels")) == 1
+
+
+def test_two_images_of_one_name_are_not_one(tmp_path: Path) -> None:
+    rows = [
+        {"image_id": name, "width": 40, "height": 30, "boxes": [box(0, 0, number, 1)]}
+        for number, name in enumerate(["a.png", "a.jpg", "a.png"], start=1)
+    ]
+    schema = pa.schema([("image_id", pa.string()), ("width", pa.int32()), ("height", pa.int32()), BOXES])
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), tmp_path / "t.parquet")
+    found = exported(str(tmp_path / "t.parquet"), "yolo", tmp_path / "to")
+    assert found.errors == {"name_taken": 2}
+    assert found.unread == 2
+    listed = [row["image_id"] for row in listed_errors(tmp_path / "to")]
+    assert sorted([*listed, "a.png"]) == ["a.jpg", "a.png", "a.png"] or sorted(listed) == ["a.png", "a.png"]
+
+
+def test_an_image_that_is_gone_is_an_error_of_its_own(tmp_path: Path) -> None:
+    output = predicted(tmp_path, pictures(tmp_path / "in", "a.png", "b.png"), CLASSIFIED, lambda name: classified())
+    (tmp_path / "in" / "a.png").unlink()
+    found = exported(output, "folders", tmp_path / "to")
+    assert (found.images, found.errors, found.unread) == (1, {"not_copied": 1}, 1)
+    assert files(tmp_path / "to") == {"cat/b.png", "_errors.csv", "_export.json"}
+
+
+def test_a_table_without_an_output_has_no_images_to_copy(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"image_id": ["a"], "label": ["cat"]}), tmp_path / "t.parquet")
+    with pytest.raises(SpecError, match="whose definition says where the images are"):
+        exported(str(tmp_path / "t.parquet"), "folders", tmp_path / "to")
+
+
+@pytest.mark.s3
+def test_on_s3(moto_s3: S3Bucket, tmp_path: Path) -> None:
+    settings = pictures(tmp_path / "in", "a.png", "b/c.png")
+    output = predicted(tmp_path, settings, [BOXES], lambda name: {"boxes": [box(0, 0, 1, 1)]}, uri=f"{moto_s3.uri}/out")
+    to = f"{moto_s3.uri}/to"
+    for _ in range(2):
+        found = export(output, format="coco", to=to, options=Options(copy_images=True))
+        assert (found.images, found.errors, found.files) == (2, {}, 3)
+        names = {info.uri.removeprefix(f"{to}/") for info in storage_for(to).list(to)}
+        assert names == {"_export.json", "images/a.png", "images/b/c.png", "instances.json"}
+    assert len(json.loads(storage_for(to).read(f"{to}/instances.json"))["images"]) == 2

@@ -1,0 +1,79 @@
+"""COCO's JSON of detection and instance segmentation, in one file.
+
+Source of the format: https://cocodataset.org/#format-data. Annotations also have the `score` of their prediction.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import IO, Any, Final
+
+from vision_batch.export.copied_image import copied_name
+from vision_batch.export.job import Job
+from vision_batch.export.json_text import json_text
+from vision_batch.export.row import Row
+from vision_batch.tasks.rle import area
+
+NAME: Final = "instances.json"
+FIRST_CATEGORY: Final = 1
+"""Of the class of index 0: some tools take 0 for the background."""
+
+
+def write(job: Job) -> None:
+    """`instances.json`: images, annotations and categories; with copies of the images in `images/`.
+
+    Both lists grow in temporary files, since COCO wants one after the other.
+    """
+    with ExitStack() as files:
+        images, annotations = (
+            files.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n")) for _ in range(2)
+        )
+        for row in job.rows_with_images() if job.options.copy_images else job.rows():
+            job.images += 1
+            _append(images, job.images, _image(job, row))
+            for annotation in _annotations(job, row):
+                job.annotations += 1
+                _append(annotations, job.annotations, {"id": job.annotations, **annotation})
+        categories = [{"id": index + FIRST_CATEGORY, "name": name} for index, name in enumerate(job.names.names)]
+        with job.target.spool(NAME) as file:
+            file.write(b'{"images":[\n')
+            _copy(images, file)
+            file.write(b'],\n"annotations":[\n')
+            _copy(annotations, file)
+            file.write(f'],\n"categories":{json_text(categories)}}}\n'.encode())
+
+
+def _image(job: Job, row: Row) -> dict[str, Any]:
+    file_name = row.image_id
+    if row.data is not None:
+        file_name = copied_name(row.image_id, row.data)
+        job.put(f"images/{file_name}", row.data, row)
+    return {"id": job.images, "file_name": file_name, "width": row.width, "height": row.height}
+
+
+def _annotations(job: Job, row: Row) -> Iterator[dict[str, Any]]:
+    for box in row.values["boxes"] or ():
+        width, height = box["x_max"] - box["x_min"], box["y_max"] - box["y_min"]
+        counts = box.get("mask_rle")
+        mask = {} if counts is None else {"segmentation": {"size": [row.height, row.width], "counts": counts}}
+        yield {
+            "image_id": job.images,
+            "category_id": job.names.index(box["label"], box.get("label_index")) + FIRST_CATEGORY,
+            "bbox": [box["x_min"], box["y_min"], width, height],
+            "area": width * height if counts is None else area(counts),
+            "iscrowd": 0,
+            "score": box["score"],
+            **mask,
+        }
+
+
+def _append(file: IO[str], number: int, item: dict[str, Any]) -> None:
+    file.write(f"{',' if number > 1 else ''}{json_text(item)}\n")
+
+
+def _copy(source: IO[str], to: IO[bytes]) -> None:
+    source.seek(0)
+    while piece := source.read(1 << 20):
+        to.write(piece.encode())

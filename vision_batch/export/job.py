@@ -1,0 +1,66 @@
+"""One export on its way: what goes into it, where to, and what was counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from vision_batch.errors import Problem, SpecError
+from vision_batch.export.class_names import ClassNames
+from vision_batch.export.error_list import ErrorList
+from vision_batch.export.row import Row, good_rows, with_images
+from vision_batch.export.target import Target
+from vision_batch.ledger.predictions import Predictions
+from vision_batch.ledger.source_images import SourceImages
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a person may ask for besides the format.
+
+    `min_score`: predictions of less are left out. `copy_images`: they lie beside the labels. `scores`: labels in text
+    have a score at their end. `image_prefix`: what stands before an image's id in its URL.
+    """
+
+    min_score: float | None = None
+    copy_images: bool = False
+    scores: bool = False
+    image_prefix: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Job:
+    """What a format writes from, and into. It counts `images` and `annotations` itself.
+
+    `left_out` counts images of which nothing is exported, since their score is too low.
+    """
+
+    predictions: Predictions
+    target: Target
+    options: Options
+    names: ClassNames
+    errors: ErrorList
+    images: int = 0
+    annotations: int = 0
+    left_out: int = 0
+
+    def rows(self) -> Iterator[Row]:
+        """The good rows."""
+        return good_rows(self.predictions, self.errors, self.options.min_score)
+
+    def rows_with_images(self) -> Iterator[Row]:
+        """The good rows whose image can be read, with it."""
+        if self.predictions.output is None:
+            expected = "an output of a predict job, whose definition says where the images are"
+            raise SpecError(Problem(self.predictions.uri, "a table", expected))
+        return with_images(self.rows(), SourceImages.of(self.predictions.output), self.errors)
+
+    def put(self, name: str, data: bytes, row: Row) -> None:
+        """Writes a file of an image; where another image has its name that is an error of this one."""
+        text = f"{name} is there already, of another image"
+        self.target.put(name, data, lambda: self.errors.add(row.image_id, row.shard, row.row, "name_taken", text))
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return {"images": self.images, "annotations": self.annotations, "left_out": self.left_out}

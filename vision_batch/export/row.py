@@ -1,0 +1,105 @@
+"""The good rows of predictions, with the images behind them where these are copied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+
+from vision_batch.errors import Problem, SpecError
+from vision_batch.export.error_list import ErrorList
+from vision_batch.ledger.predictions import PredictionKind, Predictions
+from vision_batch.ledger.schema import COMMON_FIELDS
+from vision_batch.ledger.source_images import SourceImage, SourceImages
+
+SLICE_ROWS: Final = 256
+"""How many rows are Python objects at a time: of embeddings and masks each is large."""
+COLUMNS: Final[dict[PredictionKind, tuple[str, ...]]] = {
+    "classification": ("label", "label_index", "score", "top_labels", "top_scores"),
+    "multi_label": ("labels", "label_scores"),
+    "detection": ("boxes",),
+    "segmentation": ("mask_png", "class_pixels"),
+    "embedding": ("embedding",),
+}
+"""Of these, the ones that the table has are exported."""
+SCORED: Final[frozenset[PredictionKind]] = frozenset({"classification", "multi_label", "detection"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """The prediction of a good image, which has `width` and `height` in pixels where these are known.
+
+    `values` are the task's columns; `data` is the encoded image where it is copied.
+    """
+
+    image_id: str
+    shard: str | None
+    row: int | None
+    width: int | None
+    height: int | None
+    values: dict[str, Any]
+    data: bytes | None = None
+
+
+def good_rows(predictions: Predictions, errors: ErrorList, min_score: float | None = None) -> Iterator[Row]:
+    """Every row that has a prediction; error rows go to `errors`.
+
+    With `min_score` an image keeps the boxes or labels of at least this score. One with a single label of less is still
+    given: `is_below` says so. SpecError for predictions without scores.
+    """
+    if min_score is not None and predictions.kind not in SCORED:
+        raise SpecError(Problem("--min-score", f"{predictions.kind}, which has no scores", "nothing"))
+    wanted = [name for name in COLUMNS[predictions.kind] if name in predictions.schema.names]
+    least = None if min_score is None else np.float32(min_score)  # as scores are: 0.7 is not below itself
+    for fields in _fields(predictions, [*(field.name for field in COMMON_FIELDS), *wanted]):
+        code, error = fields.pop("error_code"), fields.pop("error")
+        if code is not None:
+            errors.add(fields["image_id"], fields["shard"], fields["row"], code, error)
+            continue
+        values = {name: fields.pop(name) for name in wanted}
+        yield Row(**fields, values=values if least is None else _at_least(values, least))
+
+
+def is_below(row: Row, min_score: float | None) -> bool:
+    """Whether the row's only label has a lower score."""
+    score = row.values.get("score")
+    return min_score is not None and score is not None and score < np.float32(min_score)
+
+
+def with_images(rows: Iterator[Row], source: SourceImages, errors: ErrorList) -> Iterator[Row]:
+    """The rows with their images' bytes; one whose image cannot be read any more goes to `errors`.
+
+    Both come in the order of the parts, so that each shard is read once and nothing is kept.
+    """
+    images = source.all()
+    image = next(images, None)
+    for row in rows:
+        place = source.place(row.shard or "", row.row or 0)
+        while image is not None and source.place(image.shard, image.row) < place:
+            image = next(images, None)
+        found = image if image is not None and (image.shard, image.row) == (row.shard, row.row) else None
+        if found is None or found.data is None:
+            errors.add(row.image_id, row.shard, row.row, "not_copied", _reason(found))
+        else:
+            yield replace(row, data=found.data)
+
+
+def _reason(image: SourceImage | None) -> str | None:
+    return "the output has changed while it was exported; export again" if image is None else image.error
+
+
+def _fields(predictions: Predictions, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    for batch in predictions.batches(columns):
+        for start in range(0, batch.num_rows, SLICE_ROWS):
+            yield from batch.slice(start, SLICE_ROWS).to_pylist()
+
+
+def _at_least(values: dict[str, Any], least: np.float32) -> dict[str, Any]:
+    if "boxes" in values:
+        return {"boxes": [box for box in values["boxes"] or () if box["score"] >= least]}
+    if "label_scores" in values:
+        pairs = [pair for pair in zip(values["labels"], values["label_scores"], strict=True) if pair[1] >= least]
+        return {"labels": [label for label, _ in pairs], "label_scores": [score for _, score in pairs]}
+    return values

@@ -1,0 +1,117 @@
+"""Where an export goes: a folder of its own, in which every file appears whole."""
+
+from __future__ import annotations
+
+import json
+import mmap
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, BinaryIO, Final, cast
+
+from vision_batch.errors import ExistsError, NotFoundError, Problem, SpecError
+from vision_batch.storage.table import storage_for
+from vision_batch.storage.uri import join, scheme
+
+MARKER: Final = "_export.json"
+WRITERS: Final = 16
+WAITING: Final = 4 * WRITERS
+"""So many files are in memory at most, beside large ones, which are spooled to a disk."""
+
+
+class Target:
+    """The files of one export. Names are relative; they come from `safe_name`. A context: leaving it ends writing."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self.files = 0
+        self._storage = storage_for(uri)
+        self._pool = ThreadPoolExecutor(WRITERS, "export")
+        self._waiting: deque[tuple[Future[bool], Callable[[], None]]] = deque()
+
+    def __enter__(self) -> Target:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def claim(self, facts: Mapping[str, Any]) -> None:
+        """Makes the folder that of an export of these `facts`; one that is there already, whole or not, is removed.
+
+        SpecError for a folder with anything else in it.
+        """
+        found = [info.uri for info in self._listed()]
+        if found and self._facts() != facts:
+            what = f"{found[0]}{f' and {len(found) - 1} more files' if found[1:] else ''}"
+            expected = f"a new or empty folder, or an earlier export of the same: {json.dumps(facts)}"
+            raise SpecError(Problem("--to", what, expected))
+        marker = join(self.uri, MARKER)
+        list(self._pool.map(self._storage.delete, (uri for uri in found if uri != marker)))
+        self._storage.put(marker, json.dumps({"export": facts, "complete": False}, indent=2).encode())
+
+    def put(self, name: str, data: bytes, taken: Callable[[], None]) -> None:
+        """Writes a file, soon: what goes wrong is raised by a later call.
+
+        Where another file has the name and other content it stays, and `taken` is called, by a later call too.
+        """
+        self._waiting.append((self._pool.submit(self._put, join(self.uri, name), data), taken))
+        while len(self._waiting) > WAITING:
+            self._wait()
+
+    @contextmanager
+    def spool(self, name: str) -> Iterator[BinaryIO]:
+        """A file of any size, collected on this machine's disk and written at the end; not after an exception."""
+        with tempfile.TemporaryFile() as file:
+            yield cast(BinaryIO, file)
+            self.put_file(name, cast(BinaryIO, file))
+
+    def put_file(self, name: str, file: BinaryIO) -> None:
+        """Writes all that a temporary file holds, now. On S3 it goes through the memory: one PUT, of at most 5 GiB."""
+        file.flush()
+        size_bytes = file.seek(0, 2)
+        if not size_bytes:
+            raise ValueError(f"{name} would be empty")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            self._storage.put(join(self.uri, name), data[:] if scheme(self.uri) else cast(bytes, data))
+        self.files += 1
+
+    def finish(self, facts: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
+        """Waits for all files, and says in the folder that it is complete."""
+        self.flush()
+        marker = {"export": facts, "complete": True, "summary": summary}
+        self._storage.put(join(self.uri, MARKER), json.dumps(marker, indent=2).encode())
+
+    def flush(self) -> None:
+        """Waits for all files."""
+        while self._waiting:
+            self._wait()
+
+    def _wait(self) -> None:
+        future, taken = self._waiting.popleft()
+        if future.result():
+            self.files += 1
+        else:
+            taken()
+
+    def _put(self, uri: str, data: bytes) -> bool:
+        """False where another file has the name. The same content may be there: of this call, or equal."""
+        try:
+            self._storage.put(uri, data, if_absent=True)
+        except ExistsError:
+            return self._storage.read(uri) == data
+        return True
+
+    def _listed(self) -> Iterator[Any]:
+        try:
+            yield from self._storage.list(self.uri)
+        except NotFoundError:
+            return
+
+    def _facts(self) -> Any:
+        """What the export that is there is of; None where there is none."""
+        try:
+            return json.loads(self._storage.read(join(self.uri, MARKER)))["export"]
+        except (NotFoundError, ValueError, KeyError, TypeError):
+            return None
