@@ -46,6 +46,11 @@ def check(outputs: Any, count: int = 1, *, masks: bool = False, labels: tuple[st
 
 
 class TestForms:
+    def test_scores_that_rounding_took_beyond_their_range_are_put_back(self) -> None:
+        outputs = [listed(scores=np.array([1.0005, -0.0005], np.float32))]
+        check(outputs)
+        assert found(outputs)[0].scores.tolist() == [1, 0]
+
     def test_a_list_has_a_dict_for_each_image(self) -> None:
         empty = {"boxes": np.empty(0, np.float32), "scores": np.empty(0, np.float32), "labels": np.empty(0)}
         check([listed(), empty], 2)

@@ -165,6 +165,6 @@ def _runs(kept: Sequence[Found], views: Sequence[View], model_px: tuple[int, int
         todo = [
             pool.submit(full_rle, mask, view, model_px)
             for found, view in zip(kept, views, strict=True)
-            for mask in (() if found.masks is None else found.masks)
+            for mask in found.masks
         ]
         return [each.result() for each in todo]

@@ -31,18 +31,18 @@ class Found:
     """What a model says of one image, in its order.
 
     `boxes` float32 (K, 4): x_min, y_min, x_max, y_max in pixels of the model's input. `scores` float32 (K,), `labels`
-    int64 (K,) are class indices. `masks` (K, h, w), of any type: how likely each of h x w places of the model's whole
-    input belongs to the thing; None where the model gives none.
+    int64 (K,) are class indices. `masks`, each (h, w) of any type: how likely each of h x w places of the model's
+    whole input belongs to the thing; none where nobody asks for them.
     """
 
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
     labels: NDArray[np.int64]
-    masks: NDArray[Any] | None
+    masks: Sequence[NDArray[Any]] = ()
 
     def take(self, index: NDArray[Any]) -> Found:
-        """Those at `index`, which is an array of indices or of bools."""
-        masks = None if self.masks is None else self.masks[index]
+        """Those at `index`, which is an array of indices or of bools. No mask is copied."""
+        masks = [self.masks[i] for i in np.arange(len(self.scores))[index]] if self.masks else ()
         return Found(boxes=self.boxes[index], scores=self.scores[index], labels=self.labels[index], masks=masks)
 
 
@@ -142,9 +142,9 @@ def found_in(answer: Answer, model_px: tuple[int, int], *, masks: bool) -> Found
         boxes, scores, labels = (answer[key] for key in LISTED)
     return Found(
         boxes=boxes.reshape(-1, 4).astype(np.float32, copy=False),
-        scores=scores.astype(np.float32, copy=False),
+        scores=scores.astype(np.float32, copy=False).clip(0, 1),
         labels=labels.astype(np.int64, copy=False),
-        masks=answer[MASKS] if masks else None,
+        masks=list(answer[MASKS]) if masks else (),
     )
 
 
