@@ -11,7 +11,9 @@ import pyarrow as pa
 from vision_batch.datasets.listing import list_input
 from vision_batch.errors import NotFoundError, Problem, SpecError
 from vision_batch.evaluation.settings import TruthSettings
+from vision_batch.evaluation.truth_coco import open_coco
 from vision_batch.evaluation.truth_folder import open_folder
+from vision_batch.evaluation.truth_masks import open_masks
 from vision_batch.evaluation.truth_parquet import open_parquet
 
 LOOKED_AT: Final = 100
@@ -22,7 +24,7 @@ class Truth(Protocol):
     """What is right, of any number of images, as a stream.
 
     `columns` are those that it has besides, to slice by. With `by_file_name` an image is named by a file, and may be
-    called by the last part of its path only.
+    called by the last part of its path only; `without_extension` says that its name lacks what follows the last dot.
     """
 
     @property
@@ -34,6 +36,9 @@ class Truth(Protocol):
     @property
     def by_file_name(self) -> bool: ...
 
+    @property
+    def without_extension(self) -> bool: ...
+
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """`image_id` (string), `truth` and the named columns of every image that has a truth."""
 
@@ -41,6 +46,8 @@ class Truth(Protocol):
 TRUTHS: Final[dict[str, Callable[[TruthSettings, str], Truth]]] = {
     "parquet": open_parquet,
     "folder": open_folder,
+    "coco": open_coco,
+    "masks": open_masks,
 }
 """From the settings and the name of the task's own truth column; SpecError where there is no such truth."""
 
