@@ -277,6 +277,21 @@ def test_a_finished_job_is_said_again(finished: Job, capsys: Capture) -> None:
     assert captured.err.startswith("done: 40 of 40 images have their row\n")
 
 
+def test_a_report_is_written_where_it_is_asked_for(finished: Job, capsys: Capture) -> None:
+    assert main(["run", str(finished.spec), "--json", "--report"]) == 0
+    place = f"{finished.output}-report.html"
+    assert json.loads(capsys.readouterr().out)["report"] == place
+    assert Path(place).read_text("utf-8").startswith("<!doctype html>")
+
+
+def test_a_report_that_fails_spoils_no_run(finished: Job, capsys: Capture) -> None:
+    Path(f"{finished.output}-report.html").mkdir()
+    assert main(["run", str(finished.spec), "--json", "--report"]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["report"] is None
+    assert "warning: no report: " in shown.err
+
+
 def test_a_run_that_finds_nothing_to_do_has_a_progress_line_too(finished: Job, capsys: Capture) -> None:
     assert main(["run", str(finished.spec), "--progress", "--json"]) == 0
     captured = capsys.readouterr()

@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--progress", action="store_true", help="progress as lines of JSON on standard error, for programs"
     )
     parser.add_argument("--address", help="a running Ray cluster (host:port, or auto) instead of a fresh local one")
+    parser.add_argument("--report", action="store_true", help="in the end, write a page to look at beside the output")
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line of standard output")
 
 
@@ -86,12 +87,31 @@ def execute(arguments: argparse.Namespace) -> int:
         print_train_summary(summary)
     else:
         print_summary(summary)
+    report = {"report": report_of(summary)} if arguments.report else {}
     if arguments.json:
-        emit_json(summary.as_dict())
+        emit_json({**summary.as_dict(), **report})
     code = exit_code(summary, spec.settings.limits.max_error_fraction)
     if code is ExitCode.TOO_MANY_ERRORS:
         warn(f"more images failed than limits.max_error_fraction = {spec.settings.limits.max_error_fraction} allows")
     return code
+
+
+def report_of(summary: RunSummary | TrainSummary) -> str | None:
+    """Writes the report of a run and says where it is; None where it could not be written, or the run was interrupted.
+
+    Whatever is wrong with a page for people, the run has ended as it has: it is a warning.
+    """
+    if summary.status == "interrupted":
+        return None
+    from vision_batch.report.report import write_report
+
+    try:
+        place = write_report(summary.output)
+    except Exception as error:  # noqa: BLE001 - the run is over, and its exit code stands
+        warn(f"no report: {str(error) or type(error).__name__}")
+        return None
+    print(f"  report      {place}")
+    return place
 
 
 def done(

@@ -35,11 +35,21 @@ def duration(seconds: float | None) -> Html:
     return tag("data", shown if not hours else f"{hours} h {minutes} min", value=_exact(seconds))
 
 
+def words(metric: str) -> str:
+    """`macro_f1` as people read it."""
+    return metric.replace("_", " ")
+
+
 def bar(share: float, colour: str | None = None) -> Html:
     """A bar for people who see it; the number beside it is for everybody."""
     width = f"{100 * min(1.0, max(0.0, share)):.2f}%"
     style = f"width:{width}" + (f";background:{colour}" if colour else "")
     return tag("span", tag("span", style=style), class_="bar", aria_hidden="true")
+
+
+def share_bar(part: float, whole: float, most: float, colour: str | None = None) -> Html:
+    """The share of `part` in `whole` beside a bar of which `most` would fill all."""
+    return tag("span", bar(part / most if most else 0, colour), percent(part, whole), class_="share")
 
 
 def table(caption: str, heads: Sequence[str], rows: Sequence[Sequence[Child]], *, numeric: Sequence[int] = ()) -> Html:

@@ -73,14 +73,14 @@ def read_record(paths: LedgerPaths, run_id: str | None = None) -> Record | None:
 def training_tables(paths: LedgerPaths, name: str) -> dict[str, pa.Table]:
     """What all runs of a training have written of one kind of table, by fold; the key is empty where it has none."""
     everything = f"{paths.output.rstrip('/')}-metrics"
-    found: dict[str, list[pa.Table]] = {}
+    found: dict[str, list[str]] = {}
     for info in list_folder(everything):
         _, _, within = relative_to(info.uri, everything).partition("/")
         match = _TABLE.fullmatch(within)
         if match is not None and match["name"] == name:
-            tables = _tables([info.uri])
-            found.setdefault((match["folder"] or "").rstrip("/"), []).extend(tables)
-    return {fold: pa.concat_tables(tables, promote_options="default") for fold, tables in sorted(found.items())}
+            found.setdefault((match["folder"] or "").rstrip("/"), []).append(info.uri)
+    tables = {fold: _tables(uris) for fold, uris in sorted(found.items())}
+    return {fold: pa.concat_tables(whole, promote_options="default") for fold, whole in tables.items() if whole}
 
 
 def _metrics(paths: LedgerPaths, run_id: str) -> dict[str, pa.Table]:
@@ -97,7 +97,7 @@ def _metrics(paths: LedgerPaths, run_id: str) -> dict[str, pa.Table]:
 
 def _tables(uris: list[str]) -> list[pa.Table]:
     """Those that are there and whole: metrics are for people, and nothing depends on them."""
-    tables = []
+    tables: list[pa.Table] = []
     for data in storage_for(uris[0]).read_many([ReadRequest(uri=uri) for uri in uris]):
         if isinstance(data, NotFoundError):
             continue

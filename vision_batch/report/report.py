@@ -12,6 +12,7 @@ from vision_batch.report.colours import Palette
 from vision_batch.report.figures import number, percent
 from vision_batch.report.html import foreign
 from vision_batch.report.mentions import KINDS
+from vision_batch.report.neighbours import neighbours
 from vision_batch.report.page import Headline, Page, Section
 from vision_batch.report.record import Record, read_record
 from vision_batch.report.rows import rows_at
@@ -25,9 +26,11 @@ from vision_batch.report.sections_predictions import (
 )
 from vision_batch.report.sections_run import accounting, lead, speed, what_ran
 from vision_batch.report.survey import Survey
+from vision_batch.report.training_page import training_headlines, training_sections
 from vision_batch.storage.table import storage_for
 from vision_batch.storage.uri import name
 
+FOOTER: Final = f"Made by vision-batch {__version__}. This file fetches nothing and runs nothing."
 NAMED: Final = ("image_id", "shard", "row", "error_code", "error", "width", "height")
 
 
@@ -50,6 +53,8 @@ def write_report(output: str, *, to: str | None = None, run_id: str | None = Non
 def render_report(output: str, *, run_id: str | None = None) -> str:
     """The whole page, as it is written."""
     record = read_record(LedgerPaths(output.rstrip("/")), run_id)
+    if record is not None and record.is_training:
+        return _training_page(output, record).render()
     return _predictions_page(output, record).render()
 
 
@@ -61,7 +66,8 @@ def _predictions_page(output: str, record: Record | None) -> Page:
     found = _findings(table, survey)
     sections: list[Section | None] = [
         accounting(record, survey),
-        predictions(found),
+        predictions(found) if survey.labels.ranked() else None,
+        neighbours(table) if table.kind == "embedding" else None,
         gallery(found),
         mistakes(found),
         failures(found),
@@ -74,7 +80,18 @@ def _predictions_page(output: str, record: Record | None) -> Page:
         lead=lead(record, output),
         headlines=_headlines(record, survey, table.kind),
         sections=[section for section in sections if section is not None],
-        footer=f"Made by vision-batch {__version__}. This file fetches nothing and runs nothing.",
+        footer=FOOTER,
+    )
+
+
+def _training_page(output: str, record: Record) -> Page:
+    return Page(
+        over="vision-batch training",
+        title=_title(record, output),
+        lead=lead(record, output),
+        headlines=training_headlines(record),
+        sections=[*training_sections(record), what_ran(record)],
+        footer=FOOTER,
     )
 
 

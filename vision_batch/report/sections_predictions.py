@@ -9,8 +9,8 @@ from typing import Any, Final
 from vision_batch.report.album import Album
 from vision_batch.report.charts import Chart, bar_chart, histogram
 from vision_batch.report.colours import Palette
-from vision_batch.report.figures import bar, number, percent, table
-from vision_batch.report.html import Child, Html, foreign, tag
+from vision_batch.report.figures import number, share_bar, table
+from vision_batch.report.html import Child, Html, foreign, shortened, tag
 from vision_batch.report.mentions import KINDS
 from vision_batch.report.page import Section
 from vision_batch.report.survey import MOST_COUNTED, SCORE_BINS, Survey
@@ -57,7 +57,7 @@ def predictions(found: Findings) -> Section:
     return Section(
         key="predictions",
         title="Predictions",
-        content=[_labels(found), tag("div", charts, class_="columns", style="margin-top:1rem")],
+        content=tag("div", _labels(found), tag("div", charts, class_="stack"), class_="columns"),
     )
 
 
@@ -84,12 +84,16 @@ def failures(found: Findings) -> Section | None:
         return None
     counts = survey.shown()
     rows = [
-        (foreign(code), number(count), percent(count, survey.rows, 2), bar(count / max(counts.values()), "var(--bad)"))
+        (
+            tag("code", shortened(code, 40)),
+            number(count),
+            share_bar(count, survey.rows, max(counts.values()), "var(--bad)"),
+        )
         for code, count in counts.items()
     ]
     numbers = [row for code in counts for row in survey.broken.rows(survey.codes[code])]
     parts: list[Child] = [
-        table("Failed images by code", ("code", "images", "of all", ""), rows, numeric=(1, 2)),
+        table("Failed images by code", ("code", "images", "of all"), rows, numeric=(1, 2)),
         tag("h3", "Some of them, drawn at random"),
         found.album.gallery(found.pick(numbers), "Failed images"),
     ]
@@ -115,22 +119,22 @@ def _labels(found: Findings) -> Html | None:
     of = sum(count for _, _, count, _ in ranked) if kind.counted == "boxes" else survey.ok
     most = max(count for _, _, count, _ in ranked) or 1
     rows = [_label(found, name, count, of, most, mean) for name, _, count, mean in ranked]
-    heads = ("label", kind.counted, "share", "", f"mean {kind.score}")
+    heads = ("label", kind.counted, "share", f"mean {kind.score}")
     caption = "What was found" if kind.counted == "boxes" else "Labels"
-    shown = table(caption, heads, rows[:LABELS_SHOWN], numeric=(1, 2, 4))
+    shown = table(caption, heads, rows[:LABELS_SHOWN], numeric=(1, 2, 3))
     if len(rows) <= LABELS_SHOWN:
         return shown
     rest = rows[LABELS_SHOWN : 10 * LABELS_SHOWN]
     left = len(rows) - LABELS_SHOWN
     title = f"{left:,} more labels" if len(rest) == left else f"{len(rest):,} of {left:,} more labels"
-    more = tag("details", tag("summary", title), table(title, heads, rest, numeric=(1, 2, 4)))
+    more = tag("details", tag("summary", title), table(title, heads, rest, numeric=(1, 2, 3)))
     return tag("div", shown, more)
 
 
 def _label(found: Findings, name: str, count: int, of: int, most: int, mean: float) -> tuple[Child, ...]:
     colour = found.palette.of_label(name)
     named = tag("span", tag("span", class_="key", style=f"background:{colour}"), foreign(name))
-    return named, number(count), percent(count, of), bar(count / most, colour), number(mean, 3)
+    return named, number(count), share_bar(count, of, most, colour), number(mean, 3)
 
 
 def _of_label(found: Findings, name: str, label: int) -> Sequence[Child]:

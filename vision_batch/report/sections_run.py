@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from vision_batch.ledger.run_record import RunRecord
 from vision_batch.report.charts import SERIES, Chart, bar_chart, histogram
-from vision_batch.report.figures import UNKNOWN, bar, duration, facts, number, percent, table
+from vision_batch.report.figures import UNKNOWN, duration, facts, number, percent, share_bar, table
 from vision_batch.report.html import Child, Html, foreign, join, tag
 from vision_batch.report.page import Section
 from vision_batch.report.record import Record
@@ -45,14 +45,14 @@ def accounting(record: Record | None, survey: Survey) -> Section:
     counts: Mapping[str, Any] = record.runs[0].counts if record and record.runs else {}
     run_counts: Mapping[str, Any] = record.run.counts if record and record.run else {}
     rows: list[tuple[Child, ...]] = [
-        ("images with a row", number(survey.rows), percent(survey.rows, survey.rows)),
+        ("with a row", number(survey.rows), percent(survey.rows, survey.rows)),
         ("predicted", number(survey.ok), percent(survey.ok, survey.rows)),
         ("failed", number(survey.failed), percent(survey.failed, survey.rows)),
     ]
     if run_counts.get("images_resumed"):
         resumed = int(run_counts["images_resumed"])
         rows.append(("done before this run", number(resumed), percent(resumed, survey.rows)))
-    accounted = [table("Images", ("", "images", "share"), rows, numeric=(1, 2)), sizes(survey)]
+    accounted = [table("Images", ("images", "number", "share"), rows, numeric=(1, 2)), sizes(survey)]
     return Section(
         key="accounting",
         title="Every image accounted for",
@@ -151,14 +151,13 @@ def _stages(stages: pa.Table) -> Html:
     for row in stages.to_pylist():
         busy[row["stage"]] += row["busy_seconds"]
         cpu[row["stage"]] += row["cpu_seconds"]
-    most = max(busy.values(), default=0) or 1
+    most, total = max(busy.values()), sum(busy.values())
     rows = [
-        (BUSY.get(stage, stage), number(seconds, 1), number(cpu[stage], 1), bar(seconds / most, SERIES[0]))
+        (BUSY.get(stage, stage), share_bar(seconds, total, most, SERIES[0]), number(seconds, 1), number(cpu[stage], 1))
         for stage, seconds in busy.most_common()
     ]
-    return table(
-        "What the workers were busy with, all of them together", ("stage", "seconds", "CPU s", ""), rows, numeric=(1, 2)
-    )
+    heads = ("stage", "share", "seconds", "of the CPU")
+    return table("What the workers were busy with, all of them together", heads, rows, numeric=(1, 2, 3))
 
 
 def _run_facts(run: RunRecord) -> Html:

@@ -17,6 +17,7 @@ from vision_batch.images.mask import decode_mask
 from vision_batch.images.preprocess import Preprocessor
 from vision_batch.images.settings import PreprocessSettings
 from vision_batch.report.colours import Palette
+from vision_batch.tasks.rle import decode
 
 Pixels = npt.NDArray[np.uint8]
 LONGEST_PX: Final = 320
@@ -64,13 +65,20 @@ def _drawn(pixels: Pixels, scale: float, row: Mapping[str, Any], palette: Palett
     if row.get("mask_png"):
         return _with_mask(pixels, row["mask_png"], row.get("class_pixels") or (), palette)
     if row.get("boxes"):
-        return _with_boxes(pixels, scale, row["boxes"][:MOST_BOXES], palette)
+        size = int(row.get("height") or 0), int(row.get("width") or 0)
+        return _with_boxes(pixels, scale, row["boxes"][:MOST_BOXES], size, palette)
     return pixels
 
 
-def _with_boxes(pixels: Pixels, scale: float, boxes: Sequence[Mapping[str, Any]], palette: Palette) -> Pixels:
-    """Their frames, the surest on top."""
+def _with_boxes(
+    pixels: Pixels, scale: float, boxes: Sequence[Mapping[str, Any]], size: tuple[int, int], palette: Palette
+) -> Pixels:
+    """Instance masks where there are any, and the frames, the surest on top. `size` is the full image's, (H, W)."""
     ordered = [*reversed(boxes)]
+    for box in ordered:
+        if box.get("mask_rle"):
+            mask = cv2.resize(decode(box["mask_rle"], *size), pixels.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+            pixels = _tinted(pixels, mask > 0, palette.rgb(box["label"]), OPACITY)
     places = np.array([[box[edge] for edge in ("x_min", "y_min", "x_max", "y_max")] for box in ordered], np.float32)
     limits = np.array([pixels.shape[1], pixels.shape[0]] * 2, np.float32)
     colours = [palette.rgb(box["label"]) for box in ordered]

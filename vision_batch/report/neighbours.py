@@ -1,0 +1,108 @@
+"""The section of a page that tells of embeddings: where images lie, and which ones are near each other."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from vision_batch.ledger.predictions import Predictions
+from vision_batch.report.album import Album, name_of
+from vision_batch.report.charts import SERIES, Chart, scatter
+from vision_batch.report.colours import GREY, Palette
+from vision_batch.report.figures import facts, number
+from vision_batch.report.html import Child, foreign, tag
+from vision_batch.report.page import Section
+from vision_batch.report.rows import sampled_rows
+
+SAMPLED, FILES, QUERIES, NEAREST = 1000, 32, 8, 5
+GROUPS: Final = 10
+
+Vectors = NDArray[np.float32]
+
+
+def neighbours(predictions: Predictions, *, seed: int = 0) -> Section | None:
+    """Of a sample: its vectors in a plane, and for some images those that are most like them."""
+    names = [name for name in ("image_id", "shard", "row", "truth", "embedding") if name in predictions.schema.names]
+    sample = sampled_rows(predictions, names, files=FILES, rows=SAMPLED, seed=seed)
+    if len(sample) < 2:
+        return None
+    vectors = vectors_of(sample["embedding"])
+    rows = sample.drop_columns(["embedding"]).to_pylist()
+    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    queries = np.random.default_rng(seed).permutation(len(rows))[:QUERIES]
+    near = {int(query): nearest(unit, int(query), NEAREST) for query in queries}
+    shown = {index for query, found in near.items() for index in (query, *(other for other, _ in found))}
+    album = Album.of(predictions, [rows[index] for index in sorted(shown)], Palette.of([]))
+    lengths = np.linalg.norm(vectors, axis=1)
+    described = facts(
+        [
+            ("Numbers in a vector", number(vectors.shape[1])),
+            ("Sampled", [number(len(rows)), " images"]),
+            ("Mean length of a vector", number(float(lengths.mean()), 3)),
+            ("Greatest length", number(float(lengths.max()), 3)),
+        ]
+    )
+    content: list[Child] = [
+        tag("div", tag("div", described, class_="card"), _plane(unit, rows), class_="columns"),
+        tag("h3", "Nearest neighbours"),
+        *(_row(rows, query, found, album) for query, found in near.items()),
+    ]
+    about = f"Of {len(rows):,} images drawn at random, those that are most alike by cosine similarity."
+    return Section(key="neighbours", title="Who is near whom", about=about, content=content)
+
+
+def vectors_of(column: pa.ChunkedArray) -> Vectors:
+    """float32 (N, D) of a column of lists without nulls, all of one length."""
+    lists = column.combine_chunks()
+    return np.asarray(lists.flatten().to_numpy(zero_copy_only=False), np.float32).reshape(len(lists), -1)
+
+
+def nearest(unit: Vectors, query: int, most: int) -> list[tuple[int, float]]:
+    """The other rows of (N, D) unit vectors that are most like row `query`, with the cosine, the most alike first."""
+    cosines = unit @ unit[query]
+    cosines[query] = -np.inf
+    best = np.argsort(-cosines, kind="stable")[: min(most, len(unit) - 1)]
+    return [(int(index), float(cosines[index])) for index in best]
+
+
+def plane(vectors: Vectors) -> NDArray[np.float64]:
+    """Where rows lie in the plane of their two principal components, (N, 2)."""
+    centred = vectors.astype(np.float64) - vectors.mean(axis=0)
+    values, axes = np.linalg.eigh(centred @ centred.T)
+    return np.asarray(axes[:, :-3:-1] * np.sqrt(np.maximum(values[:-3:-1], 0)))
+
+
+def _plane(unit: Vectors, rows: list[dict[str, Any]]) -> Child:
+    """The sample as points, coloured by the truth where the output knows it."""
+    if len(rows) < 3:
+        return None
+    truths = [row.get("truth") for row in rows]
+    names = sorted({truth for truth in truths if isinstance(truth, str)})
+    known = Palette.of(names) if 0 < len(names) <= GROUPS else Palette.of([])
+    points: dict[str, list[tuple[float, float]]] = {}
+    for (x, y), truth in zip(plane(unit), truths, strict=True):
+        colour = known.of_label(truth) if isinstance(truth, str) and known.places else GREY
+        points.setdefault(colour if known.places else SERIES[0], []).append((float(x), float(y)))
+    chart = Chart(
+        key="plane",
+        title="The sample in a plane",
+        about="Each point is an image; the axes are the two principal components of the vectors.",
+        x="first component",
+        y="second component",
+    )
+    legend = [
+        tag("li", tag("span", class_="key", style=f"background:{known.of_label(name)}"), foreign(name, 30))
+        for name in known.places
+    ]
+    drawn = scatter(chart, list(points.items()))
+    return tag("div", drawn, tag("ul", legend, class_="legend") if legend else None)
+
+
+def _row(rows: list[dict[str, Any]], query: int, near: list[tuple[int, float]], album: Album) -> Child:
+    """An image, and those that are most like it."""
+    asked = tag("li", album.figure(rows[query], tag("b", "this image")))
+    found = [tag("li", album.figure(rows[index], ["cosine ", tag("b", number(cosine, 3))])) for index, cosine in near]
+    return tag("ul", asked, *found, class_="gallery", aria_label=f"Nearest to {name_of(rows[query])[:60]}")
