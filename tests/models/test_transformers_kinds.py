@@ -26,6 +26,13 @@ def config(*architectures: str, **more: Any) -> dict[str, Any]:
         ("YolosForObjectDetection", "detection", "softmax detector"),
         ("RTDetrV2ForObjectDetection", "detection", "sigmoid detector"),
         ("ConditionalDetrForObjectDetection", "detection", "sigmoid detector"),
+        ("ViTModel", "embedding", "embedder"),
+        ("DeiTForImageClassificationWithTeacher", "embedding", "embedder"),
+        ("SiglipVisionModel", "embedding", "embedder"),
+        ("CLIPModel", "embedding", "embedder"),
+        ("CLIPVisionModelWithProjection", "embedding", "projected embedder"),
+        ("CLIPModel", "classification by model.prompts", "image and text"),
+        ("SiglipModel", "multi_label by model.prompts", "image and text"),
     ],
 )
 def test_class_and_task_say_it(architecture: str, task: str, kind: str) -> None:
@@ -51,7 +58,7 @@ def test_a_detector_is_not_trained_here() -> None:
         kind_of(config("DetrForObjectDetection"), "detection", for_training=True)
 
 
-@pytest.mark.parametrize("named", [config("BertModel", model_type="bert"), {"model_type": "bert"}])
+@pytest.mark.parametrize("named", [config("BertForMaskedLM"), {"model_type": "bert"}])
 def test_a_model_of_no_known_task(named: dict[str, Any]) -> None:
     with pytest.raises(SpecError, match=r"[Bb]ert.* with the task segmentation; expected a semantic segm") as caught:
         kind_of(named, "segmentation", for_training=False)

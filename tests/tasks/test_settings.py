@@ -27,6 +27,7 @@ def test_every_kind_is_in_the_table_and_those_with_labels_can_be_trained() -> No
         DETECTION,
         {**DETECTION, "nms_iou": 0.5, "masks": True},
         {"type": "segmentation"},
+        {"type": "embedding", "normalise": True, "dtype": "float16", "pooling": "cls"},
     ],
 )
 def test_a_definition_says_what_was_chosen_and_what_was_always_there(said: dict[str, Any]) -> None:

@@ -173,7 +173,8 @@ class ModelStage:
             if finite.all():
                 return self._task.columns(outputs, views, model_px), {}
             failures = {
-                int(i): ImageError("model_error", "the model gave NaN or infinity") for i in np.flatnonzero(~finite)
+                int(i): ImageError("model_error", f"the model gave {self._task.unusable}")
+                for i in np.flatnonzero(~finite)
             }
             kept = [view for view, ok in zip(views, finite, strict=True) if ok]
             return self._task.columns(picked(outputs, finite), kept, model_px), failures

@@ -115,6 +115,7 @@ def check_model(spec: AnySpec) -> Finding:
             settings.model,
             spec.folder,
             task=None if settings.task is None else settings.task.kind,
+            pooling="auto" if settings.task is None else settings.task.pooling,
             read_preprocess=settings.preprocess is None,
             for_training=settings.job == "train",
         )

@@ -163,6 +163,7 @@ def find_parts(settings: JobSettings, folder: Path, recorded: Mapping[str, objec
         settings.model,
         folder,
         task=None if settings.task is None else settings.task.kind,
+        pooling="auto" if settings.task is None else settings.task.pooling,
         read_preprocess=settings.preprocess is None,
         for_training=settings.job == "train",
     )

@@ -31,7 +31,8 @@ class ModelBundle:
     `facts` is all that decides the model's predictions, by name, for the output's definition. `labels` are the spec's,
     else the model's own, class index to name. `preprocess` is what a model's own folder demands, None where it does
     not say. `weights_bytes` is None where nobody knows before the model is loaded. `trained` is the record of a model
-    that a train job made. `variant` is the source's own name for the way in which the model is loaded and called.
+    that a train job made. `variant` is the source's own name for the way in which the model is loaded and called,
+    `pooling` the spec's for the vector that an embedder of transformers gives.
     """
 
     kind: str
@@ -45,6 +46,7 @@ class ModelBundle:
     facts: dict[str, str]
     trained: TrainedModel | None = None
     variant: str = ""
+    pooling: str = "auto"
 
     def load(self) -> torch.nn.Module:
         """The module in eval mode, on the CPU, float32.
@@ -59,12 +61,14 @@ def resolve_model(
     folder: Path,
     *,
     task: str | None = None,
+    pooling: str = "auto",
     read_preprocess: bool = True,
     for_training: bool = False,
 ) -> ModelBundle:
     """Finds the model of a spec that lies in `folder`, and digests its code and weights; loads nothing.
 
-    `task` is the kind of the spec's task, by its name in the table of tasks; None where the model says it.
+    `task` is the kind of the spec's task, by its name in the table of tasks; None where the model says it. `pooling` is
+    the task's.
     `read_preprocess=False` says that the spec has steps of its own: then the model's are neither read nor a fact.
     `for_training` asks for a module that can be trained.
 
@@ -73,6 +77,8 @@ def resolve_model(
     kind, _, address = settings.source.partition(":")
     if kind not in SOURCES or not address:
         raise SpecError(_unknown_source(settings.source, kind))
+    if problems := _foreign(settings, kind, pooling):
+        raise SpecError(problems)
     weights = None if settings.weights is None else normalise(settings.weights, folder)
     found = SOURCES[kind].resolve(
         address, settings, folder, task=task, read_preprocess=read_preprocess, for_training=for_training
@@ -98,7 +104,18 @@ def resolve_model(
         facts=facts,
         trained=found.trained,
         variant=found.variant,
+        pooling=pooling,
     )
+
+
+def _foreign(settings: ModelSettings, kind: str, pooling: str) -> list[Problem]:
+    """What only a model of transformers can be asked for."""
+    if kind == "transformers":
+        return []
+    expected = f"nothing: {kind}: models"
+    prompts = [Problem("model.prompts", "texts", f"{expected} know no texts")] if settings.prompts is not None else []
+    gives_vectors = Problem("task.pooling", pooling, f"{expected} give their vectors (N, D) themselves")
+    return prompts + ([gives_vectors] if pooling != "auto" else [])
 
 
 def _unknown_source(source: str, kind: str) -> Problem:

@@ -17,7 +17,13 @@ from vision_batch.storage.uri import join, normalise, relative_to, scheme
 
 CONFIG: Final = "config.json"
 PROCESSOR: Final = "preprocessor_config.json"
-WANTED = re.compile(r"config\.json|preprocessor_config\.json|[^/]*\.safetensors|[^/]*\.safetensors\.index\.json")
+PROCESSORS: Final = "processor_config.json"
+"""That of a model of images and texts, where transformers 5 has written it."""
+WANTED = re.compile(r"((pre)?processor_)?config\.json|[^/]*\.safetensors|[^/]*\.safetensors\.index\.json")
+TOKENIZER = re.compile(
+    r"tokenizer\.json|tokenizer_config\.json|vocab\.json|merges\.txt|special_tokens_map\.json|added_tokens\.json"
+    r"|spiece\.model|tokenizer\.model"
+)
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".msgpack", ".h5")
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 SUFFIX = "_sha256"
@@ -44,7 +50,7 @@ def _download(address: str, location: str) -> str:
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError
     except ModuleNotFoundError as error:
         raise SpecError(Problem("model.source", "huggingface_hub is not installed", INSTALL)) from error
-    patterns = [CONFIG, PROCESSOR, "*.safetensors", "*.safetensors.index.json"]
+    patterns = ["*.json", "*.safetensors", "merges.txt", "spiece.model", "tokenizer.model"]
     try:
         return str(huggingface_hub.snapshot_download(address, allow_patterns=patterns))
     except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
@@ -53,13 +59,14 @@ def _download(address: str, location: str) -> str:
         raise SpecError(Problem("model.source", found, expected)) from error
 
 
-def sizes_bytes(location: str) -> dict[str, int]:
+def sizes_bytes(location: str, *, with_tokenizer: bool) -> dict[str, int]:
     """By name, in order, the files that decide what the model says; SpecError if no safetensors are among them."""
     try:
         there = {relative_to(info.uri, location): info.size_bytes for info in storage_for(location).list(location)}
     except (NotFoundError, ForbiddenError) as error:
         raise SpecError(Problem("model.source", str(error), "a folder that can be read")) from error
-    wanted = {name: there[name] for name in sorted(there) if WANTED.fullmatch(name)}
+    patterns = (WANTED, TOKENIZER) if with_tokenizer else (WANTED,)
+    wanted = {name: there[name] for name in sorted(there) if any(each.fullmatch(name) for each in patterns)}
     if CONFIG not in wanted:
         raise SpecError(Problem("model.source", f"no {CONFIG} in {location}", "a folder as save_pretrained writes it"))
     if not any(name.endswith(".safetensors") for name in wanted):
@@ -92,7 +99,7 @@ def on_disk(location: str, facts: Mapping[str, str]) -> Iterator[Path]:
     digests = {
         name.removesuffix(SUFFIX): sha256
         for name, sha256 in facts.items()
-        if WANTED.fullmatch(name.removesuffix(SUFFIX))
+        if WANTED.fullmatch(name.removesuffix(SUFFIX)) or TOKENIZER.fullmatch(name.removesuffix(SUFFIX))
     }
     with tempfile.TemporaryDirectory(prefix="vision-batch-model-") as folder:
         for name, sha256 in digests.items():

@@ -9,6 +9,11 @@ from typing import Any, Final
 
 from vision_batch.errors import Problem, SpecError
 
+BY_PROMPTS: Final = " by model.prompts"
+"""What is added to a task's name where the spec tells the classes in words."""
+PROMPTED: Final = "image and text"
+EMBEDDERS: Final = ("embedder", "projected embedder")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelKind:
@@ -16,7 +21,7 @@ class ModelKind:
 
     `what` is what a person calls such a model, `tasks` are those that it answers, `architectures` is a pattern of the
     library's classes, and `auto` the class that finds and loads them. `trainable` says that it can get a new head and
-    be trained.
+    be trained. `optional` is a part of the model that is left out where the folder has no weights of it.
     """
 
     what: str
@@ -24,6 +29,7 @@ class ModelKind:
     architectures: str
     auto: str
     trainable: bool = False
+    optional: str | None = None
 
 
 KINDS: Final[dict[str, ModelKind]] = {
@@ -53,6 +59,25 @@ KINDS: Final[dict[str, ModelKind]] = {
         architectures=r"(ConditionalDetr|DeformableDetr|RTDetr|RTDetrV2|DFine)ForObjectDetection",
         auto="AutoModelForObjectDetection",
     ),
+    PROMPTED: ModelKind(
+        what="a model of images and texts",
+        tasks=(f"classification{BY_PROMPTS}", f"multi_label{BY_PROMPTS}"),
+        architectures=r"(CLIP|Siglip)Model",
+        auto="AutoModel",
+    ),
+    "projected embedder": ModelKind(
+        what="an image tower with a projection",
+        tasks=("embedding",),
+        architectures=r"CLIPVisionModelWithProjection",
+        auto="CLIPVisionModelWithProjection",
+    ),
+    "embedder": ModelKind(
+        what="a model whose body knows images",
+        tasks=("embedding",),
+        architectures=r"\w+(Model|ForImageClassification\w*)",
+        auto="AutoModel",
+        optional="pooler",
+    ),
 }
 """By name, which is also that of the wrapper in `transformers_model`."""
 
@@ -60,12 +85,14 @@ KINDS: Final[dict[str, ModelKind]] = {
 def kind_of(config: Mapping[str, Any], task: str, *, for_training: bool) -> str:
     """The name of the kind that a folder's `config` and the spec's task ask for; SpecError where they do not fit.
 
-    What says nothing of a task, as a body whose head is to be trained, may be an image classifier.
+    What says nothing of a task, as a body whose head is to be trained, may be an image classifier; but what knows texts
+    is told its classes, unless it is to be trained.
     """
     named = config.get("architectures") or []
     architecture = str(named[0]) if named else ""
     answering = [name for name, kind in KINDS.items() if re.fullmatch(kind.architectures, architecture)]
-    for name in answering or ["classifier"]:
+    may_classify = "For" not in architecture and (for_training or PROMPTED not in answering)
+    for name in [*answering, *(["classifier"] if may_classify else [])]:
         if task in KINDS[name].tasks:
             _demand_trainable(KINDS[name], architecture, for_training=for_training)
             return name

@@ -14,8 +14,10 @@ from transformers.utils import logging
 
 from vision_batch.errors import ModelError
 from vision_batch.models.by_size import BySize
+from vision_batch.models.embedder import Embedder
 from vision_batch.models.transformers_detection import SigmoidDetector, SoftmaxDetector
-from vision_batch.models.transformers_kinds import KINDS
+from vision_batch.models.transformers_kinds import EMBEDDERS, KINDS, PROMPTED
+from vision_batch.models.zero_shot import ZeroShot
 
 SHOWN = 5
 HEAD = "classifier"
@@ -42,17 +44,19 @@ class Logits(torch.nn.Module):
             return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
 
 
-WRAPPERS: Final[dict[str, Callable[[Any], torch.nn.Module]]] = {
+WRAPPERS: Final[dict[str, Callable[..., torch.nn.Module]]] = {
     "classifier": Logits,
     "semantic": Logits,
     "softmax detector": lambda model: BySize(SoftmaxDetector(model)),
     "sigmoid detector": lambda model: BySize(SigmoidDetector(model)),
+    PROMPTED: ZeroShot,
+    **dict.fromkeys(EMBEDDERS, Embedder),
 }
 """By the name in KINDS: what makes a module, as its task wants one, of a model of the library."""
 
 
-def load_model(folder: Path, kind: str, name: str, *, new_classes: int | None = None) -> torch.nn.Module:
-    """The model in `folder`, which is of the `kind` of that name.
+def load_model(folder: Path, kind: str, name: str, *, new_classes: int | None = None, **said: Any) -> torch.nn.Module:
+    """The model in `folder`, which is of the `kind` of that name; `said` is for that kind's wrapper.
 
     With `new_classes` its head is a new one, with random weights, for so many classes. ModelError, calling it `name`,
     if it cannot be loaded whole.
@@ -76,10 +80,14 @@ def load_model(folder: Path, kind: str, name: str, *, new_classes: int | None = 
     absent = [_name(key) for kinds in ("missing_keys", "mismatched_keys") for key in info[kinds]]
     if new_classes is not None:
         absent = [key for key in absent if HEAD not in key]
+    optional = KINDS[kind].optional
+    if optional is not None and any(key.startswith(f"{optional}.") for key in absent):
+        absent = [key for key in absent if not key.startswith(f"{optional}.")]
+        setattr(model, optional, None)
     if absent:
         shown = ", ".join(absent[:SHOWN]) + (" …" if len(absent) > SHOWN else "")
         raise ModelError(f"{name} lacks weights of {what} ({shown}): was it trained for another task?")
-    return WRAPPERS[kind](model).eval()
+    return WRAPPERS[kind](model, **said).eval()
 
 
 def _name(key: Any) -> str:

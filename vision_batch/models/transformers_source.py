@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from vision_batch.errors import Problem, SpecError
+from vision_batch.images.settings import PreprocessSettings
 from vision_batch.models.digest import file_digest, read_checked
 from vision_batch.models.labels import read_labels
 from vision_batch.models.processor_config import read_processor
+from vision_batch.models.prompts import prompted_labels, texts_of
 from vision_batch.models.settings import ModelSettings
 from vision_batch.models.source import Resolved, refuse_extras
 from vision_batch.models.transformers_folder import (
     CONFIG,
     INSTALL,
     PROCESSOR,
+    PROCESSORS,
     SUFFIX,
+    TOKENIZER,
     locate,
     on_disk,
     read_json,
     sizes_bytes,
 )
-from vision_batch.models.transformers_kinds import kind_of
+from vision_batch.models.transformers_kinds import BY_PROMPTS, EMBEDDERS, PROMPTED, kind_of
 from vision_batch.storage.uri import join
 
 if TYPE_CHECKING:
@@ -29,8 +33,10 @@ if TYPE_CHECKING:
 
     from vision_batch.models.bundle import ModelBundle
 
-NEW_CLASSES = "new_classes"
+NEW_CLASSES: Final = "new_classes"
 """The option of a model whose head is to be replaced."""
+PROMPTS: Final = "prompts"
+"""The option of one whose classes are told in words."""
 
 
 class TransformersSource:
@@ -53,23 +59,29 @@ class TransformersSource:
     ) -> Resolved:
         refuse_extras(settings)
         location = locate(address, folder)
-        sizes = sizes_bytes(location)
-        names = [name for name in sizes if read_preprocess or name != PROCESSOR]
+        prompts = settings.prompts
+        sizes = sizes_bytes(location, with_tokenizer=prompts is not None)
+        names = [name for name in sizes if read_preprocess or name not in (PROCESSOR, PROCESSORS)]
         config = read_json(location, CONFIG)
-        kind = kind_of(config, task or "classification", for_training=for_training)
-        processor = read_json(location, PROCESSOR) if PROCESSOR in names else None
-        where = f"model.source, {PROCESSOR}"
-        labels = _labels(config)
-        wanted = read_labels(settings.labels, folder) if for_training else None
-        is_new_head = wanted is not None and len(wanted) != len(labels or ())
+        asked = (task or "classification") + ("" if prompts is None else BY_PROMPTS)
+        kind = kind_of(config, asked, for_training=for_training)
+        labels = None if kind in EMBEDDERS else _labels(config)
+        wanted = read_labels(settings.labels, folder) if for_training or prompts is not None else None
+        options: dict[str, Any] = {}
+        if prompts is not None:
+            _demand_tokenizer(location, names)
+            labels = prompted_labels(prompts, wanted)
+            options = {PROMPTS: prompts}
+        elif wanted is not None and len(wanted) != len(labels or ()):
+            options = {NEW_CLASSES: len(wanted)}
         return Resolved(
             location=location,
             facts={name + SUFFIX: file_digest(join(location, name), where="model.source") for name in names},
             weights_bytes=sum(size for name, size in sizes.items() if name.endswith(".safetensors")),
             labels=labels,
             variant=kind,
-            options={NEW_CLASSES: len(wanted)} if wanted is not None and is_new_head else {},
-            preprocess=None if processor is None else read_processor(processor, where=where),
+            options=options,
+            preprocess=_preprocess(location, names),
         )
 
     def load(self, bundle: ModelBundle) -> torch.nn.Module:
@@ -80,7 +92,13 @@ class TransformersSource:
                 raise
             raise SpecError(Problem("model.source", "transformers is not installed", INSTALL)) from error
         with on_disk(bundle.location, bundle.facts) as folder:
-            return load_model(folder, bundle.variant, bundle.location, new_classes=bundle.options.get(NEW_CLASSES))
+            return load_model(
+                folder,
+                bundle.variant,
+                bundle.location,
+                new_classes=bundle.options.get(NEW_CLASSES),
+                **_said(bundle, folder),
+            )
 
 
 def is_transformers(bundle: ModelBundle) -> bool:
@@ -92,6 +110,31 @@ def processor_of(bundle: ModelBundle) -> bytes | None:
     """The folder's own preprocessing; None where the model does without, or its spec has steps of its own."""
     digest = bundle.facts.get(PROCESSOR + SUFFIX)
     return None if digest is None else read_checked(join(bundle.location, PROCESSOR), digest)
+
+
+def _said(bundle: ModelBundle, folder: Path) -> dict[str, Any]:
+    """What the spec says to the wrapper of such a model; `folder` is where its files are."""
+    if bundle.variant in EMBEDDERS:
+        return {"pooling": bundle.pooling}
+    if bundle.variant == PROMPTED:
+        return {"texts": texts_of(bundle.options[PROMPTS], bundle.labels or ()), "tokenizer": folder}
+    return {}
+
+
+def _preprocess(location: str, names: list[str]) -> PreprocessSettings | None:
+    """What the folder's processor does to images; None where there is none of these `names`."""
+    if PROCESSOR in names:
+        return read_processor(read_json(location, PROCESSOR), where=f"model.source, {PROCESSOR}")
+    if PROCESSORS in names:
+        config = read_json(location, PROCESSORS).get("image_processor")
+        return read_processor(config or {}, where=f"model.source, {PROCESSORS}, image_processor")
+    return None
+
+
+def _demand_tokenizer(location: str, names: list[str]) -> None:
+    if not any(map(TOKENIZER.fullmatch, names)):
+        expected = "tokenizer.json, or vocab.json and merges.txt, beside the model that model.prompts are told to"
+        raise SpecError(Problem("model.source", f"no tokenizer in {location}", expected))
 
 
 def _labels(config: dict[str, Any]) -> tuple[str, ...] | None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vision_batch.tasks.class_index import class_index, class_name
-from vision_batch.tasks.logits import NOT_COMPARABLE, check_logits, comparable, divided, finite
+from vision_batch.tasks.logits import NO_NUMBERS, NOT_COMPARABLE, check_logits, comparable, divided, finite
 from vision_batch.tasks.task import Agreement, Target, View
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class Classification:
     labels: tuple[str, ...] | None
 
     lies_on_image: ClassVar[bool] = False
+    unusable: ClassVar[str] = NO_NUMBERS
     headline: ClassVar[str] = "accuracy"
     losses: ClassVar[tuple[str, ...]] = ("cross_entropy", "focal", "bce", "mse", "huber")
     default_loss: ClassVar[str] = "cross_entropy"

@@ -17,6 +17,7 @@ from vision_batch.tasks.box_targets import box_names, box_target, packed
 from vision_batch.tasks.detection_metrics import DetectionMetrics
 from vision_batch.tasks.detector_answer import Answer, Found, answers, check_answer, found_in, is_finite
 from vision_batch.tasks.instance_mask import full_rle
+from vision_batch.tasks.logits import NO_NUMBERS, NOT_COMPARABLE
 from vision_batch.tasks.nms import best_of_overlapping, overlaps
 from vision_batch.tasks.task import Agreement, Predicted, Target, View
 
@@ -60,6 +61,7 @@ class Detection:
     headline: ClassVar[str] = "mean_average_precision_50"
     losses: ClassVar[tuple[str, ...]] = ()
     default_loss: ClassVar[None] = None
+    unusable: ClassVar[str] = NO_NUMBERS
 
     def fields(self) -> list[pa.Field]:
         return [pa.field("boxes", boxes_type(masks=self.masks))]
@@ -79,7 +81,7 @@ class Detection:
         of 0.9 or more, and a score within 0.05."""
         usable = self.finite(exact)
         if not usable.any() or not self.finite(lowered)[usable].all():
-            return Agreement(is_close=False, text="it gives NaN or infinity, or fp32 gives nothing else")
+            return NOT_COMPARABLE
         again = [
             found_again
             for one, other, is_usable in zip(answers(exact), answers(lowered), usable, strict=True)

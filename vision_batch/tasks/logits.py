@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from vision_batch.errors import ModelError
 from vision_batch.tasks.task import Agreement
 
-NOT_COMPARABLE = Agreement(is_close=False, text="it gives NaN or infinity, or fp32 gives nothing else")
+NO_NUMBERS: Final = "NaN or infinity"
+NOT_COMPARABLE: Final = Agreement(is_close=False, text=f"it gives {NO_NUMBERS}, or fp32 gives nothing else")
 """What is said of a lower precision where `comparable` is None."""
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vision_batch.datasets.naming import shortened
 from vision_batch.errors import ImageError
 from vision_batch.tasks.class_index import class_index, class_name
-from vision_batch.tasks.logits import NOT_COMPARABLE, check_logits, comparable, divided, finite
+from vision_batch.tasks.logits import NO_NUMBERS, NOT_COMPARABLE, check_logits, comparable, divided, finite
 from vision_batch.tasks.settings import KINDS
 from vision_batch.tasks.task import Agreement, Target, View
 
@@ -47,6 +47,7 @@ class MultiLabel:
     labels: tuple[str, ...] | None
 
     lies_on_image: ClassVar[bool] = False
+    unusable: ClassVar[str] = NO_NUMBERS
     headline: ClassVar[str] = "mean_average_precision"
     losses: ClassVar[tuple[str, ...]] = ("bce", "focal", "mse", "huber", "dice")
     default_loss: ClassVar[str] = "bce"

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vision_batch.errors import ImageError, Problem, SpecError
-from vision_batch.tasks.logits import NOT_COMPARABLE, check_logits, comparable, finite
+from vision_batch.tasks.logits import NO_NUMBERS, NOT_COMPARABLE, check_logits, comparable, finite
 from vision_batch.tasks.task import IGNORE, Agreement, Target, View
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Segmentation:
     labels: tuple[str, ...] | None
 
     lies_on_image: ClassVar[bool] = True
+    unusable: ClassVar[str] = NO_NUMBERS
     headline: ClassVar[str] = "mean_iou"
     losses: ClassVar[tuple[str, ...]] = ("cross_entropy", "focal", "dice", "bce", "mse", "huber")
     default_loss: ClassVar[str] = "cross_entropy"

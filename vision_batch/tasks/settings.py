@@ -9,9 +9,13 @@ from pydantic import Field, model_serializer, model_validator
 
 from vision_batch.settings import Settings
 
-Kind: TypeAlias = Literal["classification", "multi_label", "detection", "segmentation"]
+Kind: TypeAlias = Literal["classification", "multi_label", "detection", "segmentation", "embedding"]
 
 LabelKind: TypeAlias = Literal["one", "several", "boxes", "mask"]
+
+Pooling: TypeAlias = Literal["auto", "cls", "mean"]
+
+Number: TypeAlias = Literal["float32", "float16"]
 
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 
@@ -37,6 +41,7 @@ KINDS: Final[dict[Kind, KindFacts]] = {
         keys=("score_threshold", "nms_iou", "max_boxes", "masks"), labels="boxes", score_threshold=0.05
     ),
     "segmentation": KindFacts(keys=(), labels="mask"),
+    "embedding": KindFacts(keys=("normalise", "dtype", "pooling"), labels=None),
 }
 
 YOUNGER: Final = {"temperature": 1.0}
@@ -54,9 +59,13 @@ class TaskSettings(Settings):
     Detection: of the boxes that score `score_threshold` (default 0.05) or more at most `max_boxes`, the best ones. Of
     boxes of one class that overlap by more than `nms_iou` only the best is kept; null is for models that give each
     thing one box. `masks` asks for each box's mask, which the model must give.
+
+    Embedding: with `normalise` each vector is divided by its length; `dtype` is how its numbers are stored. `pooling`
+    says which vector of a transformers model's tokens is meant: `cls`, the `mean` of the patches', or what the model
+    itself gives for the image (`auto`).
     """
 
-    type: Literal["classification", "detection", "segmentation"]
+    type: Literal["classification", "detection", "segmentation", "embedding"]
     top_k: Annotated[int, Field(ge=1)] = 5
     score_threshold: Share | dict[str, Share] = 0.0
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
@@ -64,6 +73,9 @@ class TaskSettings(Settings):
     nms_iou: Share | None = None
     max_boxes: Annotated[int, Field(ge=1)] = 100
     masks: bool = False
+    normalise: bool = False
+    dtype: Number = "float32"
+    pooling: Pooling = "auto"
 
     @model_validator(mode="before")
     @classmethod

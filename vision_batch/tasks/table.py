@@ -6,6 +6,7 @@ from typing import Any, Final, TypeAlias
 
 from vision_batch.tasks.classification import Classification
 from vision_batch.tasks.detection import Detection
+from vision_batch.tasks.embedding import Embedding
 from vision_batch.tasks.multilabel import MultiLabel
 from vision_batch.tasks.segmentation import Segmentation
 from vision_batch.tasks.settings import Kind, TaskSettings
@@ -21,7 +22,11 @@ TRAINABLE: Final[dict[Kind, Trainable]] = {
 }
 """Those whose settings say what an image's label is (`labels_are`)."""
 
-TASKS: Final[dict[Kind, Trainable | type[Detection]]] = {**TRAINABLE, "detection": Detection}
+TASKS: Final[dict[Kind, Trainable | type[Detection] | type[Embedding]]] = {
+    **TRAINABLE,
+    "detection": Detection,
+    "embedding": Embedding,
+}
 
 
 def task_for(settings: TaskSettings, labels: tuple[str, ...] | None) -> Task:

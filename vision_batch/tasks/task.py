@@ -60,6 +60,10 @@ class Task(Protocol):
     def check(self, outputs: Any, count: int | None = None) -> None:
         """ModelError unless `outputs` fits the task and its labels, and is for `count` images where that is given."""
 
+    @property
+    def unusable(self) -> str:
+        """What a model gave for an image that has no prediction, in words."""
+
     def finite(self, outputs: Any) -> np.ndarray:
         """Bool (N,): which images have a prediction. A NaN or an infinity is none."""
 
