@@ -13,9 +13,7 @@ from vision_batch.evaluation.settings import TruthSettings
 from vision_batch.evaluation.truth import open_truth
 
 
-def test_masks_are_called_like_their_images_but_for_the_extension(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_masks_are_called_by_their_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(truth_masks, "BATCH_BYTES", 3)
     for name in ("b/2.png", "a.tar/1.PNG", "b/notes.txt", "b/3.x.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -24,10 +22,10 @@ def test_masks_are_called_like_their_images_but_for_the_extension(
     batches = list(truth.batches([]))
     assert [batch.num_rows for batch in batches] == [1, 1, 1]
     assert pa.Table.from_batches(batches).to_pydict() == {
-        "image_id": ["a.tar/1", "b/2", "b/3.x"],
+        "image_id": ["a.tar/1.PNG", "b/2.png", "b/3.x.png"],
         "truth": [b"1.PNG", b"2.png", b"x.png"],
     }
-    assert (truth.by_file_name, truth.without_extension) == (True, True)
+    assert truth.by_file_name
 
 
 def test_a_folder_without_masks_is_no_truth(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from vision_batch.evaluation.detection_facts import ClassResult, DetectionFacts,
 from vision_batch.evaluation.mask_overlap import MaskOverlap
 from vision_batch.evaluation.matching import AREAS, box_area, box_overlap, judge
 from vision_batch.evaluation.measure import ConfusionCell, Curve, Value
-from vision_batch.evaluation.ranking import RECALLS
+from vision_batch.evaluation.ranking import BINS, MOST_EXACT, RECALLS
 
 PRECISIONS: Final[dict[str, tuple[int, slice]]] = {
     "ap": (0, slice(None)),
@@ -101,18 +101,18 @@ class DetectionMeasure:
             no_masks=no_masks & ~refused,
         )
 
-    def tally(self, *, is_resample: bool = False) -> DetectionTally:
-        return DetectionTally(self._classes.names, self._reasons)
+    def tally(self, *, is_resample: bool = False, share: int = 1) -> DetectionTally:
+        return DetectionTally(self._classes.names, self._reasons, share=share)
 
 
 class DetectionTally:
     """Sums of boxes and of masks. `names` and `reasons` are the measure's, and grow as facts are made."""
 
-    def __init__(self, names: Sequence[str], reasons: dict[str, str]) -> None:
+    def __init__(self, names: Sequence[str], reasons: dict[str, str], *, share: int) -> None:
         self._names = names
         self._reasons = reasons
-        self._boxes = DetectionSums()
-        self._masks = DetectionSums()
+        self._boxes = DetectionSums(most=MOST_EXACT // share, bins=BINS // share)
+        self._masks = DetectionSums(most=MOST_EXACT // share, bins=BINS // share)
         self._left_out = {"truth": 0, "boxes": 0, "masks": 0}
 
     def add(self, facts: ObjectFacts, weights: NDArray[np.int64] | None = None) -> None:

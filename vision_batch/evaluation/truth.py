@@ -24,7 +24,7 @@ class Truth(Protocol):
     """What is right, of any number of images, as a stream.
 
     `columns` are those that it has besides, to slice by. With `by_file_name` an image is named by a file, and may be
-    called by the last part of its path only; `without_extension` says that its name lacks what follows the last dot.
+    called by the last part of its path only.
     """
 
     @property
@@ -35,9 +35,6 @@ class Truth(Protocol):
 
     @property
     def by_file_name(self) -> bool: ...
-
-    @property
-    def without_extension(self) -> bool: ...
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """`image_id` (string), `truth` and the named columns of every image that has a truth."""

@@ -35,7 +35,6 @@ class CocoTruth:
 
     columns: ClassVar[tuple[str, ...]] = ()
     by_file_name: ClassVar[bool] = True
-    without_extension: ClassVar[bool] = False
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """SpecError for an annotation that is none."""

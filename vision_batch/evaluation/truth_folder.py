@@ -26,7 +26,6 @@ class FolderTruth:
     listing: Listing
     columns: tuple[str, ...] = ()
     by_file_name: bool = True
-    without_extension: bool = False
 
     @property
     def uri(self) -> str:

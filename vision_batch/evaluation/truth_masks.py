@@ -21,14 +21,12 @@ BATCH_BYTES: Final = 16 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaskTruth:
-    """`cats/7.png` is the mask of `cats/7.jpg`: images are called by their paths relative to the folder, without
-    extensions."""
+    """Called by their paths relative to the folder: `cats/7.png` is the mask of `cats/7.jpg`."""
 
     listing: Listing
 
     columns: ClassVar[tuple[str, ...]] = ()
     by_file_name: ClassVar[bool] = True
-    without_extension: ClassVar[bool] = True
 
     @property
     def uri(self) -> str:
@@ -58,7 +56,7 @@ class MaskTruth:
             if isinstance(answer, StorageError):
                 raise answer
             masks.append(answer)
-        columns = [pa.array([name.rpartition(".")[0] for name in names], pa.string()), pa.array(masks, pa.binary())]
+        columns = [pa.array(names, pa.string()), pa.array(masks, pa.binary())]
         return pa.record_batch(columns, ["image_id", "truth"])
 
 

@@ -22,7 +22,6 @@ class ParquetTruth:
     id_column: str
     truth_column: str
     by_file_name: bool = False
-    without_extension: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:

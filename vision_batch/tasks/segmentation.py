@@ -91,7 +91,7 @@ class Segmentation:
         from vision_batch.images.example import Annotation
         from vision_batch.images.mask import ignore_of
 
-        mask = _decoded(truth)
+        mask = decode_truth(truth)
         classes = len(self.labels or ())
         is_class = mask != ignore_of(mask)
         strange = mask[is_class & (mask >= classes)]
@@ -229,8 +229,8 @@ def _png(mask: NDArray[Any]) -> bytes:
     return bytes(cv2.imencode(".png", mask)[1])
 
 
-def _decoded(truth: Any) -> Mask:
-    """The mask of a label: the bytes of a PNG, alone or in Hugging Face's struct<bytes, path>."""
+def decode_truth(truth: Any) -> Mask:
+    """The mask of a label: the bytes of a PNG, alone or in Hugging Face's struct<bytes, path>; else ImageError."""
     from vision_batch.images.mask import decode_mask
 
     data = truth.get("bytes") if isinstance(truth, Mapping) else truth
