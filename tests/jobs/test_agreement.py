@@ -55,6 +55,12 @@ class TestWhatTheModelSays:
         assert job.preprocess == PreprocessSettings(resize_px=(8, 8))
         assert job.model.labels == ("cat", "dog", "owl")
 
+    def test_a_threshold_is_for_a_label_of_the_models(self, tmp_path: Path) -> None:
+        write_trained(str(tmp_path / "out"), tmp_path, task=MULTI_LABEL)
+        task = {"type": "classification", "multi_label": True, "score_threshold": {"owl": 0.2}}
+        assert prepared(tmp_path, task=task).task.score_threshold == {"owl": 0.2}
+        assert "found 'owls'" in refusal(tmp_path, task=task | {"score_threshold": {"owls": 0.2}})
+
     def test_what_a_prediction_keeps_is_the_specs_to_say(self, tmp_path: Path) -> None:
         write_trained(str(tmp_path / "out"), tmp_path)
         task = prepared(tmp_path, task={"type": "classification", "score_threshold": 0.5}).task

@@ -264,3 +264,24 @@ class TestMetrics:
         total = np.sum([share.state() for share in shares], axis=0)
         assert total.tolist() == whole.state().tolist()
         assert whole.result(total) == whole.result(whole.state())
+
+
+def cooled(temperature: float, labels: tuple[str, ...] | None = LABELS) -> TrainableTask:
+    return trainable_task_for(TaskSettings(type="classification", temperature=temperature), labels)
+
+
+@given(logits, st.floats(0.1, 10))
+def test_scores_are_the_softmax_of_logits_divided_by_the_temperature(outputs: np.ndarray, temperature: float) -> None:
+    found = [row["top_scores"] for row in rows(outputs, cooled(temperature, None))]
+    wide = outputs.astype(np.float64) / temperature
+    shares = np.exp(wide - wide.max(axis=1, keepdims=True, initial=-np.inf))
+    wanted = -np.sort(-shares / shares.sum(axis=1, keepdims=True), axis=1)[:, :5]
+    np.testing.assert_allclose(np.array(found).reshape(wanted.shape), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [1e-300, 1e-30, 1e-3, 1e30, 1e300])
+def test_a_temperature_changes_neither_label_nor_order(temperature: float) -> None:
+    outputs = np.array([[3e38, -3e38, 0], [2, 1, 3], [0, 0, 0]], np.float32)
+    for row, plain in zip(rows(outputs, cooled(temperature)), rows(outputs, task()), strict=True):
+        assert (row["label"], row["top_labels"]) == (plain["label"], plain["top_labels"])
+        assert sum(row["top_scores"]) == pytest.approx(1, abs=1e-5)

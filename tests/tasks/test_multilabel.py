@@ -84,6 +84,24 @@ class TestColumns:
     def test_no_images_give_no_rows(self) -> None:
         assert rows(np.empty((0, 3), np.float32), task()) == []
 
+    def test_a_label_has_a_threshold_of_its_own_and_needs_half_where_none_is_said(self) -> None:
+        of = task(score_threshold={"dog": 0.2, "bird": 0.96})
+        assert [row["labels"] for row in rows(np.array([[1, -1, 3], [-1, -2, 4]], np.float32), of)] == [
+            ["cat", "dog"],
+            ["bird"],
+        ]
+        assert rows(np.array([[-1, -1]], np.float32), task(None, score_threshold={"1": 0.2}))[0]["labels"] == ["1"]
+
+    def test_logits_are_divided_by_the_temperature(self) -> None:
+        (row,) = rows(np.array([[2, -1, 8]], np.float32), task(score_threshold=0, temperature=2))
+        assert row == rows(np.array([[1, -0.5, 4]], np.float32), task(score_threshold=0))[0]
+
+    @pytest.mark.parametrize("temperature", [1e-300, 1e-30, 1e30, 1e300])
+    def test_any_temperature_gives_scores(self, temperature: float) -> None:
+        (row,) = rows(np.array([[3e38, -3e38, 0]], np.float32), task(score_threshold=0, temperature=temperature))
+        assert row["labels"] == ["cat", "bird", "dog"]
+        assert row["label_scores"] == sorted(row["label_scores"], reverse=True)
+
     def test_huge_logits_do_not_overflow(self) -> None:
         (row,) = rows(np.array([[3e38, -3e38, 0]], np.float32), task(score_threshold=0))
         assert row == {"labels": ["cat", "bird", "dog"], "label_scores": [1, 0.5, 0]}
@@ -181,6 +199,11 @@ class TestMetrics:
         truth = np.array([[1, 0], [0, 1], [1, 1]])
         assert measured(20.0 * truth - 10, truth) == {"mean_average_precision": 1, "micro_f1": 1}
         assert measured(10 - 20.0 * truth, truth)["micro_f1"] == 0
+
+    def test_the_thresholds_are_those_of_the_labels_at_the_specs_temperature(self) -> None:
+        outputs, truths = np.array([[1.0, -1.0]]), np.array([[1, 1]])
+        assert measured(outputs, truths, score_threshold={"0": 0.7, "1": 0.2})["micro_f1"] == 1
+        assert measured(outputs, truths, score_threshold={"0": 0.7, "1": 0.2}, temperature=2)["micro_f1"] < 1
 
     def test_the_threshold_is_the_specs(self) -> None:
         assert measured(np.array([[1.0]]), np.array([[1]]), score_threshold=0.9)["micro_f1"] == 0

@@ -45,6 +45,24 @@ def test_detection_has_defaults_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
+    ("labels", "problem"),
+    [
+        (("cat", "dog"), "task.score_threshold: found 'cats'; expected the model's labels, perhaps 'cat'"),
+        (
+            ("a", "b", "c", "d", "e", "f"),
+            "task.score_threshold: found 'cats'; expected the model's labels, a, b, c, d, e …",
+        ),
+        (None, "task.score_threshold: found 'cats'; expected the index of a class, or model.labels"),
+    ],
+)
+def test_a_threshold_of_a_label_that_the_model_has_not(labels: tuple[str, ...] | None, problem: str) -> None:
+    known = "0" if labels is None else labels[0]
+    settings = TaskSettings(type="classification", multi_label=True, score_threshold={"cats": 0.3, known: 0.4})
+    assert [str(each) for each in settings.strangers(labels)] == [problem]
+    assert TaskSettings(type="classification", multi_label=True).strangers(labels) == []
+
+
+@pytest.mark.parametrize(
     ("task", "problem"),
     [
         ({"type": "detection", "top_k": 3}, "no top_k: detection has score_threshold, nms_iou, max_boxes, masks"),

@@ -14,6 +14,12 @@ SEVERAL = TaskSettings(type="classification", multi_label=True)
 MASKS = TaskSettings(type="segmentation")
 
 
+def test_a_threshold_for_a_label_that_the_data_have_not() -> None:
+    task = TaskSettings(type="classification", multi_label=True, score_threshold={"dgo": 0.2})
+    with pytest.raises(SpecError, match=r"task\.score_threshold: found 'dgo'; .*perhaps 'dog'"):
+        labels_for(task, None, ["dog", "cat"])
+
+
 def test_the_specs_labels_stand_whatever_the_data_have() -> None:
     for task in (SINGLE, SEVERAL, MASKS):
         assert labels_for(task, ("b", "a"), {"a", "c"}) == ("b", "a")

@@ -28,7 +28,9 @@ def agreed_task(settings: JobSettings, model: ModelBundle) -> TaskSettings:
     if model.trained is None:
         if asked is None:
             raise SpecError(Problem("task", "nothing", "what a prediction means, as {type: classification}"))
-        return asked
+        if model.labels is None and settings.job == "train":
+            return asked  # the labels are those that the data have
+        return _with_known_labels(asked, model)
     trained = _trained_task(model.trained)
     if asked is None:
         return trained
@@ -40,7 +42,7 @@ def agreed_task(settings: JobSettings, model: ModelBundle) -> TaskSettings:
     ]
     if problems:
         raise SpecError(problems)
-    return TaskSettings.model_validate(trained.model_dump() | given)
+    return _with_known_labels(TaskSettings.model_validate(trained.model_dump() | given), model)
 
 
 def agreed_preprocess(
@@ -65,6 +67,13 @@ def agreed_preprocess(
         raise SpecError(_differences(preprocess, trained))
     name = trained.function
     return trained, None if name is None else demand_plugin(model.trained, name, folder, where=where)
+
+
+def _with_known_labels(task: TaskSettings, model: ModelBundle) -> TaskSettings:
+    problems = task.strangers(model.labels)
+    if problems:
+        raise SpecError(problems)
+    return task
 
 
 def _trained_task(model: TrainedModel) -> TaskSettings:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vision_batch.tasks.class_index import class_index, class_name
-from vision_batch.tasks.logits import NO_NUMBERS, NOT_COMPARABLE, check_logits, comparable, divided, finite
+from vision_batch.tasks.logits import NO_NUMBERS, NOT_COMPARABLE, check_logits, comparable, finite
 from vision_batch.tasks.task import Agreement, Target, View
 
 if TYPE_CHECKING:
@@ -69,9 +69,7 @@ class Classification:
         if usable is None:
             return NOT_COMPARABLE
         everything = np.broadcast_to(np.arange(exact.shape[1]), exact[usable].shape)
-        scores, others = (
-            _softmax_at(divided(outputs[usable], self.temperature), everything) for outputs in (exact, lowered)
-        )
+        scores, others = (_softmax_at(outputs[usable], everything, self.temperature) for outputs in (exact, lowered))
         same = int((scores.argmax(axis=1) == others.argmax(axis=1)).sum())
         moved = float(np.abs(scores - others).max())
         return Agreement(
@@ -80,10 +78,9 @@ class Classification:
         )
 
     def columns(self, outputs: np.ndarray, views: Sequence[View], model_px: tuple[int, int]) -> list[pa.Array]:
-        outputs = divided(outputs, self.temperature)
         count, classes = outputs.shape
         best = _largest(outputs, min(self.top_k, classes))
-        scores = _softmax_at(outputs, best)
+        scores = _softmax_at(outputs, best, self.temperature)
         names = pa.array(self.labels or [str(index) for index in range(classes)], pa.string())
         listed = scores >= np.float32(self.score_threshold)
         offsets = np.zeros(count + 1, np.int32)
@@ -156,10 +153,12 @@ def _largest(logits: np.ndarray, k: int) -> np.ndarray:
     return best
 
 
-def _softmax_at(logits: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Softmax of each row at `index` (N, k): float32. Shifted by the largest, summed in float64."""
+def _softmax_at(logits: np.ndarray, index: np.ndarray, temperature: float) -> np.ndarray:
+    """Softmax of each row, divided by `temperature`, at `index` (N, k): float32. Shifted by the largest, summed in
+    float64."""
     top = logits.max(axis=1, keepdims=True)
-    with np.errstate(over="ignore"):  # a difference too large for float32 becomes -inf, and its share 0
-        total = np.exp(logits - top).sum(axis=1, keepdims=True, dtype=np.float64)
-    shifted = np.take_along_axis(logits, index, axis=1).astype(np.float64) - top
+    with np.errstate(over="ignore"):  # a difference too large for a float becomes -inf, and its share 0
+        apart = logits - top if temperature == 1 else (logits.astype(np.float64) - top) / temperature
+        total = np.exp(apart).sum(axis=1, keepdims=True, dtype=np.float64)
+        shifted = (np.take_along_axis(logits, index, axis=1).astype(np.float64) - top) / temperature
     return np.asarray(np.exp(shifted) / total, dtype=np.float32)

@@ -47,11 +47,6 @@ def finite(outputs: np.ndarray) -> NDArray[np.bool_]:
     return np.asarray(np.isfinite(outputs).all(axis=tuple(range(1, outputs.ndim))))
 
 
-def divided(outputs: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
-    """The logits that scores are made of."""
-    return outputs if temperature == 1 else np.asarray(outputs / np.float32(temperature))
-
-
 def comparable(exact: np.ndarray, lowered: np.ndarray) -> NDArray[np.bool_] | None:
     """Bool (N,): the images that have a prediction in fp32; None where there are none, or one of them has no other."""
     usable = finite(exact)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vision_batch.datasets.naming import shortened
 from vision_batch.errors import ImageError
 from vision_batch.tasks.class_index import class_index, class_name
-from vision_batch.tasks.logits import NO_NUMBERS, NOT_COMPARABLE, check_logits, comparable, divided, finite
+from vision_batch.tasks.logits import NO_NUMBERS, NOT_COMPARABLE, check_logits, comparable, finite
 from vision_batch.tasks.settings import KINDS
 from vision_batch.tasks.task import Agreement, Target, View
 
@@ -37,9 +37,10 @@ STRETCH: Final = 1024.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MultiLabel:
-    """A sigmoid for each of C classes: all that score `score_threshold` or more, best first.
+    """A sigmoid of logit / `temperature` for each of C classes: all that score `score_threshold` or more, best first.
 
-    Scores and threshold are compared as float32. Without model labels a class is called by its index.
+    The threshold is one number, or one by label; labels that it does not name need 0.5. Scores and thresholds are
+    compared as float32. Without model labels a class is called by its index.
     """
 
     score_threshold: float | Mapping[str, float]
@@ -66,14 +67,13 @@ class MultiLabel:
         usable = comparable(exact, lowered)
         if usable is None:
             return NOT_COMPARABLE
-        scores, others = (_sigmoid(divided(each[usable], self.temperature)) for each in (exact, lowered))
+        scores, others = (_sigmoid(each[usable], self.temperature) for each in (exact, lowered))
         moved = float(np.abs(scores - others).max())
         return Agreement(is_close=moved <= SCORE_TOLERANCE, text=f"scores differ by at most {moved:.4f}")
 
     def columns(self, outputs: np.ndarray, views: Sequence[View], model_px: tuple[int, int]) -> list[pa.Array]:
-        outputs = divided(outputs, self.temperature)
         order = np.argsort(-outputs, axis=1, kind="stable")
-        scores = np.take_along_axis(_sigmoid(outputs), order, axis=1)
+        scores = np.take_along_axis(_sigmoid(outputs, self.temperature), order, axis=1)
         listed = scores >= self._thresholds(outputs.shape[1])[order]
         offsets = np.zeros(len(outputs) + 1, np.int32)
         listed.sum(axis=1).cumsum(out=offsets[1:])
@@ -106,7 +106,8 @@ class MultiLabel:
         return values
 
     def metrics(self) -> MultiLabelMetrics:
-        return MultiLabelMetrics(classes=len(self.labels or ()), thresholds=self._thresholds(len(self.labels or ())))
+        thresholds = self._thresholds(len(self.labels or ()))
+        return MultiLabelMetrics(thresholds=thresholds, temperature=self.temperature)
 
     def _thresholds(self, classes: int) -> NDArray[np.float32]:
         """What each class needs (C,)."""
@@ -118,23 +119,25 @@ class MultiLabel:
 
 
 class MultiLabelMetrics:
-    """`mean_average_precision` over the classes that some image has, and `micro_f1` at the threshold.
+    """`mean_average_precision` over the classes that some image has, and `micro_f1` at the thresholds (C,).
 
     Average precision is scikit-learn's, of scores that are sorted into bins; so a state is two histograms per class
     (of images without and with it), and the counts of labels that were right, predicted and true.
     """
 
-    def __init__(self, *, classes: int, thresholds: NDArray[np.float32]) -> None:
-        self._classes = classes
+    def __init__(self, *, thresholds: NDArray[np.float32], temperature: float = 1.0) -> None:
+        self._classes = len(thresholds)
         self._thresholds = thresholds
-        self._bins = max(64, min(MOST_BINS, STATE_VALUES // max(1, classes)))
+        self._temperature = temperature
+        self._bins = max(64, min(MOST_BINS, STATE_VALUES // max(1, self._classes)))
         self._counts = np.zeros(3)
-        self._histograms = np.zeros(2 * classes * self._bins)
+        self._histograms = np.zeros(2 * self._classes * self._bins)
 
     def update(self, outputs: torch.Tensor, targets: torch.Tensor) -> None:
         import torch
 
-        predicted, true = outputs.sigmoid() >= torch.from_numpy(self._thresholds).to(outputs.device), targets > 0.5
+        scores = (outputs.float() / self._temperature).sigmoid()
+        predicted, true = scores >= torch.from_numpy(self._thresholds).to(outputs.device), targets > 0.5
         self._counts += [int(chosen.sum()) for chosen in (predicted & true, predicted, true)]
         place = (true.long() * self._classes + torch.arange(self._classes, device=outputs.device)) * self._bins
         counts = (place + self._bin(outputs)).flatten().bincount(minlength=len(self._histograms))
@@ -177,8 +180,9 @@ def _average_precision(without: NDArray[np.float64], having: NDArray[np.float64]
     return np.asarray((precision * gained).sum(axis=1) / having[:, -1])
 
 
-def _sigmoid(logits: np.ndarray) -> NDArray[np.float32]:
-    """Computed in float64, which no finite float32 overflows in either branch."""
-    wide = np.abs(logits.astype(np.float64))
+def _sigmoid(logits: np.ndarray, temperature: float) -> NDArray[np.float32]:
+    """Of the logits divided by `temperature`: in float64, in which an infinity gives 0 or 1."""
+    with np.errstate(over="ignore"):
+        wide = np.abs(logits.astype(np.float64)) / temperature
     smaller = np.exp(-wide) / (1 + np.exp(-wide))
     return np.asarray(np.where(logits >= 0, 1 - smaller, smaller), np.float32)

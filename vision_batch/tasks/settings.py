@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import Field, model_serializer, model_validator
 
+from vision_batch.errors import Problem
 from vision_batch.settings import Settings
 
 Kind: TypeAlias = Literal["classification", "multi_label", "detection", "segmentation", "embedding"]
 
 LabelKind: TypeAlias = Literal["one", "several", "boxes", "mask"]
+
+THRESHOLD: Final = "task.score_threshold"
+SHOWN: Final = 5
+"""How many labels a message lists."""
 
 Pooling: TypeAlias = Literal["auto", "cls", "mean"]
 
@@ -120,7 +126,27 @@ class TaskSettings(Settings):
         """What an image's label is, in training and in predictions; None where nothing can be trained."""
         return KINDS[self.kind].labels
 
+    def strangers(self, labels: tuple[str, ...] | None) -> list[Problem]:
+        """A problem for each label that has a threshold of its own and is none of the model's `labels`.
+
+        Where the model has no labels, None, its classes are called by their indices.
+        """
+        named = self.score_threshold if isinstance(self.score_threshold, dict) else {}
+        if labels is None:
+            expected = "the index of a class, or model.labels"
+            return [Problem(THRESHOLD, repr(name), expected) for name in named if not name.isdecimal()]
+        return [
+            Problem(THRESHOLD, repr(name), f"the model's labels, {_few(name, labels)}")
+            for name in named
+            if name not in labels
+        ]
+
     @property
     def has_masks(self) -> bool:
         """Whether an image's prediction is as large as a picture."""
         return self.masks or self.type == "segmentation"
+
+
+def _few(name: str, labels: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(name, labels, n=1)
+    return f"perhaps {near[0]!r}" if near else ", ".join(labels[:SHOWN]) + (" …" if len(labels) > SHOWN else "")

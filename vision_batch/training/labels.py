@@ -31,6 +31,8 @@ def labels_for(task: TaskSettings, given: tuple[str, ...] | None, found: Iterabl
         what = f"{len(labels)} classes in the labels" + (f", {labels[0]!r}" if len(labels) == 1 else "")
         expected = f"from {fewest} to {MOST_CLASSES} classes, or their names in model.labels"
         raise SpecError(Problem("input.label_column", what, expected))
+    if strangers := task.strangers(labels):
+        raise SpecError(strangers)
     return labels
 
 
