@@ -60,6 +60,33 @@ def test_masks_have_the_pictures_own_sizes_in_both_layouts(
         task={"type": "segmentation"},
         preprocess={"letterbox_px": 64, "mean": [0.5] * 3, "std": [0.5] * 3},
     )
+    table = table_of_both_layouts(it, ray_address, scenes)
+    for row, (mask, _) in zip(table.to_pylist(), scenes, strict=True):
+        assert unpacked(row["truth"]).tolist() == mask.tolist()
+        if row["error_code"] is None:
+            assert_agrees(row, mask)
+        else:
+            assert (row["mask_png"], row["class_pixels"]) == (None, None)
+
+
+def test_tiles_give_masks_at_full_size_in_both_layouts(
+    job: MakeJob, ray_address: str, scenes: list[tuple[NDArray[np.uint8], bytes]]
+) -> None:
+    it = job(
+        code=BRIGHT.replace("torch.nn.functional.avg_pool2d(images.mean(dim=1, keepdim=True), 2)", "images[:, :1]"),
+        input={"uri": "data/", "label_column": "mask.png"},
+        model={"source": "python:model_code:build", "labels": ["black", "white"]},
+        task={"type": "segmentation", "tile_px": 32, "tile_overlap": 0.5},
+        preprocess={"mean": [0.5] * 3, "std": [0.5] * 3},
+    )
+    for row in table_of_both_layouts(it, ray_address, scenes).to_pylist():
+        assert (row["mask_png"] is None) == (row["error_code"] is not None)
+        if row["error_code"] is None:
+            assert (unpacked(row["mask_png"]) == unpacked(row["truth"])).all()
+
+
+def table_of_both_layouts(it: Job, ray_address: str, scenes: list[tuple[NDArray[np.uint8], bytes]]) -> pa.Table:
+    """The rows of the job, one of whose pictures is cut off: the same ones whatever the layout."""
     members = []
     for number, (mask, data) in enumerate(scenes):
         content = data[: len(data) // 2] if number == 5 else data
@@ -74,12 +101,7 @@ def test_masks_have_the_pictures_own_sizes_in_both_layouts(
         assert verify(str(output), deep=True).ok
         tables[layout] = it.table(output)
     assert tables["joined"].equals(tables["split"])
-    for row, (mask, _) in zip(tables["joined"].to_pylist(), scenes, strict=True):
-        assert unpacked(row["truth"]).tolist() == mask.tolist()
-        if row["error_code"] is None:
-            assert_agrees(row, mask)
-        else:
-            assert (row["mask_png"], row["class_pixels"]) == (None, None)
+    return tables["joined"]
 
 
 def unpacked(data: bytes) -> NDArray[Any]:

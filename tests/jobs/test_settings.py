@@ -106,6 +106,20 @@ def test_images_of_different_sizes_make_no_batch(source: str) -> None:
     assert found.found == "settings that leave images of different sizes"
 
 
+TILED = {"type": "segmentation", "tile_px": 512}
+
+
+def test_tiles_are_cut_from_images_at_full_size() -> None:
+    (found,) = problems(task=TILED, preprocess={"resize_px": [64, 64]})
+    assert found.found == "a resize or crop, with task.tile_px"
+    assert problems(task=TILED, preprocess={"mean": [0.5] * 3, "function": "m:prepare"}) == []
+
+
+def test_a_model_that_is_given_tiles_is_not_compiled() -> None:
+    (found,) = problems(task=TILED, preprocess={}, compute={"compile": True})
+    assert found == Problem("compute.compile", "true, with task.tile_px", "false")
+
+
 @pytest.mark.parametrize(
     "preprocess",
     [

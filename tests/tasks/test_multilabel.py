@@ -43,7 +43,7 @@ class TestSettings:
     def test_settings_of_other_tasks_are_refused(self) -> None:
         with pytest.raises(ValidationError, match="no top_k: multi_label has score_threshold"):
             task(top_k=3)
-        with pytest.raises(ValidationError, match="no score_threshold, top_k: segmentation has no settings"):
+        with pytest.raises(ValidationError, match="no score_threshold, top_k: segmentation has tile_px"):
             TaskSettings(type="segmentation", top_k=3, score_threshold=0.1)
         with pytest.raises(ValidationError, match="multi_label with type: classification only"):
             TaskSettings(type="segmentation", multi_label=True)

@@ -28,6 +28,8 @@ def test_every_kind_is_in_the_table_and_those_with_labels_can_be_trained() -> No
         {**DETECTION, "nms_iou": 0.5, "masks": True},
         {"type": "segmentation"},
         {"type": "embedding", "normalise": True, "dtype": "float16", "pooling": "cls"},
+        {"type": "segmentation", "tile_px": 512},
+        {"type": "segmentation", "tile_px": 512, "tile_overlap": 0.5},
     ],
 )
 def test_a_definition_says_what_was_chosen_and_what_was_always_there(said: dict[str, Any]) -> None:
@@ -66,7 +68,10 @@ def test_a_threshold_of_a_label_that_the_model_has_not(labels: tuple[str, ...] |
     ("task", "problem"),
     [
         ({"type": "detection", "top_k": 3}, "no top_k: detection has score_threshold, nms_iou, max_boxes, masks"),
-        ({"type": "segmentation", "temperature": 2}, "no temperature: segmentation has no settings"),
+        ({"type": "segmentation", "temperature": 2}, "no temperature: segmentation has tile_px, tile_overlap"),
+        ({"type": "segmentation", "tile_overlap": 0.5}, "tile_overlap with tile_px only"),
+        ({"type": "segmentation", "tile_px": 8}, "greater than or equal to 16"),
+        ({"type": "classification", "tile_px": 512}, "no tile_px: classification has"),
         ({"type": "classification", "masks": True}, "no masks: classification has"),
         ({"type": "detection", "multi_label": True}, "multi_label with type: classification only"),
         ({"type": "detection", "score_threshold": {"cat": 0.5}}, "one score_threshold: only with multi_label"),

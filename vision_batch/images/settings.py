@@ -60,6 +60,11 @@ class PreprocessSettings(Settings):
         return {key: value for key, value in values.items() if value is not None or key not in BOUNDS}
 
     @property
+    def full_size(self) -> PreprocessSettings:
+        """The same without any resize and crop."""
+        return PreprocessSettings(function=self.function, mean=self.mean, std=self.std)
+
+    @property
     def output_px(self) -> tuple[int, int] | None:
         """Height and width that every image gets, None where they differ from image to image."""
         if self.crop_px is not None:

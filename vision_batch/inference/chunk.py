@@ -166,4 +166,6 @@ def stacked(images: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
             f"preprocess.function gives images of different sizes ({', '.join(shapes[:4])}); "
             "set crop_px, resize_px or letterbox_px as well, so that a batch has one size"
         )
+    if len(arrays) == 1:
+        return arrays[0][None]  # which may be large
     return np.stack(arrays) if arrays else np.empty((0, 1, 1, 3), np.uint8)

@@ -43,15 +43,16 @@ class Decoder:
         output_px: tuple[int, int] | None,
         *,
         lies_on_image: bool = False,
+        chunks_ahead: int = CHUNKS_AHEAD,
     ) -> None:
         self._preprocessor = preprocessor
         self._lies_on_image = lies_on_image
         self._output_px = output_px
         self._pool = ThreadPoolExecutor(threads, "decode", initializer=limit_threads) if threads else CallersThread()
-        self._ahead = CHUNKS_AHEAD if threads else 1
+        self._ahead = chunks_ahead if threads else 1
 
     def __call__(self, chunks: Iterator[EncodedChunk], watch: Stopwatch) -> Iterator[DecodedChunk]:
-        """The chunks, in order; `chunks` is read at most CHUNKS_AHEAD ahead of what is yielded."""
+        """The chunks, in order; `chunks` is read at most `chunks_ahead` ahead of what is yielded."""
         for started in ahead(self._begun(chunks, watch), self._ahead):
             with watch.time("wait"):
                 rows = [row for part in started.parts for row in part.result()]

@@ -47,3 +47,8 @@ class PredictJob:
     proven: bool = False
     row_limits: dict[str, int] | None = None
     old_parts: dict[str, tuple[ObjectInfo, ...]] = field(default_factory=dict)
+
+    @property
+    def chunk_rows(self) -> int:
+        """How many images make a chunk: one where each is many tiles, and its pixels are held at full size."""
+        return self.batch_rows if self.task.tile_px is None else 1

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from vision_batch.errors import DeviceError, ImageError, ModelError
 from vision_batch.inference.batch_size import BatchSize
-from vision_batch.inference.chunk import DecodedChunk, PredictedChunk, Row
+from vision_batch.inference.chunk import DecodedChunk, PredictedChunk
+from vision_batch.inference.predicted import Columns, joined, one_line, predicted_chunk
 from vision_batch.inference.stage import ahead
 from vision_batch.inference.stopwatch import Stopwatch
 from vision_batch.models.compiled import CompiledPredictor
@@ -27,9 +28,6 @@ from vision_batch.models.outputs import picked
 from vision_batch.models.predictor import Predictor
 from vision_batch.models.transfer import Answer
 from vision_batch.tasks.task import Task, View
-
-Columns: TypeAlias = tuple[list[pa.Array], dict[int, ImageError]]
-"""Task columns of the images that could be predicted, and the error of each that could not, by position."""
 
 Begun: TypeAlias = Callable[[], Columns]
 """A batch in work: waits for its end."""
@@ -73,7 +71,8 @@ class ModelStage:
         """
         begun = ((chunk, self._begin_chunk(chunk, watch)) for chunk in chunks)
         for chunk, batches in ahead(begun, 1 + self._predictor.ahead):
-            yield self._end_chunk(chunk, batches, watch)
+            columns = [batch() for batch in batches] or [(self._no_columns, {})]
+            yield predicted_chunk(chunk, columns, self._schema, watch, batch_rows=self._batch_size.found or 0)
 
     def _begin_chunk(self, chunk: DecodedChunk, watch: Stopwatch) -> list[Begun]:
         """The chunk's batches, in order, of the size that is best or being tried."""
@@ -96,23 +95,6 @@ class ModelStage:
                 start += rows
         return batches
 
-    def _end_chunk(self, chunk: DecodedChunk, batches: Sequence[Begun], watch: Stopwatch) -> PredictedChunk:
-        columns, failures = _joined([batch() for batch in batches]) if batches else (self._no_columns, {})
-        for position, error in failures.items():
-            chunk.rows[chunk.good[position]].fail(error)
-        good = [i for position, i in enumerate(chunk.good) if position not in failures]
-        with watch.time("postprocess"):
-            table = _table(chunk.place.shard, chunk.rows, good, columns, self._schema)
-        first = next(iter(failures.values()), None)
-        return PredictedChunk(
-            place=chunk.place,
-            table=table,
-            asked=len(chunk.good),
-            failed=len(failures),
-            failure="" if first is None else first.message,
-            batch_rows=self._batch_size.found or 0,
-        )
-
     def _limit_threads(self) -> None:
         """torch counts its CPU threads for each calling thread, and a new one inherits the decoders' single thread."""
         if torch.get_num_threads() != self._threads:
@@ -127,7 +109,7 @@ class ModelStage:
             raise
         except Exception as error:  # noqa: BLE001 - the model is foreign code, and this is the one-image boundary
             is_short = self._learn_limit(error, pixels)
-            failure = ImageError("model_error", _one_line(error))
+            failure = ImageError("model_error", one_line(error))
         else:
             return partial(self._columns, wait, views, pixels.shape[1:3], watch, time.thread_time() - start_cpu)
         if is_short:  # behind the handler, because the error's traceback kept what the model had allocated
@@ -137,7 +119,7 @@ class ModelStage:
         middle = len(pixels) // 2
         first = self._begin(pixels[:middle], views[:middle], watch)()
         second = self._begin(pixels[middle:], views[middle:], watch)()
-        return partial(_known, *_joined([first, second]))
+        return partial(_known, *joined([first, second]))
 
     def _learn_limit(self, error: Exception, pixels: NDArray[np.uint8]) -> bool:
         """Whether memory ran out: batches stay below this one then. ModelError where it was a single image."""
@@ -182,47 +164,3 @@ class ModelStage:
 
 def _known(columns: list[pa.Array], failures: dict[int, ImageError]) -> Columns:
     return columns, failures
-
-
-def _joined(parts: Sequence[Columns]) -> Columns:
-    """Of neighbours those of all of them. A part's images are its columns' values and its failures."""
-    if len(parts) == 1:
-        return parts[0]
-    failures: dict[int, ImageError] = {}
-    start = 0
-    for columns, failed in parts:
-        failures |= {start + position: error for position, error in failed.items()}
-        start += len(columns[0]) + len(failed)
-    return [pa.concat_arrays(column) for column in zip(*(columns for columns, _ in parts), strict=True)], failures
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
-
-
-def _table(shard: str, rows: list[Row], good: list[int], columns: list[pa.Array], schema: pa.Schema) -> pa.Table:
-    """All rows in order with the complete schema; `columns` are the task's, for the rows at `good`."""
-    values: dict[str, Any] = {
-        "image_id": [row.image_id for row in rows],
-        "shard": [shard] * len(rows),
-        "row": [row.row for row in rows],
-        "width": [row.width for row in rows],
-        "height": [row.height for row in rows],
-        "error_code": [row.error_code for row in rows],
-        "error": [row.error for row in rows],
-        "truth": [row.truth for row in rows],
-    }
-    extras = [name for name in schema.names if name.startswith("input_")]
-    values |= {name: [row.kept[i] for row in rows] for i, name in enumerate(extras)}
-    task_names = schema.names[len(schema.names) - len(columns) :]
-    if len(good) < len(rows):
-        where = np.full(len(rows), -1)
-        where[good] = np.arange(len(good))
-        take = pa.array(where, mask=where < 0)
-        columns = [column.take(take) for column in columns]
-    values |= dict(zip(task_names, columns, strict=True))
-    arrays = [
-        values[field.name] if isinstance(values[field.name], pa.Array) else pa.array(values[field.name], field.type)
-        for field in schema
-    ]
-    return pa.Table.from_arrays(arrays, schema=schema)

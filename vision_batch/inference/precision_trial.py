@@ -6,7 +6,7 @@ It comes before the output is claimed: the precision is part of the definition, 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from vision_batch.errors import (
 from vision_batch.images.preprocess import Preprocessed, Preprocessor
 from vision_batch.images.resize import limit_threads
 from vision_batch.images.settings import PreprocessSettings
+from vision_batch.images.tiles import cut_tile
 from vision_batch.inference.chunk import stacked
 from vision_batch.inference.joined_pool import STILL_S
 from vision_batch.inference.settings import EXACT
@@ -119,7 +120,11 @@ class PrecisionTrial:
         for sample in first_samples(self.input, self.format, TRIAL_IMAGES):
             try:
                 if sample.error is None:
-                    yield preprocessor(sample.data or b"")
+                    found = preprocessor(sample.data or b"")
+                    tile_px = self.task.tile_px
+                    if tile_px is not None:
+                        found = replace(found, pixels=cut_tile(found.pixels, 0, 0, tile_px))
+                    yield found
             except ImageError:
                 continue
 

@@ -28,7 +28,7 @@ from vision_batch.images.preprocess import Preprocessor
 from vision_batch.inference.batch_size import BatchSize
 from vision_batch.inference.cell_gatherer import WholeCell, commit_cell
 from vision_batch.inference.chunk import EncodedChunk, Place
-from vision_batch.inference.decode_stage import Decoder
+from vision_batch.inference.decode_stage import CHUNKS_AHEAD, Decoder
 from vision_batch.inference.event import Event, Kind
 from vision_batch.inference.job import PredictJob
 from vision_batch.inference.stage import Stage
@@ -43,9 +43,12 @@ from vision_batch.tasks.table import task_for
 
 if TYPE_CHECKING:
     from ray.runtime_context import RuntimeContext
+    from torch.nn import Module
 
     from vision_batch.datasets.shard import Shard
     from vision_batch.inference.model_stage import ModelStage
+    from vision_batch.inference.tiled_stage import TiledStage
+    from vision_batch.models.predictor import Predictor
 
 
 UNDONE = (StorageError, LedgerError, ShardError, HeldError)
@@ -89,19 +92,38 @@ def _decoder(job: PredictJob, threads: int) -> Decoder:
         job.preprocess, max_pixels=job.max_pixels, function=function, large_at_once=max(1, threads)
     )
     lies_on_image = task_for(job.task, job.model.labels).lies_on_image
-    return Decoder(preprocessor, threads, job.preprocess.output_px, lies_on_image=lies_on_image)
+    ahead = CHUNKS_AHEAD if job.task.tile_px is None else 1
+    return Decoder(preprocessor, threads, job.preprocess.output_px, lies_on_image=lies_on_image, chunks_ahead=ahead)
 
 
-def _model(job: PredictJob, threads: int) -> ModelStage:
+def _model(job: PredictJob, threads: int) -> ModelStage | TiledStage:
     from vision_batch.inference.model_stage import ModelStage
+    from vision_batch.inference.tiled_stage import TiledStage
     from vision_batch.models.compiled import CompiledPredictor
+    from vision_batch.models.tile_blend import TileBlend
+    from vision_batch.tasks.segmentation import Segmentation
+
+    task = task_for(job.task, job.model.labels)
+    schema = output_schema(task.fields(), job.extra_fields)
+    batch_size = BatchSize(job.batch_rows, trial=job.batch_trial and job.task.tile_px is None)
+    module = job.model.load()
+    if isinstance(task, Segmentation) and task.tile_px is not None:
+        blend = TileBlend(module, task.tile_px, task.check)
+        return TiledStage(_predictor(job, blend), blend, task, schema, batch_size=batch_size, threads=threads)
+    predictor = _predictor(job, module)
+    called = CompiledPredictor(predictor, job.batch_rows, batch_size.out_of_memory) if job.compile else predictor
+    padded = job.preprocess.longest_px is not None
+    return ModelStage(called, task, schema, batch_size=batch_size, threads=threads, padded=padded)
+
+
+def _predictor(job: PredictJob, module: Module) -> Predictor:
     from vision_batch.models.device import choose_device, limit_memory
     from vision_batch.models.predictor import Predictor
 
-    module, device = job.model.load(), choose_device()
+    device = choose_device()
     try:
         limit_memory(device, job.gpu_share)
-        predictor = Predictor(
+        return Predictor(
             module,
             mean=job.preprocess.mean,
             std=job.preprocess.std,
@@ -112,12 +134,6 @@ def _model(job: PredictJob, threads: int) -> ModelStage:
         raise
     except Exception as error:  # the module's own code runs when it is moved
         raise ModelError(f"the model cannot be put on its device: {type(error).__name__}: {error}") from error
-    task = task_for(job.task, job.model.labels)
-    schema = output_schema(task.fields(), job.extra_fields)
-    batch_size = BatchSize(job.batch_rows, trial=job.batch_trial)
-    called = CompiledPredictor(predictor, job.batch_rows, batch_size.out_of_memory) if job.compile else predictor
-    padded = job.preprocess.longest_px is not None
-    return ModelStage(called, task, schema, batch_size=batch_size, threads=threads, padded=padded)
 
 
 def encoded_chunks(job: PredictJob, work: Work) -> Iterator[EncodedChunk]:
@@ -137,7 +153,7 @@ def encoded_chunks(job: PredictJob, work: Work) -> Iterator[EncodedChunk]:
     if job.row_limits is not None:
         limit = job.row_limits[shard.key]
         samples = takewhile(lambda sample: sample.row < limit, samples)
-    for chunk in chunks(samples, job.cell_rows, job.batch_rows, *stored):
+    for chunk in chunks(samples, job.cell_rows, job.chunk_rows, *stored):
         place = Place(
             shard=shard.key,
             version=shard.version,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from vision_batch.datasets.pattern import is_pattern, parse
 from vision_batch.datasets.settings import InputSettings
 from vision_batch.errors import Problem, SpecError
-from vision_batch.jobs.settings import JobSettings, TrainJobSettings
+from vision_batch.jobs.settings import JobSettings, PredictSettings, TrainJobSettings
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.storage.uri import is_inside, join, relative_to, scheme
 from vision_batch.tasks.settings import TaskSettings
@@ -25,6 +25,7 @@ def inconsistencies(settings: JobSettings) -> list[Problem]:
         *_output_is_no_file(settings),
         *_one_task(settings),
         *_one_size(settings),
+        *_tiles(settings),
     ]
     return [*problems, *_training(settings)] if isinstance(settings, TrainJobSettings) else problems
 
@@ -77,11 +78,25 @@ def _one_size(settings: JobSettings) -> Iterator[Problem]:
     """A batch holds images of one size. A source with a preprocessing of its own may go without the section."""
     kind = settings.model.source.partition(":")[0]
     preprocess = settings.preprocess
+    in_tiles = settings.task is not None and settings.task.tile_px is not None
     if preprocess is None:
         if kind in BARE_SOURCES:
-            yield Problem("preprocess", "nothing", f"{_SIZES} (a {kind}: model brings no preprocessing of its own)")
+            expected = _FULL_SIZE if in_tiles else _SIZES
+            yield Problem("preprocess", "nothing", f"{expected} (a {kind}: model brings no preprocessing of its own)")
+    elif in_tiles:
+        if preprocess != preprocess.full_size:
+            yield Problem("preprocess", "a resize or crop, with task.tile_px", _FULL_SIZE)
     elif preprocess.output_px is None and preprocess.function is None:
         yield Problem("preprocess", "settings that leave images of different sizes", _SIZES)
+
+
+def _tiles(settings: JobSettings) -> Iterator[Problem]:
+    if settings.task is None or settings.task.tile_px is None:
+        return
+    if isinstance(settings, TrainJobSettings):
+        yield Problem("task.tile_px", "in a train job", "nothing: a model learns what `preprocess` and `augment` give")
+    elif isinstance(settings, PredictSettings) and settings.compute.compile:
+        yield Problem("compute.compile", "true, with task.tile_px", "false")
 
 
 def _training(settings: TrainJobSettings) -> Iterator[Problem]:
@@ -129,6 +144,8 @@ _SIZES = (
     "the size that the model was trained on: resize_shorter_px with crop_px or longest_px, resize_px, letterbox_px, "
     "or a function"
 )
+
+_FULL_SIZE = "mean, std and function only: tiles are cut from the image at full size"
 
 
 def _real(uri: str) -> str:

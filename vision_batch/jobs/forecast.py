@@ -64,7 +64,7 @@ def forecast_predict(spec: AnySpec, *, address: str | None = None, rate_card: Ra
         _resources(address),
         prepared.settings.compute,
         shards=len(works) or len(plan.shards),
-        output_px=prepared.preprocess.output_px,
+        output_px=prepared.model_px,
         answers_per_pixel=prepared.answers_per_pixel,
         weights_bytes=prepared.model.weights_bytes,
         partly=address is not None,

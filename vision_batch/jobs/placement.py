@@ -58,7 +58,7 @@ class Placement:
             resources=resources,
             compute=compute,
             shards=shards,
-            output_px=self._prepared.preprocess.output_px,
+            output_px=self._prepared.model_px,
             answers_per_pixel=self._prepared.answers_per_pixel,
             weights_bytes=self._prepared.model.weights_bytes,
         )

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 MASK_CELL_ROWS = 512
 """Of an output with masks, which take some 100 KB an image, and their truths as much."""
 
+TILED_CELL_ROWS = 32
+"""Where masks are of pictures that are too large for a model: each may take megabytes."""
+
 MASK_PLACE_PIXELS = 16
 
 
@@ -62,7 +65,15 @@ class Prepared:
         """The output's, or those that it is created with: a worker holds a cell's predictions before it writes them."""
         if self.claimed is not None:
             return self.claimed.cell_rows
+        if self.task.tile_px is not None:
+            return TILED_CELL_ROWS
         return MASK_CELL_ROWS if self.task.has_masks else CELL_ROWS
+
+    @property
+    def model_px(self) -> tuple[int, int] | None:
+        """Height and width of what the model is given, images or tiles; None where they differ from image to image."""
+        tile_px = self.task.tile_px
+        return self.preprocess.output_px if tile_px is None else (tile_px, tile_px)
 
     @property
     def answers_per_pixel(self) -> int:
@@ -169,6 +180,8 @@ def find_parts(settings: JobSettings, folder: Path, recorded: Mapping[str, objec
     )
     task = agreed_task(settings, model)
     preprocess, function = agreed_preprocess(settings, model, folder)
+    if task.tile_px is not None:
+        preprocess = preprocess.full_size  # what the model's own preprocessing says of sizes is not for tiles
     return Parts(input=input, preprocess=preprocess, function=function, model=model, task=task)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +31,9 @@ SAME_PIXELS: Final = 0.99
 """The share of pixels that must keep their class in a lower precision: those that change lie between two classes."""
 CLASS_PIXELS: Final = pa.list_(pa.struct([("label", pa.string()), ("label_index", pa.int32()), ("pixels", pa.int64())]))
 
+MaskRow: TypeAlias = tuple[bytes, list[dict[str, Any]]]
+"""An image's values in both columns."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segmentation:
@@ -39,9 +42,14 @@ class Segmentation:
     The model's logits are interpolated (bilinear) to its own input and from there to the full image, and the largest
     wins. Where preprocessing cut the image the model saw nothing: `mask_png` is IGNORE there (65535 in a mask of 16
     bits), and `class_pixels` leaves those pixels out.
+
+    With `tile_px` the model sees the image at full size, in squares of that side, of which neighbours share
+    `tile_overlap` of the side or more: see TileBlend.
     """
 
     labels: tuple[str, ...] | None
+    tile_px: int | None = None
+    tile_overlap: float = 0.25
 
     lies_on_image: ClassVar[bool] = True
     unusable: ClassVar[str] = NO_NUMBERS
@@ -70,17 +78,24 @@ class Segmentation:
         """In as many threads as torch has for an operator, unless masks are large: then fewer are held at once."""
         import torch
 
-        names = self.labels or [str(index) for index in range(outputs.shape[1])]
-
-        def row(logits: NDArray[np.float32], view: View) -> tuple[bytes, list[dict[str, Any]]]:
-            mask, pixels = full_mask(logits, view, model_px)
-            present = ((names[index], index, pixels[index]) for index in np.flatnonzero(pixels))
-            return _png(mask), [dict(zip(("label", "label_index", "pixels"), each, strict=True)) for each in present]
+        def row(logits: NDArray[np.float32], view: View) -> MaskRow:
+            return self._row(*full_mask(logits, view, model_px))
 
         largest = max((view.width * view.height for view in views), default=1)
         with ThreadPoolExecutor(max(1, min(torch.get_num_threads(), MASK_PIXELS // largest))) as pool:
-            rows = list(pool.map(row, outputs, views))
-        return [pa.array([mask for mask, _ in rows], pa.binary()), pa.array([each for _, each in rows], CLASS_PIXELS)]
+            return _mask_arrays(list(pool.map(row, outputs, views)))
+
+    def mask_columns(self, masks: Sequence[NDArray[Any]]) -> list[pa.Array]:
+        """The columns of images whose `masks` (H, W) are made already: a class index for each of their pixels."""
+        return _mask_arrays([self._row(mask, _counted(mask)) for mask in masks])
+
+    def _row(self, mask: NDArray[Any], pixels: NDArray[np.int64]) -> MaskRow:
+        """A mask's PNG, and the classes that it has; `pixels` are those of each class, from the first on."""
+        present = [
+            {"label": self.labels[index] if self.labels else str(index), "label_index": index, "pixels": pixels[index]}
+            for index in np.flatnonzero(pixels)
+        ]
+        return _png(mask), present
 
     def names(self, truth: Any) -> tuple[str, ...]:
         """None: a mask has indices."""
@@ -221,6 +236,21 @@ def _best(
             np.copyto(index, number, where=score > highest, casting="unsafe")
             np.maximum(highest, score, out=highest)
     return index
+
+
+def _counted(mask: NDArray[Any]) -> NDArray[np.int64]:
+    """The pixels of each class, in strips: numpy counts wide integers only."""
+    height, width = mask.shape
+    classes = int(mask.max()) + 1
+    strips = (mask[first:last].ravel() for first, last in _strips(0, height, width))
+    pixels = np.zeros(classes, np.int64)
+    for strip in strips:
+        pixels += np.bincount(strip, minlength=classes)
+    return pixels
+
+
+def _mask_arrays(rows: Sequence[MaskRow]) -> list[pa.Array]:
+    return [pa.array([mask for mask, _ in rows], pa.binary()), pa.array([each for _, each in rows], CLASS_PIXELS)]
 
 
 def _png(mask: NDArray[Any]) -> bytes:

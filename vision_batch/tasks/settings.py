@@ -46,11 +46,11 @@ KINDS: Final[dict[Kind, KindFacts]] = {
     "detection": KindFacts(
         keys=("score_threshold", "nms_iou", "max_boxes", "masks"), labels="boxes", score_threshold=0.05
     ),
-    "segmentation": KindFacts(keys=(), labels="mask"),
+    "segmentation": KindFacts(keys=("tile_px", "tile_overlap"), labels="mask"),
     "embedding": KindFacts(keys=("normalise", "dtype", "pooling"), labels=None),
 }
 
-YOUNGER: Final = {"temperature": 1.0}
+YOUNGER: Final = {"temperature": 1.0, "tile_px": None, "tile_overlap": 0.25}
 """Settings that outputs were made without: at these values they are no part of a definition, which thus stays."""
 
 
@@ -65,6 +65,9 @@ class TaskSettings(Settings):
     Detection: of the boxes that score `score_threshold` (default 0.05) or more at most `max_boxes`, the best ones. Of
     boxes of one class that overlap by more than `nms_iou` only the best is kept; null is for models that give each
     thing one box. `masks` asks for each box's mask, which the model must give.
+
+    Segmentation: with `tile_px` the model sees an image at full size, in squares of that side, of which neighbours
+    share `tile_overlap` of the side or more; without it, it sees what `preprocess` makes of the image.
 
     Embedding: with `normalise` each vector is divided by its length; `dtype` is how its numbers are stored. `pooling`
     says which vector of a transformers model's tokens is meant: `cls`, the `mean` of the patches', or what the model
@@ -82,6 +85,8 @@ class TaskSettings(Settings):
     normalise: bool = False
     dtype: Number = "float32"
     pooling: Pooling = "auto"
+    tile_px: Annotated[int, Field(ge=16, le=16384)] | None = None
+    tile_overlap: Annotated[float, Field(ge=0, le=0.75)] = 0.25
 
     @model_validator(mode="before")
     @classmethod
@@ -99,6 +104,8 @@ class TaskSettings(Settings):
         foreign = sorted(self.model_fields_set - {"type", "multi_label", *self.own_keys})
         if foreign:
             raise ValueError(f"no {', '.join(foreign)}: {self.kind} has {', '.join(self.own_keys) or 'no settings'}")
+        if self.tile_px is None and "tile_overlap" in self.model_fields_set:
+            raise ValueError("tile_overlap with tile_px only")
         if isinstance(self.score_threshold, dict) and not self.multi_label:
             raise ValueError("one score_threshold: only with multi_label has each label its own")
         return self
