@@ -37,6 +37,7 @@ BOX = pa.struct(
 DETECTION = (pa.field("boxes", pa.list_(BOX)),)
 CLASS_PIXELS = pa.list_(pa.struct([("label", pa.string()), ("label_index", pa.int32()), ("pixels", pa.int64())]))
 SEGMENTATION = (pa.field("mask_png", pa.binary()), pa.field("class_pixels", CLASS_PIXELS))
+EMBEDDING = (pa.field("embedding", pa.list_(pa.float32())),)
 MULTI_LABEL = (pa.field("labels", pa.list_(pa.string())), pa.field("label_scores", pa.list_(pa.float32())))
 
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
-from tests.report.outputs import make_output
-from vision_batch.report.neighbours import nearest, plane
+from tests.report.outputs import EMBEDDING, make_output
+from vision_batch.errors import SpecError
+from vision_batch.report.neighbours import nearest, plane, vectors_of
 from vision_batch.report.report import render_report
 
 
@@ -34,9 +35,15 @@ def test_the_plane_is_that_of_the_principal_components() -> None:
     assert np.abs(ours) == pytest.approx(np.abs(theirs), abs=1e-4)
 
 
+@pytest.mark.parametrize("rows", [[[1.0], [1.0, 2.0]], [[], []], [[1.0], None]])
+def test_vectors_of_several_lengths_are_refused(rows: list[list[float] | None]) -> None:
+    with pytest.raises(SpecError, match="embedding"):
+        vectors_of(pa.chunked_array([pa.array(rows, pa.list_(pa.float32()))]))
+
+
 def test_a_page_shows_who_is_near_whom(tmp_path: Path) -> None:
     rows = {f"{n}.jpg": {"embedding": [float(n < 3), float(n >= 3), n / 100]} for n in range(6)}
-    output = make_output(tmp_path, [pa.field("embedding", pa.list_(pa.float32()))], rows)
+    output = make_output(tmp_path, EMBEDDING, rows)
     page = render_report(output)
     for asked, *near in re.findall(
         r'<ul class="gallery" aria-label="Nearest to (\d)\.jpg">(.*?)</ul>', page, re.DOTALL

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.report.outputs import CLASSIFICATION, DETECTION, MULTI_LABEL, SEGMENTATION, make_output
@@ -113,6 +115,21 @@ def test_images_that_changed_or_went_are_said_to_have(tmp_path: Path) -> None:
     page = render_report(output)
     assert page.count("<img ") == 3  # of 1.jpg: among all twice, and of its label
     assert page.count('class="blank"') == 3
+
+
+def test_any_table_of_predictions_has_a_page(tmp_path: Path) -> None:
+    """Without a ledger nobody knows the images; without the scores it is refused."""
+    pq.write_table(
+        pa.table({"image_id": ["a", "b"], "label": ["x", "x"], "score": [0.5, 0.75]}), tmp_path / "a.parquet"
+    )
+    page = render_report(str(tmp_path / "a.parquet"))
+    assert "nobody knows how many images" in page
+    assert shows(page, 0.625)
+    assert page.count('class="blank"') == 6
+    for rows in ({"label": ["x"]}, {"boxes": [[{"label": "x"}]]}):
+        pq.write_table(pa.table({"image_id": ["a"], **rows}), tmp_path / "b.parquet")
+        with pytest.raises(SpecError, match="score"):
+            render_report(str(tmp_path / "b.parquet"))
 
 
 def test_a_run_is_named_or_refused(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from vision_batch.errors import Problem, SpecError
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mentions:
@@ -63,18 +65,18 @@ def _multi_label(rows: pa.Table) -> Mentions:
 def _detection(rows: pa.Table) -> Mentions:
     boxes = _whole(rows["boxes"])
     inside = boxes.flatten()
-    return Mentions(labels=inside.field("label"), rows=_parents(boxes), scores=_floats(inside.field("score")))
+    return Mentions(labels=_field(inside, "label"), rows=_parents(boxes), scores=_floats(_field(inside, "score")))
 
 
 def _segmentation(rows: pa.Table) -> Mentions:
     classes = _whole(rows["class_pixels"])
     inside, parents = classes.flatten(), _parents(classes)
-    pixels = _floats(inside.field("pixels")).astype(np.float64)
+    pixels = _floats(_field(inside, "pixels")).astype(np.float64)
     whole = np.bincount(parents, pixels, len(rows))[parents]
     share = np.divide(pixels, whole, out=np.zeros_like(pixels), where=whole > 0)
     seen = pixels > 0
     return Mentions(
-        labels=inside.field("label").filter(pa.array(seen)), rows=parents[seen], scores=share[seen].astype(np.float32)
+        labels=_field(inside, "label").filter(pa.array(seen)), rows=parents[seen], scores=share[seen].astype(np.float32)
     )
 
 
@@ -113,6 +115,13 @@ def told(kind: str, row: Mapping[str, Any]) -> list[Told]:
         found = [(seen["label"], seen["pixels"] / whole) for seen in classes if seen["pixels"]]
     named = [Told(label=label or "", score=float("nan") if score is None else score) for label, score in found]
     return sorted(named, key=lambda mention: -mention.score)
+
+
+def _field(structs: pa.StructArray, name: str) -> pa.Array:
+    """One field of predictions; SpecError where foreign ones have not that field."""
+    if structs.type.get_field_index(name) < 0:
+        raise SpecError(Problem("predictions", f"a list of {structs.type}", f"structs with the field {name}"))
+    return structs.field(name)
 
 
 def _parents(lists: pa.Array) -> NDArray[np.int64]:

@@ -6,8 +6,10 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from vision_batch.errors import Problem, SpecError
 from vision_batch.ledger.predictions import Predictions
 from vision_batch.report.album import Album, name_of
 from vision_batch.report.charts import SERIES, Chart, scatter
@@ -55,8 +57,12 @@ def neighbours(predictions: Predictions, *, seed: int = 0) -> Section | None:
 
 
 def vectors_of(column: pa.ChunkedArray) -> Vectors:
-    """float32 (N, D) of a column of lists without nulls, all of one length."""
+    """float32 (N, D) of a column of N lists, N above 0; SpecError unless all have one length."""
     lists = column.combine_chunks()
+    lengths = pc.unique(pc.list_value_length(lists))
+    if len(lengths) != 1 or not lengths[0].as_py():
+        found = f"lists of {', '.join(map(str, lengths.to_pylist()[:5]))} numbers"
+        raise SpecError(Problem("embedding", found, "as many numbers in each row that has no error_code"))
     return np.asarray(lists.flatten().to_numpy(zero_copy_only=False), np.float32).reshape(len(lists), -1)
 
 

@@ -112,7 +112,7 @@ class Survey:
     def columns(kind: str, names: list[str]) -> list[str]:
         """What is read of an output with these columns."""
         truth = ["truth"] if kind == "classification" and "truth" in names else []
-        return [name for name in ("error_code", "width", "height", *KINDS[kind].columns, *truth) if name in names]
+        return ["error_code", "width", "height", *KINDS[kind].columns, *truth]
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Takes the next rows of the stream, with the columns that `columns` names."""
@@ -120,14 +120,13 @@ class Survey:
         numbers = np.arange(self.rows, self.rows + len(rows), dtype=np.int64)
         self.rows += len(rows)
         is_good = np.ones(len(rows), bool)
-        if "error_code" in rows.column_names and (failed := len(rows) - rows["error_code"].null_count):
+        if failed := len(rows) - rows["error_code"].null_count:
             is_good = rows["error_code"].is_null().to_numpy(zero_copy_only=False)
             self.failed += failed
             self._add_errors(rows["error_code"].filter(pa.array(~is_good)), numbers[~is_good])
             rows = rows.filter(pa.array(is_good))
         numbers = numbers[is_good]
-        if "width" in rows.column_names and "height" in rows.column_names:
-            self._add_sizes(rows["width"], rows["height"])
+        self._add_sizes(rows["width"], rows["height"])
         mentions = self._kind.read(rows)
         self._add_mentions(mentions, numbers)
         if "truth" in rows.column_names:
