@@ -96,7 +96,7 @@ class Tally(Protocol[F_contra]):
 class Measure(Protocol[F]):
     """How good one kind of prediction is.
 
-    `prediction_columns` are those that `facts` needs besides `image_id`, `error_code` and `truth`; those of
+    `prediction_columns` are those that `facts` needs besides `error_code` and `truth`; those of
     `optional_columns` are there if the table has them. `truth_column` is the column of a truth Parquet that is called
     `truth` in the joined rows, whatever it was called before.
     """
@@ -116,5 +116,8 @@ class Measure(Protocol[F]):
         SpecError where the truth is not of this kind.
         """
 
-    def tally(self, *, is_resample: bool = False) -> Tally[F]:
-        """An empty one. A resample is asked for `values` only, a thousand times over the same facts."""
+    def tally(self, *, is_resample: bool = False, share: int = 1) -> Tally[F]:
+        """An empty one, which may use a `share`-th of the memory that one alone may.
+
+        A resample is asked for `values` only, a thousand times over the same facts.
+        """

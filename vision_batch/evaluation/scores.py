@@ -102,7 +102,7 @@ class ScoreTally:
     def add(self, keys: Keys, weights: Counts | None = None) -> None:
         """Counts keys (n,) of `score_keys`, each once or as often as `weights` (n,) says."""
         if weights is not None:
-            self._merge(*_summed(self._rounded(keys), weights))
+            self._merge(*summed(self._rounded(keys), weights))
             return
         self._waiting.append(keys)
         self._waiting_count += len(keys)
@@ -113,7 +113,7 @@ class ScoreTally:
         """What was counted. With `positives` and `negatives` (groups,), how many of each group there are in all, those
         that were not counted score less than all others (-inf)."""
         self._settle()
-        first = _first(self._keys >> POSITIVE_BITS)
+        first = first_of_runs(self._keys >> POSITIVE_BITS)
         is_positive = (self._keys & POSITIVE_BITS).astype(bool)
         groups, scores = _parted(self._keys[first])
         counted = [_sums(np.where(chosen, self._counts, 0), first) for chosen in (is_positive, ~is_positive)]
@@ -141,18 +141,18 @@ class ScoreTally:
             keys = self._rounded(np.concatenate(self._waiting))
             self._waiting, self._waiting_count = [], 0
             keys.sort()
-            first = _first(keys)
+            first = first_of_runs(keys)
             self._merge(keys[first], np.diff(first, append=len(keys)))
 
     def _merge(self, keys: Keys, counts: Counts) -> None:
         """Merges keys that ascend, each once; rounds further where there are too many, until half of them are left."""
         if len(self._keys):
             keys, counts = np.concatenate([self._keys, keys]), np.concatenate([self._counts, counts])
-            keys, counts = _summed(keys, counts)
+            keys, counts = summed(keys, counts)
         most = self._most
         while len(keys) > most and self._lost_bits < MOST_LOST_BITS:
             self._lost_bits += 1
-            keys, counts = _summed(self._rounded(keys), counts)
+            keys, counts = summed(self._rounded(keys), counts)
             most = self._most // 2
         self._keys, self._counts = keys, counts
 
@@ -161,22 +161,39 @@ class ScoreTally:
         return keys & np.uint64((1 << 64) - 1 - lost) if lost else keys
 
 
+class SortedKeys:
+    """The keys of the facts that were last asked for, sorted: once for all resamples of them."""
+
+    def __init__(self) -> None:
+        self._keys: Keys | None = None
+        self._sorted: Keys = np.empty(0, np.uint64)
+        self._image = np.empty(0, np.int64)
+
+    def weighted(self, keys: Keys, listed: NDArray[np.int64], weights: Counts) -> tuple[Keys, Counts]:
+        """Keys (E,) of n images, `listed` (n,) of each, in ascending order, with the weights of their images."""
+        if self._keys is not keys:
+            order = np.argsort(keys, kind="stable")
+            self._keys, self._sorted = keys, keys[order]
+            self._image = np.repeat(np.arange(len(listed)), listed)[order]
+        return self._sorted, weights[self._image]
+
+
 def ratio(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:
     """NaN where the denominator is 0."""
     undefined = np.full(len(numerator), np.nan)
     return np.asarray(np.divide(numerator, denominator, out=undefined, where=denominator > 0), np.float64)
 
 
-def _summed(keys: Keys, counts: Counts) -> tuple[Keys, Counts]:
+def summed(keys: Keys, counts: Counts) -> tuple[Keys, Counts]:
     """Each key once, ascending, with the sum of its counts."""
     if not (keys[1:] >= keys[:-1]).all():
         order = np.argsort(keys, kind="stable")
         keys, counts = keys[order], counts[order]
-    first = _first(keys)
+    first = first_of_runs(keys)
     return keys[first], _sums(counts, first)
 
 
-def _first(keys: Keys) -> NDArray[np.int64]:
+def first_of_runs(keys: Keys) -> NDArray[np.int64]:
     """Where each run of equal keys begins."""
     return np.flatnonzero(np.concatenate([np.ones(min(len(keys), 1), bool), keys[1:] != keys[:-1]]))
 

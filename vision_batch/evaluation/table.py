@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from vision_batch.errors import Problem, SpecError
+from vision_batch.evaluation.classification import ClassificationMeasure
 from vision_batch.evaluation.detection import DetectionMeasure
 from vision_batch.evaluation.measure import Measure
 from vision_batch.evaluation.segmentation import SegmentationMeasure
@@ -13,6 +14,7 @@ from vision_batch.evaluation.settings import EvaluateSettings
 from vision_batch.ledger.predictions import PredictionKind, Predictions
 
 MEASURES: Final[dict[PredictionKind, Callable[[Predictions, EvaluateSettings], Measure[Any]]]] = {
+    "classification": lambda predictions, settings: ClassificationMeasure(predictions.labels),
     "detection": lambda predictions, settings: DetectionMeasure(predictions.labels),
     "segmentation": lambda predictions, settings: SegmentationMeasure(predictions.labels),
 }

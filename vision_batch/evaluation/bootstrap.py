@@ -1,0 +1,57 @@
+"""How far values would move if there were other images: 95 % intervals by the bootstrap (Efron, 1979).
+
+The images are drawn anew, as many as there are, with replacement, and everything is measured again; the interval is
+what lies between the percentiles. Of very many images a sample is resampled, and what its values deviate from its own
+is scaled by the square root of how much larger the whole is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, TypeAlias
+
+import numpy as np
+
+from vision_batch.evaluation.measure import F, Measure, Value
+
+ENDS: Final = (2.5, 97.5)
+FEWEST_SAMPLED: Final = 100
+"""Of a sample that is not the whole, fewer images tell nothing."""
+
+Intervals: TypeAlias = dict[tuple[str, str | None], tuple[float, float]]
+
+
+def intervals(
+    measure: Measure[F], facts: F, *, images: int, values: Sequence[Value], resamples: int, seed: int
+) -> Intervals:
+    """Low and high by metric and label, of those `values` of all `images` that a sample's `facts` can tell of.
+
+    None for what is not defined in most of the resamples.
+    """
+    count = len(facts)
+    if not resamples or count < 2 or (count < images and count < FEWEST_SAMPLED):
+        return {}
+    own = _measured(measure, facts, np.ones(count, np.int64))
+    place = {key: index for index, key in enumerate(own)}
+    found = np.full((resamples, len(own)), np.nan)
+    random = np.random.default_rng(seed)
+    for row in found:
+        weights = np.bincount(random.integers(0, count, count), minlength=count)
+        for key, value in _measured(measure, facts, weights).items():
+            if key in place:
+                row[place[key]] = value
+    scale = np.sqrt(count / images)
+    return {
+        (value.metric, value.label): (value.value + low * scale, value.value + high * scale)
+        for value in values
+        if value.value is not None and (at := place.get((value.metric, value.label))) is not None
+        for deviations in [found[:, at] - own[value.metric, value.label]]
+        if (is_defined := ~np.isnan(deviations)).mean() > 0.5
+        for low, high in [np.percentile(deviations[is_defined], ENDS).tolist()]
+    }
+
+
+def _measured(measure: Measure[F], facts: F, weights: np.ndarray) -> dict[tuple[str, str | None], float]:
+    tally = measure.tally(is_resample=True)
+    tally.add(facts, weights)
+    return {(each.metric, each.label): each.value for each in tally.values() if each.value is not None}
