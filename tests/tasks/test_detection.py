@@ -66,6 +66,11 @@ class TestColumns:
             ("cat", 0, 3),
         ]
 
+    @pytest.mark.parametrize("more", [{}, {"nms_iou": 1.0}])
+    def test_many_equal_ones_too(self, more: dict[str, Any]) -> None:
+        (row,) = rows([answer(*(((0, 0, 1 + k % 50, 1), 0.5, 0) for k in range(90)))], task(**more))
+        assert [thing["x_max"] for thing in row] == [1 + k % 50 for k in range(90)]
+
     def test_they_are_cut_at_the_edges_and_those_without_area_are_dropped(self) -> None:
         things = [
             ((-5, 10, 120, 20), 0.9, 0),

@@ -72,6 +72,11 @@ def test_a_mask_of_nothing_has_no_pixel() -> None:
     assert area(full_rle(np.full((4, 4), 0.5, np.float32), stretched(9, 7, (4, 4)), (4, 4))) == 0
 
 
+def test_a_place_that_is_as_likely_as_not_is_not_the_things() -> None:
+    mask = np.array([[0.5, 0.5], [0.5, 0.75]], np.float32)
+    assert full(mask, stretched(2, 2, (2, 2)), (2, 2)).tolist() == [[0, 0], [0, 1]]
+
+
 @pytest.mark.parametrize("strip_px", [1, 100, 5000])
 def test_a_large_image_in_strips_is_the_same(monkeypatch: pytest.MonkeyPatch, strip_px: int) -> None:
     mask = np.random.default_rng(0).random((16, 16)).astype(np.float32)
@@ -81,6 +86,6 @@ def test_a_large_image_in_strips_is_the_same(monkeypatch: pytest.MonkeyPatch, st
     assert (full(mask, view, (16, 16)) == whole).mean() > 0.9999
 
 
-def test_a_very_high_image_has_its_mask() -> None:
-    mask = full(np.ones((4, 4)), stretched(3, 40_000, (4, 4)), (4, 4))
-    assert mask.all()
+@pytest.mark.parametrize(("width", "height"), [(3, 40_000), (40_000, 3)])
+def test_a_very_long_image_has_its_mask(width: int, height: int) -> None:
+    assert full(np.ones((4, 4)), stretched(width, height, (4, 4)), (4, 4)).all()

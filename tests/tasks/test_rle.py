@@ -51,6 +51,26 @@ def test_numbers_that_are_not_bool_count_where_they_are_not_0() -> None:
     assert encode(mask) == encode(mask > 0)
 
 
+def written(numbers: list[int]) -> str:
+    """As the library's rleToString, without its differences."""
+    text = ""
+    for number in numbers:
+        goes_on = True
+        while goes_on:
+            digit, number = number & 31, number >> 5
+            goes_on = number != (-1 if digit & 16 else 0)
+            text += chr(48 + digit + 32 * goes_on)
+    return text
+
+
+def test_lengths_that_only_add_up_by_a_negative_one_or_an_overflow_are_refused() -> None:
+    assert decode(written([5, 1, 10]), 4, 4).sum() == 1
+    overflowing = written([16, 1 << 58, 1 << 58] + [0] * 62)
+    for counts in (written([5, -1, 12]), overflowing):
+        with pytest.raises(ValueError, match="the runs of the mask have not the 16 pixels of 4x4"):
+            decode(counts, 4, 4)
+
+
 @pytest.mark.parametrize("counts", ["", "\x01", "o", "§", "0" * 3 + "P" * 13 + "0", "52204", "ooooooo0"])
 def test_what_is_no_mask_of_the_size_is_refused(counts: str) -> None:
     with pytest.raises(ValueError, match=r"runs of (a|the) mask"):

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 CORNERS: Final = ("x_min", "y_min", "x_max", "y_max")
 SURE: Final = 0.3
 """What a box must score to be looked for in a lower precision: what scores less comes and goes by chance."""
-SAME_PLACE: Final = 0.9
-"""The overlap of two boxes that are the same."""
+SAME_PLACE: Final = 0.95
+"""The overlap of two boxes that are the same: the strictest that COCO measures by."""
 SCORE_TOLERANCE: Final = 0.05
 SAME_BOXES: Final = 0.95
 """The share of boxes that must be found again."""
@@ -78,7 +78,7 @@ class Detection:
 
     def agreement(self, exact: Any, lowered: Any) -> Agreement:
         """Close where nearly every box that scores 0.3 or more is found again in the other: the same class, an overlap
-        of 0.9 or more, and a score within 0.05."""
+        of 0.95 or more, and a score within 0.05."""
         usable = self.finite(exact)
         if not usable.any() or not self.finite(lowered)[usable].all():
             return NOT_COMPARABLE

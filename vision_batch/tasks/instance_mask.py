@@ -22,6 +22,7 @@ def full_rle(mask: NDArray[Any], view: View, model_px: tuple[int, int]) -> str:
     `mask` (h, w) are probabilities over the model's whole input of `model_px` (height, width). Between their places
     they are interpolated (bilinear); what the model did not see is not the thing's.
     """
+    mask = mask.astype(np.float32, copy=False)
     height, width = mask.shape
     geometry = view.geometry
     scale_x, scale_y = geometry.scale_x * model_px[1] / width, geometry.scale_y * model_px[0] / height
@@ -34,7 +35,7 @@ def full_rle(mask: NDArray[Any], view: View, model_px: tuple[int, int]) -> str:
     step = max(1, STRIP_PIXELS // max(1, bottom - top))
     for first in range(left, right if top < bottom else left, step):  # of a thing between pixels none is left
         window = _window(
-            mask.astype(np.float32, copy=False),
+            mask,
             (scale_x, (first + 0.5 - geometry.offset_x) / scale_x - 0.5),
             (scale_y, (top + 0.5 - geometry.offset_y) / scale_y - 0.5),
             (min(step, right - first), bottom - top),
