@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,16 +11,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, ImageOps
-from skimage import data as pictures
-from sklearn.datasets import load_sample_image
+from PIL import Image
 
+from tests.models.labelled import CHINA, FILES, labelled, shown
 from vision_batch.images.geometry import place
-from vision_batch.images.preprocess import Preprocessed, Preprocessor
-from vision_batch.inference.chunk import stacked
+from vision_batch.images.preprocess import Preprocessor
 from vision_batch.models.bundle import ModelBundle, resolve_model
-from vision_batch.models.predictor import Predictor
 from vision_batch.models.settings import ModelSettings
+from vision_batch.tasks.detection import CORNERS
 from vision_batch.tasks.task import View
 
 transformers = pytest.importorskip("transformers")
@@ -123,44 +120,15 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return found
 
 
-def file(picture: np.ndarray, orientation: int = 1) -> bytes:
-    encoded, exif = io.BytesIO(), Image.Exif()
-    exif[0x0112] = orientation
-    Image.fromarray(picture).save(encoded, "PNG", exif=exif)
-    return encoded.getvalue()
-
-
-CHINA = load_sample_image("china.jpg")
-FILES = {
-    "wide": file(CHINA),
-    "tall by its EXIF": file(CHINA, 6),
-    "upside down": file(load_sample_image("flower.jpg")[:, :500], 3),
-    "square": file(pictures.astronaut()),
-    "very wide": file(pictures.coffee()[100:200]),
-    "small": file(pictures.chelsea()[100:150, 100:165]),
-}
-
-
 def resolved(folder: Path) -> ModelBundle:
     return resolve_model(ModelSettings(source=f"transformers:{folder}"), folder, task="detection")
-
-
-def ours(bundle: ModelBundle) -> tuple[list[dict[str, np.ndarray]], list[Preprocessed]]:
-    """What the model says of all files in one batch, and how they came into it."""
-    steps = bundle.preprocess
-    assert steps is not None
-    images = [Preprocessor(steps, max_pixels=10**7)(data) for data in FILES.values()]
-    views = [View(width=image.width, height=image.height, geometry=image.geometry) for image in images]
-    predict = Predictor(bundle.load(), mean=steps.mean, std=steps.std, precision="fp32", device=torch.device("cpu"))
-    sizes = [view.size_px for view in views] if steps.longest_px is not None else None
-    return predict(stacked(image.pixels for image in images), sizes), images
 
 
 def theirs(folder: Path, data: bytes) -> dict[str, np.ndarray]:
     """One image through the library: boxes in pixels of the image as shown, the best first."""
     processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
     model = transformers.AutoModelForObjectDetection.from_pretrained(folder).eval()
-    image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    image = shown(data)
     with torch.inference_mode():
         outputs = model(**processor(image, return_tensors="pt"))
     (found,) = processor.post_process_object_detection(outputs, threshold=0.0, target_sizes=[image.size[::-1]])
@@ -174,16 +142,16 @@ def test_boxes_are_those_of_the_librarys_processor_model_and_post_processing(
 ) -> None:
     """Within 1 % of an image's sides and 0.02 of a score, which is what these models, whose weights are random, make of
     pixels that differ by 1 of 255 here and there."""
-    answers, images = ours(resolved(folders[kind]))
-    for answer, image, data in zip(answers, images, FILES.values(), strict=True):
+    found = labelled(resolved(folders[kind]), type="detection", score_threshold=0)
+    for boxes, data in zip(found, FILES.values(), strict=True):
         wanted = theirs(folders[kind], data)
-        sides = np.tile([image.width, image.height], 2)
-        corners = [image.geometry.to_full(*corner) for corner in answer["boxes"].reshape(-1, 2)]
-        boxes, truths = np.reshape(corners, (-1, 4)) / sides, wanted["boxes"] / sides
-        scores = np.sort(answer["scores"])[::-1]
-        np.testing.assert_allclose(scores, wanted["scores"][: len(scores)], atol=0.02)
-        for label, box in zip(wanted["labels"][: len(scores) // 2], truths, strict=False):
-            assert np.abs(boxes[answer["labels"] == label] - box).max(axis=1).min() < 0.01
+        sides = np.tile(shown(data).size, 2)
+        corners = np.array([[box[name] for name in CORNERS] for box in boxes]) / sides
+        labels = np.array([box["label_index"] for box in boxes])
+        np.testing.assert_allclose([box["score"] for box in boxes], wanted["scores"][: len(boxes)], atol=0.02)
+        truths = np.clip(wanted["boxes"] / sides, 0, 1)
+        for label, truth in zip(wanted["labels"][: len(boxes) // 2], truths, strict=False):
+            assert np.abs(corners[labels == label] - truth).max(axis=1).min() < 0.01
 
 
 @pytest.mark.parametrize("kind", ["detr", "yolos", "rt_detr"])
@@ -193,7 +161,7 @@ def test_pixels_are_those_of_the_librarys_processor(folders: dict[str, Path], ki
     assert steps is not None
     processor = transformers.AutoImageProcessor.from_pretrained(folders[kind], backend="pil")
     for data in FILES.values():
-        image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+        image = shown(data)
         wanted = processor(image, return_tensors="np")["pixel_values"][0].transpose(1, 2, 0)
         height, width = wanted.shape[:2]
         found = Preprocessor(steps, max_pixels=10**7)(data)

@@ -42,11 +42,12 @@ PROCESSORS: dict[str, dict[str, Any]] = {
     "deformabledetr": BOUNDED,
     "yolos": BOUNDED,
     "mask2former": BOUNDED | {"size_divisor": 32},
+    "maskformer": BOUNDED | {"size_divisor": 32},
 }
 """What each processor does where the file does not say."""
 SHORTEST_EDGE = {"siglip", "bit", "clip", "mobilenetv1", "mobilenetv2", "convnext"}
 """The processors that read a bare number in `size` as the shorter side; the others take it for both."""
-LONGEST_EDGE = {"detr", "conditionaldetr", "deformabledetr", "yolos", "mask2former"}
+LONGEST_EDGE = {"detr", "conditionaldetr", "deformabledetr", "yolos", "mask2former", "maskformer"}
 """The processors that bound the longer side, and pad images to make batches of them."""
 MAX_SIZE = 1333
 """The bound that they have where an old file says `size` only."""

@@ -59,6 +59,18 @@ KINDS: Final[dict[str, ModelKind]] = {
         architectures=r"(ConditionalDetr|DeformableDetr|RTDetr|RTDetrV2|DFine)ForObjectDetection",
         auto="AutoModelForObjectDetection",
     ),
+    "instances": ModelKind(
+        what="an instance segmenter",
+        tasks=("detection",),
+        architectures=r"Mask2FormerForUniversalSegmentation|MaskFormerForInstanceSegmentation",
+        auto="AutoModelForUniversalSegmentation",
+    ),
+    "mask classes": ModelKind(
+        what="a segmenter by masks",
+        tasks=("segmentation",),
+        architectures=r"Mask2FormerForUniversalSegmentation|MaskFormerForInstanceSegmentation",
+        auto="AutoModelForUniversalSegmentation",
+    ),
     PROMPTED: ModelKind(
         what="a model of images and texts",
         tasks=(f"classification{BY_PROMPTS}", f"multi_label{BY_PROMPTS}"),
@@ -108,5 +120,6 @@ def _demand_trainable(kind: ModelKind, architecture: str, *, for_training: bool)
 def _misfit(found: str, task: str, answering: list[str]) -> Problem:
     wanted = " or ".join(f"{kind.what} ({kind.architectures})" for kind in KINDS.values() if task in kind.tasks)
     if answering:
-        wanted += f"; this is {KINDS[answering[0]].what}, for task.type: {KINDS[answering[0]].tasks[0]}"
+        kinds = [KINDS[name] for name in answering]
+        wanted += "; this is " + " or ".join(f"{kind.what}, for task.type: {kind.tasks[0]}" for kind in kinds)
     return Problem("model.source", f"{found} with the task {task}", wanted)

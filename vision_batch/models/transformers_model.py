@@ -17,6 +17,7 @@ from vision_batch.models.by_size import BySize
 from vision_batch.models.embedder import Embedder
 from vision_batch.models.transformers_detection import SigmoidDetector, SoftmaxDetector
 from vision_batch.models.transformers_kinds import EMBEDDERS, KINDS, PROMPTED
+from vision_batch.models.transformers_masks import Instances, MaskClasses
 from vision_batch.models.zero_shot import ZeroShot
 
 SHOWN = 5
@@ -49,6 +50,8 @@ WRAPPERS: Final[dict[str, Callable[..., torch.nn.Module]]] = {
     "semantic": Logits,
     "softmax detector": lambda model: BySize(SoftmaxDetector(model)),
     "sigmoid detector": lambda model: BySize(SigmoidDetector(model)),
+    "instances": lambda model: BySize(Instances(model)),
+    "mask classes": lambda model: BySize(MaskClasses(model)),
     PROMPTED: ZeroShot,
     **dict.fromkeys(EMBEDDERS, Embedder),
 }

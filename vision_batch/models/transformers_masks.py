@@ -1,0 +1,83 @@
+"""Models of transformers that give masks with classes (Mask2Former, MaskFormer), for detection and for segmentation.
+
+A query has logits of classes, of which the last is that there is nothing, and logits of a mask (h, w), which lies over
+the whole image. Scores are those of the library's post_process_instance_segmentation.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import torch
+from torch.nn.functional import interpolate
+
+GRID: Final = {"mask2former": (384, 384)}
+"""By `model_type` to what size the library interpolates masks before it scores them; others are scored as they are."""
+NO_PLACES: Final = 1e-6
+"""The library adds it to a mask's area, by which it divides."""
+
+
+class Instances(torch.nn.Module):
+    """Float32 images (N, 3, H, W), normalised, to N dicts of the best pairs of a query and a class, one for each query.
+
+    `boxes` (Q, 4) are what a mask's likely places span, in pixels of the images, `scores` (Q,) the class's probability
+    times the mean of the likely places', `labels` (Q,) class indices. `masks` (Q, h, w) are linear in the logits, from
+    0 to 1 and 0.5 where both are as likely: so that between places 0.5 is where interpolated logits are 0.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+        self.grid = GRID.get(model.config.model_type)
+
+    def forward(self, images: torch.Tensor) -> list[dict[str, torch.Tensor]]:
+        answer = self.model(pixel_values=images)
+        classes, masks = answer.class_queries_logits.softmax(-1)[..., :-1], answer.masks_queries_logits
+        return [self._found(*each, images.shape[2:]) for each in zip(classes, masks, strict=True)]
+
+    def _found(self, classes: torch.Tensor, masks: torch.Tensor, size: torch.Size) -> dict[str, torch.Tensor]:
+        """Of one image's probabilities (Q, C) and mask logits (Q, h, w)."""
+        queries, count = classes.shape
+        scores, pairs = classes.flatten().topk(queries)
+        masks = masks[pairs // count]
+        judged = masks
+        if self.grid is not None:
+            judged = interpolate(masks[None], size=self.grid, mode="bilinear", align_corners=False)[0]
+        is_likely = judged > 0
+        sure = (judged.sigmoid() * is_likely).sum((1, 2)) / (is_likely.sum((1, 2)) + NO_PLACES)
+        return {
+            "boxes": _spans(is_likely, size),
+            "scores": scores * sure,
+            "labels": pairs % count,
+            "masks": 0.5 + masks / masks.abs().amax((1, 2), keepdim=True).clamp_min(NO_PLACES) / 2,
+        }
+
+
+class MaskClasses(torch.nn.Module):
+    """The same models for segmentation: how likely each class is at each place, (N, C, h, w)."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        answer = self.model(pixel_values=images)
+        classes, masks = answer.class_queries_logits.softmax(-1)[..., :-1], answer.masks_queries_logits.sigmoid()
+        return torch.einsum("nqc,nqhw->nchw", classes, masks)
+
+
+def _spans(places: torch.Tensor, size: torch.Size) -> torch.Tensor:
+    """Boxes (Q, 4) around the true ones of `places` (Q, h, w), which lie over `size`; 0 0 0 0 where none is true."""
+    edges = []
+    for axis, px in (
+        (1, size[1]),
+        (2, size[0]),
+    ):  # what is true in a column says where it lies across, and in a row down
+        line = places.any(dim=axis)
+        count = line.shape[1]
+        numbers = torch.arange(count, device=places.device)
+        first = torch.where(line, numbers, count).amin(1)
+        end = torch.where(line, numbers + 1, 0).amax(1)
+        edges.append((torch.minimum(first, end) * px / count, end * px / count))
+    (left, right), (top, bottom) = edges
+    return torch.stack([left, top, right, bottom], dim=-1)
