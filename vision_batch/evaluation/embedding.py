@@ -7,7 +7,7 @@ nearest neighbor search, 2011: the share of queries with one of their class amon
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -63,12 +63,12 @@ class EmbeddingMeasure:
     truth_column = "label"
 
     def __init__(self, k: Sequence[int], *, seed: int, most_queries: int = MOST_QUERIES) -> None:
-        self._k = tuple(sorted(set(k)))
+        self.k = tuple(sorted(set(k)))
         self._seed = seed
         self._most_queries = most_queries
-        self._names: dict[str, int] = {}
+        self.names: dict[str, int] = {}
         self._images = 0
-        self._known = 0
+        self.known = 0
 
     def rows(self, joined: Callable[[], Iterable[pa.Table]]) -> Iterator[pa.Table]:
         """The queries' rows, in order, with the classes of their neighbours.
@@ -77,7 +77,7 @@ class EmbeddingMeasure:
         """
         queries = self._drawn(joined())
         found, known = vectors(queries["embedding"])
-        nearest = Nearest(found, self._k[-1])
+        nearest = Nearest(found, self.k[-1])
         place = np.full(self._images, -1, np.int64)  # which query an image is
         place[queries[POSITION].to_numpy()[known]] = np.arange(len(found))
         at = 0
@@ -85,11 +85,11 @@ class EmbeddingMeasure:
             others, is_other = vectors(table["embedding"])
             labels = self._labels(table["truth"])
             nearest.add(others, labels[is_other], place[at : at + len(table)][is_other])
-            self._known += len(others)
+            self.known += len(others)
             at += len(table)
-        labels = np.full((len(queries), self._k[-1]), -1, np.int32)
+        labels = np.full((len(queries), self.k[-1]), -1, np.int32)
         labels[known] = nearest.labels()
-        beside = pa.FixedSizeListArray.from_arrays(pa.array(labels.ravel()), self._k[-1])
+        beside = pa.FixedSizeListArray.from_arrays(pa.array(labels.ravel()), self.k[-1])
         yield from _in_pieces(queries.drop_columns([POSITION]).append_column(NEIGHBOURS, beside))
 
     def facts(self, rows: pa.Table) -> NeighbourFacts:
@@ -97,19 +97,20 @@ class EmbeddingMeasure:
         flat = rows[NEIGHBOURS].combine_chunks().flatten()
         neighbours = flat.to_numpy(zero_copy_only=False).reshape(len(label), -1)
         order = self._by_name()
-        votes = [voted(neighbours[:, :k], order) == label for k in self._k]
-        hits = [(neighbours[:, :k] == label[:, None]).any(axis=1) for k in self._k]
+        votes = [voted(neighbours[:, :k], order) == label for k in self.k]
+        hits = [(neighbours[:, :k] == label[:, None]).any(axis=1) for k in self.k]
         return NeighbourFacts(label=label, right=np.stack(votes, axis=1), hit=np.stack(hits, axis=1))
 
     def tally(self, *, is_resample: bool = False, share: int = 1) -> EmbeddingTally:
-        return EmbeddingTally(k=self._k, names=self._names, neighbours=self._known - 1, told=self._told())
+        return EmbeddingTally(self)
 
-    def _told(self) -> list[str]:
+    def told(self) -> list[str]:
+        """What a reader of the values must know."""
         told = []
         if self._images > self._most_queries:
             told.append(f"{self._most_queries:,} of {self._images:,} images were drawn; their neighbours are among all")
-        if self._k[-1] >= self._known:
-            told.append(f"{self._known:,} images have a vector: of more neighbours there is no measure")
+        if self.k[-1] >= self.known:
+            told.append(f"{self.known:,} images have a vector: of more neighbours there is no measure")
         return told
 
     def _drawn(self, tables: Iterable[pa.Table]) -> pa.Table:
@@ -139,27 +140,21 @@ class EmbeddingMeasure:
         if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)):
             raise SpecError(Problem("truth", f"a column of {kind}", "the names of classes, or whole numbers"))
         encoded = column.combine_chunks().cast(pa.string()).dictionary_encode()
-        known = [self._names.setdefault(name, len(self._names)) for name in encoded.dictionary.to_pylist()]
+        known = [self.names.setdefault(name, len(self.names)) for name in encoded.dictionary.to_pylist()]
         labels: NDArray[np.int32] = np.array(known, np.int32)[encoded.indices.to_numpy(zero_copy_only=False)]
         return labels
 
     def _by_name(self) -> NDArray[np.int64]:
         """The place of each class in the order of names."""
-        return np.argsort([self._names[name] for name in sorted(self._names)])
+        return np.argsort([self.names[name] for name in sorted(self.names)])
 
 
-@dataclass(slots=True, kw_only=True)
 class EmbeddingTally:
-    """What is right, by class and k. There are `neighbours` to look at: of larger k there is no value."""
+    """What is right, by class and k. Where an image has fewer neighbours than k there is no value."""
 
-    k: Sequence[int]
-    names: dict[str, int]
-    neighbours: int
-    told: Sequence[str]
-    _sums: NDArray[np.int64] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._sums = np.zeros((0, 1 + 2 * len(self.k)), np.int64)
+    def __init__(self, measure: EmbeddingMeasure) -> None:
+        self._measure = measure
+        self._sums = np.zeros((0, 1 + 2 * len(measure.k)), np.int64)
 
     def add(self, facts: NeighbourFacts, weights: NDArray[np.int64] | None = None) -> None:
         weight = np.ones(len(facts), np.int64) if weights is None else weights
@@ -171,7 +166,9 @@ class EmbeddingTally:
             self._sums[:, column] += counts.astype(np.int64)
 
     def values(self) -> list[Value]:
-        names = sorted((name, at) for name, at in self.names.items() if at < len(self._sums) and self._sums[at, 0])
+        names = sorted(
+            (name, at) for name, at in self._measure.names.items() if at < len(self._sums) and self._sums[at, 0]
+        )
         return [
             *self._values(self._sums.sum(axis=0)),
             *(v for name, at in names for v in self._values(self._sums[at], name)),
@@ -186,13 +183,13 @@ class EmbeddingTally:
         return []
 
     def notes(self) -> list[str]:
-        return list(self.told)
+        return self._measure.told()
 
     def _values(self, sums: NDArray[np.int64], label: str | None = None) -> Iterator[Value]:
         images = int(sums[0])
-        for first, metric in ((1, "knn_{}_accuracy"), (1 + len(self.k), "recall_at_{}")):
-            for column, k in enumerate(self.k, first):
-                value = float(sums[column] / images) if images and k <= self.neighbours else None
+        for first, metric in ((1, "knn_{}_accuracy"), (1 + len(self._measure.k), "recall_at_{}")):
+            for column, k in enumerate(self._measure.k, first):
+                value = float(sums[column] / images) if images and k < self._measure.known else None
                 yield Value(metric=metric.format(k), value=value, support=images, label=label)
 
 

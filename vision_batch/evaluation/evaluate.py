@@ -1,8 +1,8 @@
-"""Measures predictions against the truth: one pass over the rows, in bounded memory."""
+"""Measures predictions against the truth: a pass or two over the rows, in bounded memory."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Generic
 
 import numpy as np
@@ -14,7 +14,7 @@ from vision_batch.errors import Problem, SpecError
 from vision_batch.evaluation.bootstrap import intervals
 from vision_batch.evaluation.evaluation import Evaluation, Result
 from vision_batch.evaluation.join import Joined
-from vision_batch.evaluation.measure import F, Measure, Tally, Value
+from vision_batch.evaluation.measure import F, LooksTwice, Measure, Tally, Value
 from vision_batch.evaluation.sample import Sample
 from vision_batch.evaluation.settings import EvaluateSettings, TruthSettings
 from vision_batch.evaluation.slices import MOST_VALUES, Slices
@@ -33,18 +33,24 @@ def evaluate(predictions: Predictions, truth: TruthSettings | None, settings: Ev
     of_predictions, of_truth = _sliced(predictions, opened, settings.by)
     optional = [name for name in measure.optional_columns if name in predictions.schema.names]
     columns = ["error_code", KIND_COLUMNS[predictions.kind], *measure.prediction_columns, *optional, *of_predictions]
-    joined = Joined(predictions=predictions, columns=list(dict.fromkeys(columns)), truth=opened, truth_columns=of_truth)
+    passes: list[_Pass] = []
+
+    def joined() -> _Pass:
+        own = list(dict.fromkeys(columns))
+        passes.append(_Pass(Joined(predictions=predictions, columns=own, truth=opened, truth_columns=of_truth)))
+        return passes[-1]
+
     count = _Count(measure, settings)
-    for rows in joined:
-        count.add(rows, is_failed(rows, KIND_COLUMNS[predictions.kind]))
+    for rows in measure.rows(joined) if isinstance(measure, LooksTwice) else joined():
+        count.add(rows, is_failed(rows, predictions))
     return Evaluation(
         kind=predictions.kind,
         predictions=predictions.uri,
         truth=None if opened is None else opened.uri,
-        images=joined.images,
-        images_failed=count.failed,
-        images_without_truth=joined.without_truth,
-        truths_without_image=joined.without_image,
+        images=passes[-1].joined.images,
+        images_failed=passes[-1].failed,
+        images_without_truth=passes[-1].joined.without_truth,
+        truths_without_image=passes[-1].joined.without_image,
         results=tuple(count.results()),
         confusion=tuple(count.whole.confusion()),
         curves=tuple(count.whole.curves()),
@@ -52,10 +58,23 @@ def evaluate(predictions: Predictions, truth: TruthSettings | None, settings: Ev
     )
 
 
-def is_failed(rows: pa.Table, column: str) -> NDArray[np.bool_]:
+def is_failed(rows: pa.Table, predictions: Predictions) -> NDArray[np.bool_]:
     """Of n rows (n,): images with an error, or without the task's own column."""
-    failed = pc.or_(rows["error_code"].is_valid(), rows[column].is_null())
+    failed = pc.or_(rows["error_code"].is_valid(), rows[KIND_COLUMNS[predictions.kind]].is_null())
     return np.asarray(failed, np.bool_)
+
+
+class _Pass:
+    """All joined rows, once; and how many of the images `failed`."""
+
+    def __init__(self, joined: Joined) -> None:
+        self.joined = joined
+        self.failed = 0
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        for rows in self.joined:
+            self.failed += int(is_failed(rows, self.joined.predictions).sum())
+            yield rows
 
 
 def _sliced(predictions: Predictions, truth: Truth | None, by: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -85,11 +104,9 @@ class _Count(Generic[F]):
         self._images: dict[int | None, int] = {None: 0}
         self.slices = Slices(settings.by)
         self.whole = measure.tally()
-        self.failed = 0
 
     def add(self, rows: pa.Table, failed: NDArray[np.bool_]) -> None:
         """Takes in n joined rows, of which some images failed (n,)."""
-        self.failed += int(failed.sum())
         if self._settings.failed == "left_out":
             rows = rows.filter(pa.array(~failed))
         facts, numbers = self._measure.facts(rows), self.slices.numbers(rows)

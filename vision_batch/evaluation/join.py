@@ -26,10 +26,11 @@ KEY: Final = "_key"
 
 KEYS: Final[tuple[Callable[[pa.Array], pa.Array], ...]] = (
     lambda ids: ids,
+    lambda ids: pc.replace_substring_regex(ids, r"\.[^./]*$", ""),
     lambda ids: pc.replace_substring_regex(ids, r"(?s)^.*/", ""),
     lambda ids: pc.replace_substring_regex(ids, r"(?s)^.*/|\.[^./]*$", ""),
 )
-"""What is compared: ids as they are; the last parts of their paths; these without their extensions."""
+"""What is compared: ids as they are; without their extensions; the last parts of their paths; these without too."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -7,9 +7,9 @@ and samples are made of that, and no kind of prediction needs to know of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, Self, TypeAlias, TypeVar
+from typing import Literal, Protocol, Self, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -121,3 +121,11 @@ class Measure(Protocol[F]):
 
         A resample is asked for `values` only, a thousand times over the same facts.
         """
+
+
+@runtime_checkable
+class LooksTwice(Protocol):
+    """A measure for whose facts of an image all others are needed."""
+
+    def rows(self, joined: Callable[[], Iterable[pa.Table]]) -> Iterator[pa.Table]:
+        """The rows that `facts` is then asked for, made of one or more passes over the joined ones."""

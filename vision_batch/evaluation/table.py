@@ -8,6 +8,7 @@ from typing import Any, Final
 from vision_batch.errors import Problem, SpecError
 from vision_batch.evaluation.classification import ClassificationMeasure
 from vision_batch.evaluation.detection import DetectionMeasure
+from vision_batch.evaluation.embedding import EmbeddingMeasure
 from vision_batch.evaluation.measure import Measure
 from vision_batch.evaluation.segmentation import SegmentationMeasure
 from vision_batch.evaluation.settings import EvaluateSettings
@@ -17,6 +18,7 @@ MEASURES: Final[dict[PredictionKind, Callable[[Predictions, EvaluateSettings], M
     "classification": lambda predictions, settings: ClassificationMeasure(predictions.labels),
     "detection": lambda predictions, settings: DetectionMeasure(predictions.labels),
     "segmentation": lambda predictions, settings: SegmentationMeasure(predictions.labels),
+    "embedding": lambda predictions, settings: EmbeddingMeasure(settings.k, seed=settings.seed),
 }
 
 
