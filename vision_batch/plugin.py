@@ -29,7 +29,8 @@ NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 DEPENDENCIES = {
     *("aiohttp", "apscheduler", "botocore", "cv2", "grpc", "huggingface_hub", "kubernetes", "matplotlib"),
     *("numpy", "packaging", "prometheus_client", "pyarrow", "pydantic", "pydantic_core", "ray", "requests", "s3fs"),
-    *("safetensors", "simplejpeg", "sklearn", "tensorboardX", "torch", "tqdm", "transformers", "urllib3", "yaml"),
+    *("safetensors", "simplejpeg", "sklearn", "tensorboardX", "timm", "torch", "torchvision", "tqdm"),
+    *("transformers", "urllib3", "yaml"),
 }
 RESERVED = sys.stdlib_module_names | {"vision_batch"} | DEPENDENCIES
 """Modules that a file beside a spec never replaces, for the whole process uses them."""

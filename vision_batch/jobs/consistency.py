@@ -15,7 +15,7 @@ from vision_batch.tasks.settings import TaskSettings
 from vision_batch.training.fit import misfits
 
 # The kinds of source that bring no preprocessing of their own.
-BARE_SOURCES = ("python", "export")
+BARE_SOURCES = ("python", "export", "torchvision")
 
 
 def inconsistencies(settings: JobSettings) -> list[Problem]:
