@@ -9,7 +9,7 @@ from itertools import islice
 from vision_batch.datasets.listing import list_input
 from vision_batch.datasets.naming import extension
 from vision_batch.datasets.settings import InputSettings
-from vision_batch.datasets.table import FORMATS
+from vision_batch.datasets.table import AUTO, FORMATS
 from vision_batch.errors import Problem, SpecError
 from vision_batch.storage.object_info import ObjectInfo
 
@@ -22,7 +22,7 @@ def detect_format(settings: InputSettings) -> str:
     SpecError when nothing there can be used, and when `auto` meets several formats: the second one ends the search.
     """
     auto = settings.format == "auto"
-    wanted = list(FORMATS) if auto else [settings.format]
+    wanted = list(AUTO) if auto else [settings.format]
     share = -(-OBJECTS_LOOKED_AT // len(settings.inputs))
     seen: Counter[str] = Counter()
     found: dict[str, str] = {}
@@ -56,7 +56,7 @@ def nothing_usable(seen: Counter[str], formats: Iterable[str]) -> SpecError:
 def _objects(settings: InputSettings, share: int) -> Iterator[ObjectInfo]:
     """The first objects of every input, so that a large one does not hide the others."""
     for entry in settings.inputs:
-        yield from islice(list_input(entry.uri), share)
+        yield from islice(list_input(entry.uri, settings.format), share)
 
 
 def _several(found: dict[str, str]) -> SpecError:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from vision_batch.datasets.pattern import Pattern, is_pattern, parse
 from vision_batch.datasets.settings import InputSettings
+from vision_batch.datasets.yolo_files import LabelVersions, images_of
 from vision_batch.errors import NotFoundError
 from vision_batch.storage.object_info import ObjectInfo
 from vision_batch.storage.table import storage_for
@@ -51,6 +52,16 @@ class Listing:
             raise NotFoundError(self.uri, "nothing matches; [*], [?], [[] and [{] are the characters themselves")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledListing(Listing):
+    """Images whose versions tell of their labels too: an image whose labels change is a changed one."""
+
+    def __iter__(self) -> Iterator[ObjectInfo]:
+        versions = LabelVersions.of(self.root)
+        for info in super(LabelledListing, self).__iter__():
+            yield versions.with_labels(info)
+
+
 @dataclass(slots=True, kw_only=True)
 class InputListing:
     """One input of a spec without what an input before it holds too.
@@ -78,11 +89,14 @@ class InputListing:
                 yield info
 
 
-def list_input(uri: str) -> Listing:
-    """The listing of a normalised URI: a pattern, a file, or else a folder.
+def list_input(uri: str, format: str = "auto") -> Listing:
+    """The listing of a normalised URI: a pattern, a file, or else a folder. Of YOLO it is that of its images.
 
     Whether a folder is there shows when the listing is iterated.
     """
+    if format == "yolo":
+        listing = list_input(images_of(uri))
+        return LabelledListing(uri=uri, root=listing.root, file=listing.file, pattern=listing.pattern)
     if is_pattern(uri):
         pattern = parse(uri)
         return Listing(uri=uri, root=pattern.root, pattern=pattern)
@@ -97,7 +111,7 @@ def list_input(uri: str) -> Listing:
 
 def list_inputs(settings: InputSettings) -> list[InputListing]:
     """Every input of a spec, in order, each object in the first input that holds it."""
-    listings = [list_input(entry.uri) for entry in settings.inputs]
+    listings = [list_input(entry.uri, settings.format) for entry in settings.inputs]
     return [
         InputListing(name=entry.name, listing=listing, before=listings[:index])
         for index, (entry, listing) in enumerate(zip(settings.inputs, listings, strict=True))

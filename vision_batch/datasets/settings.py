@@ -9,6 +9,8 @@ from pydantic import Field, field_validator, model_validator
 from vision_batch.errors import Problem
 from vision_batch.settings import Settings
 
+BESIDE = ("masks", "images")
+"""Keys that name folders beside an input's own."""
 DEFAULT_EXTENSIONS = "jpg;jpeg;png;webp;bmp;tif;tiff"
 
 
@@ -23,16 +25,18 @@ class InputSettings(Settings):
     """Where the images are and how their rows map to columns.
 
     Labels come from `label_column`: a column of Parquet; the extension of a WebDataset member (`cls`; `mask.png`, whose
-    bytes they are); or `folder`, the name of the folder that an image lies in. Or they are the files below `masks`: for
-    the image `a/b.jpg` of a folder its mask `a/b.png`.
+    bytes they are); `folder`, the name of the folder that an image lies in; of COCO and YOLO `boxes` or `labels`, their
+    classes. Or they are the files below `masks`: for the image `a/b.jpg` of a folder its mask `a/b.png`. `images` is
+    where the images of a COCO JSON are.
     """
 
     uri: str | list[str | NamedUri]
-    format: Literal["auto", "folder", "webdataset", "parquet"] = "auto"
+    format: Literal["auto", "folder", "webdataset", "parquet", "coco", "yolo"] = "auto"
     image_column: str | None = None
     id_column: str | None = None
     label_column: str | None = None
     masks: str | None = Field(default=None, min_length=1, exclude_if=lambda value: value is None)
+    images: str | None = Field(default=None, min_length=1, exclude_if=lambda value: value is None)
     keep_columns: list[str] = Field(default_factory=list)
     allow: list[str] = Field(default_factory=list)
 
@@ -50,6 +54,12 @@ class InputSettings(Settings):
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f"every input needs its own name (without one it is its index): {', '.join(repeated)}")
+        return self
+
+    @model_validator(mode="after")
+    def _only_coco_names_images(self) -> InputSettings:
+        if self.images is not None and self.format != "coco":
+            raise ValueError("images: only with format: coco, whose file names them")
         return self
 
     @property

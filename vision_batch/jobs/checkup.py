@@ -77,7 +77,7 @@ def check_input(settings: InputSettings, section: str = "input") -> Iterator[Fin
     listed = True
     for entry in settings.inputs:
         try:
-            first = next(iter(islice(list_input(entry.uri), 1)), None)
+            first = next(iter(islice(list_input(entry.uri, settings.format), 1)), None)
         except VisionBatchError as error:
             listed = False
             mend = f"check {section}.uri, and that the credentials may list and read it"

@@ -103,7 +103,8 @@ def _training(settings: TrainJobSettings) -> Iterator[Problem]:
     """What is to be learned, and what it is measured on."""
     if not settings.input.has_labels:
         labels = (
-            "the labels: a Parquet column, a WebDataset extension as cls, or folder, for folders per class; or masks"
+            "the labels: a Parquet column, a WebDataset extension as cls, folder, for folders per class, boxes, of "
+            "COCO or YOLO; or masks"
         )
         yield Problem("input.label_column", "nothing", labels)
     if settings.task is not None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from vision_batch.cluster.package import SPEC_NAME, JobPackage
 from vision_batch.cluster.profile import LoadedProfile
+from vision_batch.datasets.settings import BESIDE
 from vision_batch.documents.yaml_text import yaml_text
 from vision_batch.errors import Problem, SpecError
 from vision_batch.jobs.settings import JobSettings
@@ -77,7 +78,7 @@ def local_paths(settings: JobSettings) -> Iterator[tuple[str, str]]:
             for each in images.inputs
         },
         **{f"input.allow.{index}": uri for index, uri in enumerate(settings.input.allow)},
-        **{f"{section}.masks": masks for section, masks in _masks(settings)},
+        **{f"{section}.{key}": uri for key in BESIDE for section, uri in _beside(settings, key)},
         "model.source": address if os.path.isabs(address) else None,
         "model.weights": model.weights,
         "model.labels": model.labels if isinstance(model.labels, str) else None,
@@ -86,11 +87,12 @@ def local_paths(settings: JobSettings) -> Iterator[tuple[str, str]]:
     return ((where, uri) for where, uri in named.items() if uri is not None and not scheme(uri))
 
 
-def _masks(settings: JobSettings) -> Iterator[tuple[str, str | None]]:
-    """The folders of masks by the section that names them: validation images may share the input's."""
-    shared = settings.input.masks
+def _beside(settings: JobSettings, key: str) -> Iterator[tuple[str, str | None]]:
+    """The folders of masks, or of images, by the section that names them: validation images may share the input's."""
+    shared = getattr(settings.input, key)
     yield "input", shared
-    yield from ((section, images.masks) for section, images in settings.sections.items() if images.masks != shared)
+    named = ((section, getattr(images, key)) for section, images in settings.sections.items())
+    yield from ((section, uri) for section, uri in named if uri != shared)
 
 
 def spec_text(settings: JobSettings) -> str:

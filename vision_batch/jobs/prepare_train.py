@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vision_batch.datasets.settings import InputSettings
+from vision_batch.datasets.settings import BESIDE, InputSettings
 from vision_batch.datasets.tar_samples import is_picture
 from vision_batch.errors import Problem, SpecError
 from vision_batch.inference.settings import AUTO
@@ -113,7 +113,7 @@ def _facts(
 ) -> dict[str, Any]:
     """All that decides the weights. The number of workers does not: it may change in the middle of an epoch."""
     train = settings.train.model_dump(mode="json", exclude=set(UNDECIDING))
-    own = {"uri", "masks"}  # of an input, which is told of by itself
+    own = {"uri", *BESIDE}  # of an input, which is told of by itself
     validation = None if settings.validation is None else settings.validation.model_dump(mode="json", exclude=own)
     return {
         KIND: settings.job,

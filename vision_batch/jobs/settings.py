@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 
 from vision_batch.cluster.schedule.settings import ScheduleSettings
 from vision_batch.datasets.pattern import is_pattern
-from vision_batch.datasets.settings import InputSettings
+from vision_batch.datasets.settings import BESIDE, InputSettings
 from vision_batch.images.augmentations.settings import AugmentSettings
 from vision_batch.images.settings import PreprocessSettings
 from vision_batch.inference.settings import ComputeSettings, LimitsSettings
@@ -79,8 +79,8 @@ class TrainJobSettings(JobSettings):
         """The images to validate on, mapped like the input's; None where they have no URI of their own."""
         if self.validation is None or self.validation.uri is None:
             return None
-        masks = {} if self.validation.masks is None else {"masks": self.validation.masks}
-        return InputSettings.model_validate(self.input.model_dump() | {"uri": self.validation.uri} | masks)
+        beside = {key: getattr(self.validation, key) for key in BESIDE if getattr(self.validation, key) is not None}
+        return InputSettings.model_validate(self.input.model_dump() | {"uri": self.validation.uri} | beside)
 
     @property
     def sections(self) -> dict[str, InputSettings]:

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
-from vision_batch.datasets.settings import InputSettings, NamedUri
+from vision_batch.datasets.settings import BESIDE, InputSettings, NamedUri
 from vision_batch.documents.document import read_document
 from vision_batch.documents.scheduled_time import expand_time
 from vision_batch.errors import Problem, SpecError
@@ -28,6 +28,7 @@ from vision_batch.jobs.table import JOBS
 from vision_batch.jobs.validation import validate
 from vision_batch.models.settings import ModelSettings
 from vision_batch.storage.uri import normalise, scheme
+from vision_batch.training.settings import ValidationSettings
 
 T = TypeVar("T")
 Kind = TypeVar("Kind", bound=JobSettings)
@@ -141,18 +142,19 @@ class _Places:
         }
         if isinstance(settings, TrainJobSettings) and settings.validation is not None:
             uri = self._uris(settings.validation.uri, ("validation", "uri"))
-            masks = self._masks(settings.validation.masks, "validation")
-            update["validation"] = settings.validation.model_copy(update={"uri": uri, "masks": masks})
+            beside = self._beside(settings.validation, "validation")
+            update["validation"] = settings.validation.model_copy(update={"uri": uri, **beside})
         return settings.model_copy(update=update)
 
     def _input(self, settings: InputSettings) -> InputSettings:
         allow = [self._uri(uri, ("input", "allow", index)) for index, uri in enumerate(settings.allow)]
         uri = self._uris(settings.uri, ("input", "uri"))
-        masks = self._masks(settings.masks, "input")
-        return settings.model_copy(update={"uri": uri, "allow": allow, "masks": masks})
+        return settings.model_copy(update={"uri": uri, "allow": allow, **self._beside(settings, "input")})
 
-    def _masks(self, uri: str | None, section: str) -> str | None:
-        return None if uri is None else self._uri(uri, (section, "masks"))
+    def _beside(self, settings: InputSettings | ValidationSettings, section: str) -> dict[str, str | None]:
+        """The folders of masks and of a COCO JSON's images, which have to be named."""
+        named = {key: getattr(settings, key) for key in BESIDE}
+        return {key: None if uri is None else self._uri(uri, (section, key)) for key, uri in named.items()}
 
     def _uris(self, uri: str | list[str | NamedUri] | None, location: Location) -> str | list[str | NamedUri] | None:
         if uri is None or isinstance(uri, str):

@@ -14,6 +14,7 @@ from vision_batch.datasets.sample import MAX_IMAGE_BYTES, Sample
 from vision_batch.datasets.settings import InputSettings
 from vision_batch.datasets.shard import Shard
 from vision_batch.datasets.table import format_named
+from vision_batch.datasets.yolo_files import image_file
 from vision_batch.errors import LedgerError, Problem, SpecError, StorageError, UnavailableError
 from vision_batch.ledger.definition import KIND, ClaimedOutput, read_definition
 from vision_batch.ledger.inspect import list_parts, read_records
@@ -130,7 +131,7 @@ class SourceImages:
 
 def _files(shard: Shard, rows: list[int]) -> Iterator[SourceImage]:
     """Of a group: each file is an image, and one that is another by now says nothing of its neighbours."""
-    files = [shard.files[row] for row in rows if row < len(shard.files)]
+    files = [image_file(shard.files[row]) for row in rows if row < len(shard.files)]
     requests = (
         ReadRequest(uri=file.uri, version=file.version, size_bytes=file.size_bytes, most_bytes=MAX_IMAGE_BYTES)
         for file in files

@@ -209,11 +209,12 @@ class ValidationSettings(Settings):
     `fraction` of the input's images are set apart by a hash of their `image_id`, the same ones whatever else comes in;
     with `folds` each of so many models is measured on a part that the others learn from. `stratify` does either class
     by class. Measured is every `every_epochs` epochs, and after the last. The masks of `uri` lie below `masks`, or with
-    those of the input.
+    those of the input; so do the images of a COCO JSON, below `images`.
     """
 
     uri: str | list[str | NamedUri] | None = None
     masks: str | None = Field(default=None, min_length=1, exclude_if=lambda value: value is None)
+    images: str | None = Field(default=None, min_length=1, exclude_if=lambda value: value is None)
     fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
     folds: Annotated[int, Field(ge=2, le=100)] | None = None
     stratify: bool = False
@@ -228,6 +229,8 @@ class ValidationSettings(Settings):
             raise ValueError("uri: a folder, file or glob, or a list of them")
         if self.uri is None and self.masks is not None:
             raise ValueError("masks only with uri: the input's images have theirs below input.masks")
+        if self.uri is None and self.images is not None:
+            raise ValueError("images only with uri: the input's images lie below input.images")
         if self.uri is not None and self.stratify:
             raise ValueError("stratify only with fraction or folds: a uri has the images that it has")
         return self
