@@ -23,7 +23,8 @@ class ClassCounts:
 
     def grow(self, classes: int) -> None:
         """Makes room for that many."""
-        self._counts = np.pad(self._counts, ((0, 0), (0, classes - self._counts.shape[1])))
+        if classes > self._counts.shape[1]:
+            self._counts = np.pad(self._counts, ((0, 0), (0, classes - self._counts.shape[1])))
 
     def add(self, true: NDArray[np.int64], predicted: NDArray[np.int64], right: NDArray[np.int64]) -> None:
         """Counts (C,) of each class."""

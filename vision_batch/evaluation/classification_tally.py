@@ -137,8 +137,10 @@ class ClassificationTally:
 
     def _grow(self) -> None:
         """All images share one vocabulary, which another tally's may have made larger."""
-        self._counts.grow(len(self._vocabulary))
-        self._judged = np.pad(self._judged, (0, len(self._vocabulary) - len(self._judged)))
+        classes = len(self._vocabulary)
+        self._counts.grow(classes)
+        if classes > len(self._judged):
+            self._judged = np.pad(self._judged, (0, classes - len(self._judged)))
 
     def _ranked(self) -> Ranked:
         return self._scores.ranked(self._judged, self._judged.sum() - self._judged)
