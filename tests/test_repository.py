@@ -18,6 +18,7 @@ from vision_batch.cli import main
 from vision_batch.cli.exit_code import ExitCode
 from vision_batch.errors import ErrorCode
 from vision_batch.jobs.spec import load_spec
+from vision_batch.models.table import SOURCES
 from vision_batch.settings import Settings
 from vision_batch.training.settings import (
     CheckpointSettings,
@@ -164,6 +165,11 @@ def test_architecture_names_files_that_exist() -> None:
     for span in SPAN.findall(prose_of("docs/architecture.md")):
         if re.fullmatch(r"\w+/[\w/]+\.py", span):
             assert (PACKAGE / span).is_file() or (ROOT / span).is_file(), span
+
+
+def test_every_kind_of_model_source_has_its_row() -> None:
+    named = [span.partition(":")[0] for span in first_column(section("docs/models.md", "Sources")) if ":" in span]
+    assert named == list(SOURCES)
 
 
 @pytest.mark.parametrize("name", ["docs/failure-model.md", "docs/security.md"])
