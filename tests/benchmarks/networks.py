@@ -8,14 +8,13 @@ from typing import Any
 import torch
 import transformers
 
+from vision_batch.models.transformers_detection import SigmoidDetector
+
 CLASSES = 1000
 
 
 class Logits(torch.nn.Module):
-    """Float32 images (N, 3, H, W) to (N, C) logits. A detector's are its queries' largest, class by class.
-
-    So a detector does all of its own work; only what would be done with its boxes is missing.
-    """
+    """Float32 images (N, 3, H, W) to (N, C) logits."""
 
     def __init__(self, model: torch.nn.Module) -> None:
         super().__init__()
@@ -23,13 +22,15 @@ class Logits(torch.nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.model(pixel_values=images).logits
-        return logits if logits.dim() == 2 else logits.amax(dim=1)
+        return logits
 
 
 def build(name: str, small: bool = False) -> torch.nn.Module:
-    """`resnet-50`, `vit-b16` or `rt-detr-r50`."""
+    """`resnet-50`, `vit-b16` or `rt-detr-r50`, a detector."""
     torch.manual_seed(0)
-    return Logits({"resnet-50": _resnet, "vit-b16": _vit, "rt-detr-r50": _rt_detr}[name](small)).eval()
+    if name == "rt-detr-r50":
+        return SigmoidDetector(_rt_detr(small)).eval()
+    return Logits({"resnet-50": _resnet, "vit-b16": _vit}[name](small)).eval()
 
 
 def _resnet(small: bool) -> Any:

@@ -43,6 +43,7 @@ class SigmoidDetector(torch.nn.Module):
 def _corners(boxes: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     """Centre x, y, width, height (N, Q, 4), relative to the images, as corners in their pixels."""
     height, width = images.shape[2:]
+    boxes = boxes.float()  # bf16 has steps of 4 px beyond 512
     x, y, half_width, half_height = (boxes * boxes.new_tensor([width, height, width / 2, height / 2])).unbind(-1)
     return torch.stack([x - half_width, y - half_height, x + half_width, y + half_height], dim=-1)
 
