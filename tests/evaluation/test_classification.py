@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from sklearn import metrics
 
@@ -116,6 +117,28 @@ def test_a_true_class_that_is_not_listed_has_what_the_others_leave() -> None:
     stranger = Classified(labels=labels, scores=scores, truth=np.array(["x", "c"]), failed=np.zeros(2, bool))
     expected = -(np.log(np.finfo(np.float32).eps) + np.log(0.25)) / 2
     assert stranger.values()["log_loss", None].value == pytest.approx(expected, rel=1e-5)
+
+
+def test_an_image_whose_list_is_empty_counts_with_its_prediction() -> None:
+    case = classified(50)
+    rows = case.rows()
+    for name in ("top_labels", "top_scores"):
+        kept = [values if index % 2 else [] for index, values in enumerate(rows[name].to_pylist())]
+        rows = rows.set_column(rows.column_names.index(name), name, pa.array(kept, rows[name].type))
+    measure = ClassificationMeasure(case.labels)
+    tally = measure.tally()
+    tally.add(measure.facts(rows))
+    values = {value.metric: value for value in tally.values() if value.label is None}
+    assert values["log_loss"].support == values["macro_roc_auc"].support == values["accuracy"].support == 50
+    best, right = case.scores.max(axis=1), case.predicted == case.truth
+    alone = np.where(right, best, np.minimum(1 - best, best))
+    whole = case.scores[np.arange(50), [case.labels.index(truth) for truth in case.truth]]
+    expected = -np.log(np.where(np.arange(50) % 2, whole, alone)).mean()
+    assert values["log_loss"].value == pytest.approx(expected, rel=1e-5)
+    accuracy, top_2 = values["accuracy"].value, values["top_2_accuracy"].value
+    assert accuracy is not None
+    assert top_2 is not None
+    assert accuracy <= top_2
 
 
 def test_calibration_is_the_mean_distance_of_score_and_accuracy_in_15_bins() -> None:

@@ -68,6 +68,11 @@ class ClassCounts:
                     yield Value(metric=name, label=names[index], value=defined(values[index]), support=support)
 
 
+def counted(indices: NDArray[np.int64], weights: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+    """How often each index below `length` occurs, each time with its weight."""
+    return np.bincount(indices, weights, length).astype(np.int64)
+
+
 def defined(value: float) -> float | None:
     """None for NaN."""
     return None if np.isnan(value) else float(value)

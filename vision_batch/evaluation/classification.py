@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vision_batch.evaluation.classification_tally import NOT_LISTED, ClassificationFacts, ClassificationTally
-from vision_batch.evaluation.ragged import flattened
+from vision_batch.evaluation.ragged import flattened, floats
 from vision_batch.evaluation.scores import SortedKeys, score_keys
 from vision_batch.evaluation.vocabulary import Vocabulary
 
@@ -31,18 +31,19 @@ class ClassificationMeasure:
     def facts(self, rows: pa.Table) -> ClassificationFacts:
         truth = self._vocabulary.true(rows["truth"])
         predicted = self._vocabulary.predicted(rows["label"])
-        score = _floats(rows["score"]) if "score" in rows.column_names else np.full(len(truth), np.nan, np.float32)
+        score = floats(rows["score"]) if "score" in rows.column_names else np.full(len(truth), np.nan, np.float32)
         listed, labels, scores = self._lists(rows, predicted, score)
         image = np.repeat(np.arange(len(truth)), listed)
         is_true = labels == truth[image]
         place = np.full(len(truth), NOT_LISTED)
+        place[predicted == truth] = 0
         place[image[is_true]] = (np.arange(len(image)) - np.repeat(np.cumsum(listed) - listed, listed))[is_true]
         return ClassificationFacts(
             truth=truth,
             predicted=predicted,
             score=score,
             place=place,
-            probability=_probability(listed, image, scores, is_true),
+            probability=_probability(listed, image, scores, is_true, score=score, is_right=predicted == truth),
             listed=listed,
             keys=score_keys(labels, scores, is_true),
         )
@@ -56,24 +57,25 @@ class ClassificationMeasure:
         """How many classes are listed for each image, which, and their scores: the best one alone without lists."""
         if {"top_labels", "top_scores"} <= set(rows.column_names):
             listed, labels = flattened(rows["top_labels"])
-            return listed, self._vocabulary.predicted(labels), _floats(flattened(rows["top_scores"])[1])
+            return listed, self._vocabulary.predicted(labels), floats(flattened(rows["top_scores"])[1])
         is_listed = (predicted >= 0) & ~np.isnan(score)
         return is_listed.astype(np.int64), predicted[is_listed], score[is_listed]
 
 
 def _probability(
-    listed: NDArray[np.int64], image: NDArray[np.int64], scores: NDArray[np.float32], is_true: NDArray[np.bool_]
+    listed: NDArray[np.int64],
+    image: NDArray[np.int64],
+    scores: NDArray[np.float32],
+    is_true: NDArray[np.bool_],
+    *,
+    score: NDArray[np.float32],
+    is_right: NDArray[np.bool_],
 ) -> NDArray[np.float32]:
     """The score of the true class (n,). One that is not listed gets what the others leave of 1, but not more than the
-    least of them has."""
-    left = 1 - np.bincount(image, scores, len(listed))
-    has_scores = listed > 0
-    last = (np.cumsum(listed) - 1)[has_scores]
-    left[has_scores] = np.minimum(left[has_scores], scores[last])
+    least of them has; where none is listed, the prediction alone is known."""
+    left = np.where(is_right, score, np.minimum(1 - score, score)).astype(np.float64)
+    some = listed > 0
+    last = (np.cumsum(listed) - 1)[some]
+    left[some] = np.minimum(1 - np.bincount(image, scores, len(listed))[some], scores[last])
     left[image[is_true]] = scores[is_true]
     return np.clip(np.nan_to_num(left), SMALLEST, 1).astype(np.float32)
-
-
-def _floats(values: pa.ChunkedArray | pa.Array) -> NDArray[np.float32]:
-    """NaN for null."""
-    return np.asarray(np.asarray(values.cast(pa.float32())), np.float32)

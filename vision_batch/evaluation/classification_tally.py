@@ -10,19 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_batch.evaluation.calibration import Calibration
-from vision_batch.evaluation.class_counts import ClassCounts
+from vision_batch.evaluation.class_counts import ClassCounts, counted
+from vision_batch.evaluation.class_scores import ClassScores
 from vision_batch.evaluation.confusion import MOST_PAIRS, Confusion
-from vision_batch.evaluation.curves import ranking_curves
 from vision_batch.evaluation.measure import ConfusionCell, Curve, Value
 from vision_batch.evaluation.ragged import rows_of
-from vision_batch.evaluation.scores import MOST, Keys, Ranked, ScoreTally, SortedKeys
+from vision_batch.evaluation.scores import Keys, SortedKeys
 from vision_batch.evaluation.vocabulary import Vocabulary
 
 TOP: Final = (2, 3, 5, 10)
 """The k of top-k accuracy."""
 NOT_LISTED: Final = 1 << 30
-MOST_CURVES: Final = 20
-"""Classes whose curves are kept: those that most images have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,79 +69,61 @@ class ClassificationTally:
 
     def __init__(self, vocabulary: Vocabulary, sorted_keys: SortedKeys, *, is_resample: bool, share: int = 1) -> None:
         self._vocabulary = vocabulary
-        self._sorted_keys = sorted_keys
         self._is_resample = is_resample
         self._counts = ClassCounts()
         self._confusion = Confusion(most=MOST_PAIRS // share)
-        self._scores = ScoreTally(most=MOST // share)
+        self._scores = ClassScores(vocabulary, sorted_keys, share=share)
         self._calibration = Calibration()
         self._places = np.zeros(TOP[-1], np.int64)
         self._most_listed = 0
-        self._judged = np.zeros(0, np.int64)  # images by class that have scores: all but the failed
         self._loss = 0.0
         self._not_listed = 0
 
     def add(self, facts: ClassificationFacts, weights: NDArray[np.int64] | None = None) -> None:
         count = np.ones(len(facts), np.int64) if weights is None else weights
-        self._grow()
+        self._counts.grow(len(self._vocabulary))
         classes, is_right = len(self._vocabulary), facts.predicted == facts.truth
         some = facts.predicted >= 0
         self._counts.add(
-            _counted(facts.truth, count, classes),
-            _counted(facts.predicted[some], count[some], classes),
-            _counted(facts.truth[is_right], count[is_right], classes),
+            counted(facts.truth, count, classes),
+            counted(facts.predicted[some], count[some], classes),
+            counted(facts.truth[is_right], count[is_right], classes),
         )
         if not self._is_resample:
             self._confusion.add(facts.truth, facts.predicted, weights)
-        if weights is None:
-            self._scores.add(facts.keys)
-        else:
-            self._scores.add(*self._sorted_keys.weighted(facts.keys, facts.listed, weights))
         near = facts.place < len(self._places)
-        self._places += _counted(facts.place[near], count[near], len(self._places))
+        self._places += counted(facts.place[near], count[near], len(self._places))
         self._most_listed = max(self._most_listed, int(facts.listed.max(initial=0)))
-        has_scores = facts.listed > 0
-        self._judged += _counted(facts.truth[has_scores], count[has_scores], classes)
+        has_scores = (facts.listed > 0) | ~np.isnan(facts.score)
+        self._scores.add(
+            facts.keys, facts.listed, counted(facts.truth[has_scores], count[has_scores], classes), weights
+        )
+        self._scores.images += int(count[has_scores].sum())
         self._loss -= float(np.log(facts.probability[has_scores], dtype=np.float64) @ count[has_scores])
         self._not_listed += int(count[has_scores & (facts.place == NOT_LISTED)].sum())
         self._calibration.add(facts.score, is_right, count)
 
     def values(self) -> list[Value]:
-        self._grow()
+        self._counts.grow(len(self._vocabulary))
+        names = {"roc_auc": "macro_roc_auc", "average_precision": "macro_average_precision"}
+        of_scores = self._scores.values(self._scores.ranked(), names)
         by_class = self._counts.by_class(self._vocabulary.names, self._vocabulary.order)
-        return [*self._overall(), *self._of_scores(), *by_class]
+        return [*self._overall(), *of_scores, *by_class]
 
     def confusion(self) -> list[ConfusionCell]:
         return self._confusion.cells(self._vocabulary.names)
 
     def curves(self) -> list[Curve]:
-        self._grow()
-        true = self._judged
-        most = [index for index in np.argsort(-true, kind="stable").tolist() if true[index] > 0][:MOST_CURVES]
-        names, ranked = self._vocabulary.names, self._ranked()
-        curves = [curve for index in most for curve in ranking_curves(ranked, index, names[index])]
-        return [*curves, *self._calibration.curves()]
+        return [*self._scores.curves(self._scores.ranked()), *self._calibration.curves()]
 
     def notes(self) -> list[str]:
         found = {
-            f"scores were rounded: they keep {24 - (lost := self._ranked().lost_bits)} of 24 bits, and ROC and "
-            "precision-recall are close, not exact": lost,
             f"{self._not_listed:,} images list their true class nowhere: it got what the listed scores leave, so that "
             "log_loss is at least what it says": self._not_listed,
             "some scores are not between 0 and 1: there is no log_loss and no calibration": self._calibration.strange,
             "the rarest pairs of the confusion matrix were forgotten": not self._confusion.is_exact,
         }
-        return [note for note, is_so in found.items() if is_so]
-
-    def _grow(self) -> None:
-        """All images share one vocabulary, which another tally's may have made larger."""
-        classes = len(self._vocabulary)
-        self._counts.grow(classes)
-        if classes > len(self._judged):
-            self._judged = np.pad(self._judged, (0, classes - len(self._judged)))
-
-    def _ranked(self) -> Ranked:
-        return self._scores.ranked(self._judged, self._judged.sum() - self._judged)
+        return [*self._scores.notes(self._scores.ranked()), *(note for note, is_so in found.items() if is_so)]
 
     def _overall(self) -> Iterator[Value]:
         counts = self._counts
@@ -156,31 +136,11 @@ class ClassificationTally:
         yield Value(metric="balanced_accuracy", value=counts.balanced_accuracy(), support=images)
         yield from counts.averages()
         yield Value(metric="cohen_kappa", value=_kappa(counts), support=images)
-        judged = int(self._judged.sum())
+        judged = self._scores.images
         has_loss = judged and not self._calibration.strange
         yield Value(metric="log_loss", value=self._loss / judged if has_loss else None, support=judged)
         error = self._calibration.error()
         yield Value(metric="expected_calibration_error", value=error, support=self._calibration.images)
-
-    def _of_scores(self) -> Iterator[Value]:
-        """Each class against all others."""
-        ranked, judged = self._ranked(), self._judged
-        names = self._vocabulary.names
-        measured = {"roc_auc": ranked.roc_auc(len(judged)), "average_precision": ranked.average_precision(len(judged))}
-        for metric, values in measured.items():
-            some = values[~np.isnan(values)]
-            mean = float(some.mean()) if len(some) else None
-            yield Value(metric=f"macro_{metric}", value=mean, support=int(judged.sum()))
-        for metric, values in measured.items():
-            for index in self._vocabulary.order:
-                if not np.isnan(values[index]):
-                    yield Value(
-                        metric=metric, label=names[index], value=float(values[index]), support=int(judged[index])
-                    )
-
-
-def _counted(indices: NDArray[np.int64], weights: NDArray[np.int64], length: int) -> NDArray[np.int64]:
-    return np.bincount(indices, weights, length).astype(np.int64)
 
 
 def _kappa(counts: ClassCounts) -> float | None:

@@ -20,3 +20,8 @@ def rows_of(lengths: NDArray[np.int64], indices: NDArray[np.int64]) -> NDArray[n
     first = np.cumsum(lengths) - lengths
     size = lengths[indices]
     return np.repeat(first[indices] - (np.cumsum(size) - size), size) + np.arange(size.sum())
+
+
+def floats(values: pa.ChunkedArray | pa.Array) -> NDArray[np.float32]:
+    """Numbers (n,), NaN for null."""
+    return np.asarray(np.asarray(values.cast(pa.float32())), np.float32)

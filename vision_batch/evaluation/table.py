@@ -10,12 +10,14 @@ from vision_batch.evaluation.classification import ClassificationMeasure
 from vision_batch.evaluation.detection import DetectionMeasure
 from vision_batch.evaluation.embedding import EmbeddingMeasure
 from vision_batch.evaluation.measure import Measure
+from vision_batch.evaluation.multi_label import MultiLabelMeasure
 from vision_batch.evaluation.segmentation import SegmentationMeasure
 from vision_batch.evaluation.settings import EvaluateSettings
 from vision_batch.ledger.predictions import PredictionKind, Predictions
 
 MEASURES: Final[dict[PredictionKind, Callable[[Predictions, EvaluateSettings], Measure[Any]]]] = {
     "classification": lambda predictions, settings: ClassificationMeasure(predictions.labels),
+    "multi_label": lambda predictions, settings: MultiLabelMeasure(predictions.labels),
     "detection": lambda predictions, settings: DetectionMeasure(predictions.labels),
     "segmentation": lambda predictions, settings: SegmentationMeasure(predictions.labels),
     "embedding": lambda predictions, settings: EmbeddingMeasure(settings.k, seed=settings.seed),
