@@ -15,6 +15,7 @@ import pytest
 from tests.report.outputs import CLASSIFICATION, DETECTION, MULTI_LABEL, SEGMENTATION, make_output
 from tests.report.test_html import Reader
 from vision_batch.errors import SpecError
+from vision_batch.evaluation.settings import TruthSettings
 from vision_batch.report.html import Html
 from vision_batch.report.report import default_place, render_report, write_report
 
@@ -107,6 +108,15 @@ def test_mistakes_are_shown_where_the_truth_is_known(tmp_path: Path) -> None:
     section = page[page.index('<section id="mistakes"') :]
     shown = re.findall(r"<bdi>(\d\.jpg)</bdi>", section[: section.index("</section>")])
     assert shown == ["4.jpg", "2.jpg", "0.jpg"]
+
+
+def test_another_truth_is_measured_by_and_a_training_has_none(tmp_path: Path) -> None:
+    output = make_output(tmp_path, CLASSIFICATION, digits())
+    assert "How good it is" not in render_report(output)
+    pq.write_table(pa.table({"image_id": ["0.jpg", "1.jpg"], "label": ["even", "even"]}), tmp_path / "truth.parquet")
+    page = render_report(output, truth=TruthSettings(uri=str(tmp_path / "truth.parquet")))
+    assert "Measured on 2 images that have a truth; 4 more have none." in page
+    assert '<dt>accuracy</dt><dd><data value="0.5">0.500</data>' in page
 
 
 def test_images_that_changed_or_went_are_said_to_have(tmp_path: Path) -> None:

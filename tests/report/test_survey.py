@@ -20,12 +20,12 @@ COMMON = [
     ("width", pa.int32()),
     ("height", pa.int32()),
 ]
-SCHEMA = pa.schema([*COMMON, *CLASSIFICATION, ("truth", pa.string())])
+SCHEMA = pa.schema([*COMMON, *CLASSIFICATION])
 
 
 def surveyed(kind: str, table: pa.Table, batch: int = 3) -> Survey:
     survey = Survey(kind)
-    columns = Survey.columns(kind, table.column_names)
+    columns = Survey.columns(kind)
     for each in table.select(columns).to_batches(max_chunksize=batch):
         survey.add(each)
     return survey
@@ -36,7 +36,6 @@ ROW = st.one_of(
         dict,
         label=st.sampled_from("abc"),
         score=st.integers(0, 20).map(lambda n: n / 20),
-        truth=st.sampled_from(["a", "b", None]),
         width=st.integers(1, 9000),
         height=st.integers(1, 9000),
     ),
@@ -53,16 +52,12 @@ def test_what_is_counted_is_what_is_there(rows: list[dict[str, Any]], batch: int
     labels = Counter(row["label"] for row in good)
     assert {name: count for name, _, count, _ in survey.labels.ranked()} == labels
     assert survey.scores.bins.sum() == len(good)
-    assert survey.judged == sum(row["truth"] is not None for row in good)
     assert survey.sizes.sum() == len(good)
     for name, label, _, mean in survey.labels.ranked():
         scores = {row: rows[row]["score"] for row in range(len(rows)) if rows[row].get("label") == name}
         assert mean == pytest.approx(np.mean([*scores.values()]), abs=1e-6)
         assert survey.most.rows(label) == sorted(scores, key=lambda row: (-scores[row], row))[: module.PER_LABEL]
         assert survey.least.rows(label) == sorted(scores, key=lambda row: (scores[row], row))[: module.PER_LABEL]
-    wrong = [row for row in range(len(rows)) if rows[row].get("truth") not in (None, rows[row].get("label"))]
-    assert set(survey.mistakes.rows()) <= set(wrong)
-    assert len(survey.mistakes.rows()) == min(len(wrong), module.OVERALL)
 
 
 def test_sizes_are_counted_by_the_longer_side() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from vision_batch.report.html import Html, tag
+from vision_batch.report.html import Html, foreign, tag
 
 WIDTH_IN, HEIGHT_IN, POINTS = 4.8, 2.7, 72
 INK, LINE = "#0a0b0c", "#0d0e0f"
@@ -64,8 +64,8 @@ class Chart:
     note: str | None = None
 
 
-def line_chart(chart: Chart, lines: Sequence[Line], *, filled: bool = False, square: bool = False) -> Html:
-    """Lines, and below them a legend where there are several. `square`: both axes go from 0 to 1."""
+def line_chart(chart: Chart, lines: Sequence[Line], *, square: bool = False) -> Html:
+    """Lines, with a legend unless the only one is called as the axis is. `square`: both axes go from 0 to 1."""
 
     def draw(axes: Any) -> None:
         for line in lines:
@@ -74,16 +74,14 @@ def line_chart(chart: Chart, lines: Sequence[Line], *, filled: bool = False, squ
             marker = "o" if len(points) <= DOTS_UP_TO and not line.dashed and not square else ""
             style = "--" if line.dashed else "-"
             axes.plot(xs, ys, color=line.colour, linewidth=1.8, marker=marker, markersize=3.5, linestyle=style)
-            if filled:
-                axes.fill_between(xs, ys, color=line.colour, alpha=0.15, linewidth=0)
-        if filled:
-            axes.set_ylim(bottom=0)
         if square:
             axes.set_xlim(0, 1)
             axes.set_ylim(0, 1.02)
 
-    legend = [tag("li", tag("span", class_="key", style=f"background:{line.colour}"), line.name) for line in lines]
-    return _figure(chart, draw, tag("ul", legend, class_="legend") if len(lines) > 1 else None)
+    if [line.name for line in lines] == [chart.y]:
+        return _figure(chart, draw)
+    keys = [(tag("span", class_="key", style=f"background:{line.colour}"), foreign(line.name, 30)) for line in lines]
+    return _figure(chart, draw, tag("ul", [tag("li", key) for key in keys], class_="legend"))
 
 
 def bar_chart(chart: Chart, names: Sequence[str], values: Sequence[float], *, colour: str = SERIES[0]) -> Html:

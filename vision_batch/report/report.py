@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import Any, Final
 
 from vision_batch import __version__
+from vision_batch.errors import Problem, SpecError
+from vision_batch.evaluation.settings import TruthSettings
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.ledger.predictions import Predictions
 from vision_batch.report.album import Album
 from vision_batch.report.colours import Palette
-from vision_batch.report.figures import number, percent
-from vision_batch.report.html import foreign
+from vision_batch.report.figures import number, percent, words
+from vision_batch.report.html import Child, foreign
 from vision_batch.report.mentions import KINDS
 from vision_batch.report.neighbours import neighbours
 from vision_batch.report.page import Headline, Page, Section
+from vision_batch.report.quality import interval, quality
 from vision_batch.report.record import Record, read_record
 from vision_batch.report.rows import rows_at
 from vision_batch.report.sections_predictions import (
@@ -27,6 +30,7 @@ from vision_batch.report.sections_predictions import (
 from vision_batch.report.sections_run import accounting, lead, speed, what_ran
 from vision_batch.report.survey import Survey
 from vision_batch.report.training_page import training_headlines, training_sections
+from vision_batch.report.verdict import Verdict, judged
 from vision_batch.storage.table import storage_for
 from vision_batch.storage.uri import name
 
@@ -39,37 +43,45 @@ def default_place(output: str) -> str:
     return f"{output.rstrip('/')}-report.html"
 
 
-def write_report(output: str, *, to: str | None = None, run_id: str | None = None) -> str:
+def write_report(
+    output: str, *, to: str | None = None, truth: TruthSettings | None = None, run_id: str | None = None
+) -> str:
     """Writes the report of an output, and of its run `run_id`, to the URI `to` (OUTPUT-report.html); that URI.
 
-    SpecError for what is no output nor predictions; PartError where a part is damaged; StorageError.
+    How good predictions are is told by `truth`, whose URI is normalised, or by the truth that the output has itself.
+    SpecError for what is no output nor predictions, and a truth that does not fit; PartError where a part is damaged;
+    StorageError.
     """
     place = to or default_place(output)
-    text = render_report(output, run_id=run_id)
-    storage_for(place).put(place, text.encode("utf-8", "replace"))
+    text = render_report(output, truth=truth, run_id=run_id)
+    storage_for(place).put(place, text.encode())
     return place
 
 
-def render_report(output: str, *, run_id: str | None = None) -> str:
+def render_report(output: str, *, truth: TruthSettings | None = None, run_id: str | None = None) -> str:
     """The whole page, as it is written."""
     record = read_record(LedgerPaths(output.rstrip("/")), run_id)
     if record is not None and record.is_training:
+        if truth is not None:
+            raise SpecError(Problem("--truth", truth.uri, "no truth: a training was measured on its validation images"))
         return _training_page(output, record).render()
-    return _predictions_page(output, record).render()
+    return _predictions_page(output, record, truth).render()
 
 
-def _predictions_page(output: str, record: Record | None) -> Page:
+def _predictions_page(output: str, record: Record | None, truth: TruthSettings | None) -> Page:
     table = Predictions.open(output)
     survey = Survey(table.kind)
-    for batch in table.batches(Survey.columns(table.kind, table.schema.names)):
+    for batch in table.batches(Survey.columns(table.kind)):
         survey.add(batch)
-    found = _findings(table, survey)
+    verdict = judged(table, truth)
+    found = _findings(table, survey, verdict)
     sections: list[Section | None] = [
         accounting(record, survey),
+        quality(verdict, found.palette),
+        mistakes(found),
         predictions(found) if survey.labels.ranked() else None,
         neighbours(table) if table.kind == "embedding" else None,
         gallery(found),
-        mistakes(found),
         failures(found),
         speed(record) if record else None,
         what_ran(record) if record else None,
@@ -78,7 +90,7 @@ def _predictions_page(output: str, record: Record | None) -> Page:
         over="vision-batch report",
         title=_title(record, output),
         lead=lead(record, output),
-        headlines=_headlines(record, survey, table.kind),
+        headlines=_headlines(record, survey, table.kind, verdict),
         sections=[section for section in sections if section is not None],
         footer=FOOTER,
     )
@@ -95,31 +107,34 @@ def _training_page(output: str, record: Record) -> Page:
     )
 
 
-def _findings(table: Predictions, survey: Survey) -> Findings:
+def _findings(table: Predictions, survey: Survey, verdict: Verdict) -> Findings:
     palette = Palette.of(name for name, *_ in survey.labels.ranked())
     columns = [column for column in (*NAMED, *KINDS[table.kind].shown) if column in table.schema.names]
     if table.kind == "classification" and "truth" in table.schema.names:
         columns.append("truth")
-    rows: dict[int, dict[str, Any]] = rows_at(table, numbers_shown(survey, table.kind), columns)
-    album = Album.of(table, rows.values(), palette)
-    return Findings(kind=table.kind, survey=survey, rows=rows, palette=palette, album=album)
+    rows: dict[int, dict[str, Any]] = rows_at(table, numbers_shown(survey), columns)
+    album = Album.of(table, [*rows.values(), *verdict.worst], palette)
+    return Findings(kind=table.kind, survey=survey, rows=rows, mistakes=verdict.worst, palette=palette, album=album)
 
 
-def _headlines(record: Record | None, survey: Survey, kind: str) -> list[Headline]:
+def _headlines(record: Record | None, survey: Survey, kind: str, verdict: Verdict) -> list[Headline]:
+    """Four numbers: how many, how many not, how good, how quickly."""
     counts = record.run.counts if record and record.run else {}
     rate = counts.get("images_per_second")
     named = [
         Headline(name="images", number=number(survey.rows), note="each with its row"),
         Headline(name="failed", number=percent(survey.failed, survey.rows), note=f"{survey.failed:,} images"),
     ]
+    best = verdict.headline
+    if best is not None:
+        named.append(Headline(name=words(best.metric), number=number(best.value, 3), note=interval(best)))
     if rate is not None:
         named.append(Headline(name="images a second", number=number(rate), note="from the first batch on"))
     labels = survey.labels.ranked()
     if labels:
-        named.append(
-            Headline(name="labels given", number=number(len(labels)), note=["most often ", foreign(labels[0][0], 20)])
-        )
-    if survey.scores.mean is not None and len(named) < 4:
+        most: Child = ["most often ", foreign(labels[0][0], 20)]
+        named.append(Headline(name="labels given", number=number(len(labels)), note=most))
+    if survey.scores.mean is not None:
         named.append(Headline(name=f"mean {KINDS[kind].score}", number=number(survey.scores.mean, 3)))
     return named[:4]
 

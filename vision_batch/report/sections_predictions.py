@@ -12,6 +12,7 @@ from vision_batch.report.colours import Palette
 from vision_batch.report.figures import number, share_bar, table
 from vision_batch.report.html import Child, Html, foreign, shortened, tag
 from vision_batch.report.mentions import KINDS
+from vision_batch.report.mistakes import ABOUT
 from vision_batch.report.page import Section
 from vision_batch.report.survey import MOST_COUNTED, SCORE_BINS, Survey
 
@@ -21,11 +22,12 @@ LABELS_PICTURED: Final = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """A survey's, and the rows that are shown, by number. `rows` has them all."""
+    """A survey's, and the rows that are shown: by number, and those that are most wrong, the worst first."""
 
     kind: str
     survey: Survey
     rows: Mapping[int, Mapping[str, Any]]
+    mistakes: Sequence[Mapping[str, Any]]
     palette: Palette
     album: Album
 
@@ -33,9 +35,9 @@ class Findings:
         return [self.rows[row] for row in numbers if row in self.rows]
 
 
-def numbers_shown(survey: Survey, kind: str) -> list[int]:
+def numbers_shown(survey: Survey) -> list[int]:
     """The rows of which a page shows pictures: a few hundred at most."""
-    shown = [*survey.most_of_all.rows(), *survey.least_of_all.rows(), *survey.mistakes.rows()]
+    shown = [*survey.most_of_all.rows(), *survey.least_of_all.rows()]
     for _, label, _, _ in survey.labels.ranked()[:LABELS_PICTURED]:
         shown += [*survey.most.rows(label), *survey.least.rows(label)]
     for code in survey.codes.values():
@@ -102,13 +104,11 @@ def failures(found: Findings) -> Section | None:
 
 
 def mistakes(found: Findings) -> Section | None:
-    """Wrong labels of the highest scores, where the output knows the truth."""
-    shown = found.album.gallery(found.pick(found.survey.mistakes.rows()), "Worst mistakes")
+    """Where predictions are most wrong by the truth."""
+    shown = found.album.gallery(found.mistakes, "Worst mistakes")
     if shown is None:
         return None
-    return Section(
-        key="mistakes", title="The worst mistakes", about="Wrong, and the most certain of all.", content=shown
-    )
+    return Section(key="mistakes", title="The worst mistakes", about=ABOUT[found.kind], content=shown)
 
 
 def _labels(found: Findings) -> Html | None:

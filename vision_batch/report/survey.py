@@ -101,18 +101,16 @@ class Survey:
         self.codes: dict[str, int] = {}
         self.broken = Extremes(PER_CODE)
         self.most, self.least = Extremes(PER_LABEL), Extremes(PER_LABEL)
-        self.most_of_all, self.least_of_all, self.mistakes = Extremes(OVERALL), Extremes(OVERALL), Extremes(OVERALL)
-        self.judged = 0
+        self.most_of_all, self.least_of_all = Extremes(OVERALL), Extremes(OVERALL)
 
     @property
     def ok(self) -> int:
         return self.rows - self.failed
 
     @staticmethod
-    def columns(kind: str, names: list[str]) -> list[str]:
-        """What is read of an output with these columns."""
-        truth = ["truth"] if kind == "classification" and "truth" in names else []
-        return ["error_code", "width", "height", *KINDS[kind].columns, *truth]
+    def columns(kind: str) -> list[str]:
+        """What is read of predictions of a kind."""
+        return ["error_code", "width", "height", *KINDS[kind].columns]
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Takes the next rows of the stream, with the columns that `columns` names."""
@@ -127,10 +125,7 @@ class Survey:
             rows = rows.filter(pa.array(is_good))
         numbers = numbers[is_good]
         self._add_sizes(rows["width"], rows["height"])
-        mentions = self._kind.read(rows)
-        self._add_mentions(mentions, numbers)
-        if "truth" in rows.column_names:
-            self._add_judged(rows, mentions, numbers)
+        self._add_mentions(self._kind.read(rows), numbers)
 
     def _add_errors(self, codes: pa.ChunkedArray, numbers: NDArray[np.int64]) -> None:
         names = codes.to_pylist()
@@ -165,13 +160,6 @@ class Survey:
         ):
             by_label.add(labels, rows, keys)
             of_all.add(nobody, rows, keys)
-
-    def _add_judged(self, rows: pa.Table, mentions: Mentions, numbers: NDArray[np.int64]) -> None:
-        """Labels that are not the truth; a row without truth is not judged."""
-        truth = pc.cast(rows["truth"], pa.string())
-        self.judged += len(truth) - truth.null_count
-        wrong = pc.fill_null(pc.not_equal(rows["label"], truth), False).to_numpy()
-        self.mistakes.add(np.zeros(int(wrong.sum()), np.int64), numbers[wrong], mentions.scores[wrong])
 
     def shown(self) -> Mapping[str, int]:
         """The codes of errors by number of rows, the most frequent first."""
