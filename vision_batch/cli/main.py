@@ -30,6 +30,7 @@ COMMANDS = {
     "preview": "draw what the model will see: images as they are preprocessed, augmented and labelled",
     "verify": "audit an output: one row per image, parts intact",
     "evaluate": "measure predictions against the truth: metrics with intervals, by class and by slice",
+    "compare": "say what changed between two outputs and, with the truth, which is better by more than noise",
     "report": "write a page to look at: what ran, what came out, what failed",
     "export": "write predictions for other tools: COCO, YOLO, CSV, Label Studio, folders by class, WebDataset",
     "submit": "have a job run on a cluster; submit it again to resume",

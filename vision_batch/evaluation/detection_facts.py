@@ -42,12 +42,6 @@ class DetectionFacts:
     def __len__(self) -> int:
         return self.images
 
-    @property
-    def nbytes(self) -> int:
-        """What the arrays take."""
-        found = self.image, self.label, self.score, self.rank, self.right, self.counted
-        return sum(each.nbytes for each in (*found, self.truth_image, self.truth_label, self.expected))
-
     @classmethod
     def of(cls, verdicts: Verdicts, images: int) -> DetectionFacts:
         return cls(

@@ -86,7 +86,7 @@ class SegmentationMeasure:
             self._learn_names(rows.column("class_pixels"))
         ids, masks, truths = (rows.column(name).to_pylist() for name in ("image_id", "mask_png", "truth"))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            pairs = list(pool.map(_pairs, masks, truths))
+            pairs = list(pool.map(pixel_pairs, masks, truths))
         for name, found in zip(ids, pairs, strict=True):
             if isinstance(found, str) and not self._reasons:
                 self._reasons.append(f"{name}: {found}")
@@ -115,7 +115,7 @@ class SegmentationMeasure:
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
 
-def _pairs(mask: bytes | None, truth: Any) -> Pairs | str:
+def pixel_pairs(mask: bytes | None, truth: Any) -> Pairs | str:
     """True class, predicted class and pixels (m,) of all that occur in an image; or why it cannot be measured."""
     try:
         expected = decode_truth(truth)
