@@ -32,14 +32,12 @@ def spans_of(window: NDArray[np.bool_], *, height: int, left: int, top: int) -> 
     The pixels of the mask, which has `height` rows, are counted down its columns. Runs of neighbouring columns that
     meet are two.
     """
-    columns = np.zeros((window.shape[1], window.shape[0] + 2), np.int8)
-    columns[:, 1:-1] = (window != 0).T
-    step = np.diff(columns, axis=1)
-    ends = []
-    for change in (1, -1):
-        column, row = np.nonzero(step == change)
-        ends.append((left + column) * height + top + row)
-    return np.stack(ends, axis=1).astype(np.int64)
+    columns = np.zeros((window.shape[1], window.shape[0] + 1), np.bool_)  # each ends with a row of none
+    columns[:, :-1] = window.T
+    flat = columns.ravel()
+    edges = np.flatnonzero(np.concatenate([flat[:1], flat[1:] != flat[:-1]]))
+    column, row = np.divmod(edges, columns.shape[1])
+    return np.asarray(((left + column) * height + top + row).reshape(-1, 2))
 
 
 def encode_spans(spans: NDArray[np.int64], pixels: int) -> str:
