@@ -1,4 +1,4 @@
-"""The demo: from nothing to labelled digits with one command, and what it says afterwards is true."""
+"""The demo: from nothing to every kind of prediction with one command, and what it says afterwards is true."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from vision_batch.cli.main import main
-from vision_batch.jobs.demo.demo import DemoSummary
 from vision_batch.jobs.demo.example import CHECKOUT, read_example
+from vision_batch.jobs.demo.exercise import CLASSIFICATION, EXERCISES, PLUGINS, SPECS
+from vision_batch.jobs.demo.scenes import SCENES_PER_TAR, TEST_TARS
 from vision_batch.jobs.demo.score import Score
-from vision_batch.jobs.spec import load_spec
+from vision_batch.jobs.demo.summary import DemoSummary, Done
+from vision_batch.jobs.spec import AnySpec, load_spec
 from vision_batch.jobs.summary import RunSummary
 from vision_batch.jobs.train_summary import TrainSummary
 
@@ -48,7 +50,7 @@ def run_demo(around: Path) -> Demo:
         capture_output=True,
         text=True,
         check=False,
-        timeout=240,
+        timeout=280,
     )
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
@@ -79,6 +81,28 @@ class TestFromNothing:
         assert demo.result["held_out"] == 360
         assert f"held-out accuracy {demo.result['accuracy']:.3f}" in demo.told
 
+    @pytest.mark.parametrize(("task", "least"), [("embedding", 0.95), ("detection", 0.65), ("segmentation", 0.8)])
+    def test_every_kind_of_prediction_is_good_on_what_training_never_saw(
+        self, demo: Demo, task: str, least: float
+    ) -> None:
+        done = demo.result["exercises"][task]
+        assert least <= done["value"] <= 1
+        assert f"  {task:<15} {done['metric']} {done['value']:.3f}" in demo.told
+        rows = pq.read_table(sorted(Path(done["output"]).glob("*.parquet")), columns=["error_code"])
+        assert rows.num_rows == (360 if task == "embedding" else TEST_TARS * SCENES_PER_TAR)
+        assert rows["error_code"].null_count == rows.num_rows
+
+    def test_training_measures_boxes_as_the_evaluation_does(self, demo: Demo) -> None:
+        """One counts scores in bins and in the model's pixels, the other by COCO's rules in the picture's."""
+        done = demo.result["exercises"]["detection"]
+        assert done["training"]["metrics"]["mean_average_precision_50"] == pytest.approx(done["value"], abs=0.01)
+
+    def test_the_reports_are_where_it_says(self, demo: Demo) -> None:
+        places = [line.split(None, 1)[1] for line in demo.told.partition("in a browser:\n")[2].splitlines() if line]
+        assert len(places) == len(EXERCISES)
+        for place in places:
+            assert (demo.around / place).read_text().startswith("<!doctype html>")
+
     def test_each_broken_file_is_one_failure_with_its_code(self, demo: Demo) -> None:
         assert demo.result["failures"] == dict.fromkeys(["empty", "missing", "too_large", "truncated", "unreadable"], 1)
         assert "train-01/broken-truncated" in demo.told
@@ -98,6 +122,11 @@ class TestFromNothing:
 
     def test_the_audit_that_it_prints_finds_nothing(self, demo: Demo) -> None:
         shell(demo.commands()["audit"], demo.around)
+
+    def test_the_measuring_that_it_prints_measures_them_all(self, demo: Demo) -> None:
+        result = json.loads(shell(f"{demo.commands()['measure']} --bootstrap 10 --json", demo.around).splitlines()[-1])
+        assert (result["images"], result["images_failed"]) == (1802, 5)
+        assert result["metrics"]["accuracy"] >= 0.985
 
     def test_the_run_that_it_prints_has_nothing_to_do(self, demo: Demo) -> None:
         assert json.loads(shell(f"{demo.commands()['resume']} --json", demo.around))["images_resumed"] == 1802
@@ -123,36 +152,41 @@ def test_a_folder_that_cannot_be_made_is_wrong(tmp_path: Path, capsys: pytest.Ca
     assert "error: DIR: found" in capsys.readouterr().err
 
 
+def labels_spec() -> AnySpec:
+    return load_spec(REPOSITORY / "jobs" / "digits.yaml")
+
+
+def told(monkeypatch: pytest.MonkeyPatch, summary: DemoSummary) -> int:
+    monkeypatch.setattr("vision_batch.cli.demo.run_demo", lambda *arguments, **options: summary)
+    return main(["demo", "--json"])
+
+
 @pytest.mark.parametrize(("correct", "code"), [(95, 0), (94, 1)])
 def test_labels_that_are_too_often_wrong_are_a_failure(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], correct: int, code: int
 ) -> None:
-    summary = DemoSummary(
-        spec=load_spec(REPOSITORY / "jobs" / "digits.yaml"),
-        training=trained(),
-        run=RunSummary(
-            run_id="r",
-            status="done",
-            precision="fp32",
-            images_total=100,
-            images_ok=100,
-            images_failed=0,
-            images_resumed=0,
-            images_retried=0,
-            files_pruned=0,
-            failures={},
-            shards_total=1,
-            shards_done=1,
-            seconds=1.0,
-            first_batch_seconds=None,
-            images_per_second=None,
-            bottleneck=None,
-            output="/labels",
-        ),
-        score=Score(held_out=100, correct=correct, failures=()),
+    score = Score(held_out=100, correct=correct, failures=())
+    run = RunSummary(
+        run_id="r",
+        status="done",
+        precision="fp32",
+        images_total=100,
+        images_ok=100,
+        images_failed=0,
+        images_resumed=0,
+        images_retried=0,
+        files_pruned=0,
+        failures={},
+        shards_total=1,
+        shards_done=1,
+        seconds=1.0,
+        first_batch_seconds=None,
+        images_per_second=None,
+        bottleneck=None,
+        output="/labels",
     )
-    monkeypatch.setattr("vision_batch.cli.demo.run_demo", lambda *arguments, **options: summary)
-    assert main(["demo", "--json"]) == code
+    labels = Done(exercise=CLASSIFICATION, spec=labels_spec(), training=trained(), run=run, value=score.accuracy)
+    assert told(monkeypatch, DemoSummary(done=(labels,), score=score)) == code
     assert json.loads(capsys.readouterr().out)["accuracy"] == correct / 100
 
 
@@ -160,12 +194,10 @@ def test_labels_that_are_too_often_wrong_are_a_failure(
 def test_a_training_that_does_not_end_is_what_the_demo_tells_of(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], status: str, code: int
 ) -> None:
-    spec = load_spec(REPOSITORY / "jobs" / "digits.yaml")
-    summary = DemoSummary(spec=spec, training=trained(status), run=None, score=None)
-    monkeypatch.setattr("vision_batch.cli.demo.run_demo", lambda *arguments, **options: summary)
-    assert main(["demo", "--json"]) == code
-    told = json.loads(capsys.readouterr().out)
-    assert (told["status"], told["accuracy"]) == (status, None)
+    ended = Done(exercise=CLASSIFICATION, spec=labels_spec(), training=trained(status), run=None, value=None)
+    assert told(monkeypatch, DemoSummary(done=(ended,), score=None)) == code
+    result = json.loads(capsys.readouterr().out)
+    assert (result["status"], result["accuracy"]) == (status, None)
 
 
 def trained(status: str = "done") -> TrainSummary:
@@ -196,6 +228,6 @@ def trained(status: str = "done") -> TrainSummary:
 
 def test_the_wheel_takes_the_examples_from_jobs() -> None:
     build = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
-    for name in ("digits.yaml", "digits-train.yaml", "digits_model.py"):
+    for name in (*SPECS, *PLUGINS):
         assert build["targets"]["wheel"]["force-include"][f"jobs/{name}"] == f"vision_batch/jobs/demo/{name}"
         assert read_example(name) == (CHECKOUT / name).read_bytes() == (REPOSITORY / "jobs" / name).read_bytes()

@@ -47,3 +47,24 @@ def test_while_the_core_is_muted_python_is_heard() -> None:
     done = subprocess.run([sys.executable, "-c", TOLD], capture_output=True, timeout=60, check=True)
     lines = done.stderr.decode().splitlines()
     assert lines == ["progress", "caf\u00e9 \\ud800", "the end", "a handler of logging", "all"]
+
+
+@pytest.mark.ray
+def test_one_ray_serves_several_jobs_and_ends_with_them() -> None:
+    done = subprocess.run([sys.executable, "-c", SHARED], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.split() == ["False", "True", "True", "False"]
+
+
+SHARED = """
+import ray
+from vision_batch.cluster.connect import connected
+from vision_batch.cluster.one_ray import one_ray
+with one_ray():
+    print(ray.is_initialized())
+    with connected(None):
+        node = ray.nodes()[0]["NodeID"]
+    print(ray.is_initialized())
+    with connected(None) as resources:
+        print(ray.nodes()[0]["NodeID"] == node and resources.nodes[0].cpus > 0)
+print(ray.is_initialized())
+"""

@@ -20,8 +20,8 @@ def spec(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Loa
 
 
 def test_the_examples_are_those_that_the_readme_promises() -> None:
-    names = ["digits-train.yaml", "digits.yaml", "folder.yaml", "parquet.yaml", "s3.yaml", "scenes-train.yaml"]
-    assert [path.name for path in EXAMPLES] == names
+    names = ["detect", "detect-train", "digits", "digits-train", "embed", "folder", "parquet", "s3", "segment"]
+    assert {path.stem for path in EXAMPLES} == {*names, "segment-train"}
 
 
 def test_an_example_loads(spec: LoadedSpec) -> None:
@@ -37,7 +37,7 @@ def test_its_plug_in_lies_beside_it(spec: LoadedSpec) -> None:
 
 
 def test_it_says_what_it_is_for_first(spec: LoadedSpec) -> None:
-    what = {"train": "# Trains ", "predict": "# Labels "}[spec.settings.job]
+    what = {"train": ("# Trains ",), "predict": ("# Labels ", "# Finds ", "# Makes ")}[spec.settings.job]
     assert spec.path.read_text(encoding="utf-8").startswith(what)
 
 

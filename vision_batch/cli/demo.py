@@ -15,9 +15,9 @@ from vision_batch.cli.output import emit_json, warn
 from vision_batch.cli.progress import Progress
 from vision_batch.cli.run import exit_code, print_summary, terminated_like_interrupted
 from vision_batch.cli.train_report import print_train_summary
-from vision_batch.jobs.demo.demo import ACCURACY_WANTED, DemoSummary, run_demo
+from vision_batch.jobs.demo.demo import run_demo
 from vision_batch.jobs.demo.score import Score
-from vision_batch.jobs.summary import RunSummary
+from vision_batch.jobs.demo.summary import DemoSummary, Done
 from vision_batch.models.trained import CURVES
 from vision_batch.storage.uri import is_inside, join
 
@@ -37,31 +37,40 @@ def execute(arguments: argparse.Namespace) -> int:
     print_demo(demo)
     if arguments.json:
         emit_json(demo.as_dict())
-    code = exit_code(demo.last, demo.spec.settings.limits.max_error_fraction)
+    codes = (exit_code(done.last, done.spec.settings.limits.max_error_fraction) for done in demo.done)
+    code = next((code for code in codes if code != ExitCode.DONE), ExitCode.DONE)
     return ExitCode.FAILED if code == ExitCode.DONE and not demo.is_good else code
 
 
 def print_demo(demo: DemoSummary) -> None:
-    """How the run went, what came of it, and what to try next."""
-    print_train_summary(demo.training)
-    if demo.run is None:
-        return
+    """How the labelling went, or what the demo ended in; what came of it all, and what to try next."""
+    shown = demo.done[0] if demo.last.value is not None else demo.last
+    if shown.training is not None:
+        print_train_summary(shown.training)
+    if shown.run is not None:
+        print()
+        print_summary(shown.run)
+    if demo.score is not None:
+        print_score(demo.score)
     print()
-    print_summary(demo.run)
-    if demo.score is None:
+    print("on images that training never saw:")
+    for done in demo.done:
+        print_value(done)
+    if demo.last.value is None:
         return
-    print_score(demo.score)
     print()
     print("try next:")
-    for purpose, command in next_commands(demo, demo.run).items():
+    for purpose, command in next_commands(demo).items():
         print(f"  {purpose:<8} {command}")
+    print()
+    print("reports, to look at in a browser:")
+    for done in demo.done:
+        print(f"  {done.exercise.task:<15} {_typed(done.report or '')}")
 
 
 def print_score(score: Score) -> None:
     print()
     print(f"held-out accuracy {score.accuracy:.3f}: {score.correct} of {score.held_out} digits that training never saw")
-    if score.accuracy < ACCURACY_WANTED:
-        warn(f"an accuracy of at least {ACCURACY_WANTED} was expected")
     print()
     print(f"failures: {len(score.failures)}, each of which costs one row")
     width = max((len(failure.image_id) for failure in score.failures), default=0)
@@ -69,9 +78,22 @@ def print_score(score: Score) -> None:
         print(f"  {failure.code:<11} {failure.image_id:<{width}}  {failure.error}")
 
 
-def next_commands(demo: DemoSummary, run: RunSummary) -> dict[str, str]:
+def print_value(done: Done) -> None:
+    """What an exercise came to, a line."""
+    exercise = done.exercise
+    if done.value is None:
+        return print(f"  {exercise.task:<15} {done.last.status}")
+    print(f"  {exercise.task:<15} {exercise.metric} {done.value:.3f}")
+    if not done.is_good:
+        warn(f"{exercise.task}: {exercise.metric} of at least {exercise.wanted} was expected")
+
+
+def next_commands(demo: DemoSummary) -> dict[str, str]:
     """Lines for the shell by what they are for, as they can be pasted here."""
-    output = _typed(run.output)
+    labels = demo.done[0]
+    assert labels.run is not None, "no label, no next command"
+    assert labels.training is not None
+    output = _typed(labels.run.output)
     files = f"{output}/*.parquet".replace('"', '""')
     query = f'SELECT {COUNTS} FROM "{files}" GROUP BY ALL ORDER BY ALL'
     python = _typed(sys.executable)
@@ -80,8 +102,9 @@ def next_commands(demo: DemoSummary, run: RunSummary) -> dict[str, str]:
     return {
         "query": shlex.join([python, "-c", f"import duckdb; duckdb.sql({json.dumps(query)}).show()"]),
         "audit": shlex.join([*program, "verify", output]),
-        "resume": shlex.join([*program, "run", str(demo.spec.path)]),
-        "curves": shlex.quote(_typed(join(demo.training.output, CURVES))),
+        "measure": shlex.join([*program, "evaluate", output, "--by", "shard"]),
+        "resume": shlex.join([*program, "run", str(labels.spec.path)]),
+        "curves": shlex.quote(_typed(join(labels.training.output, CURVES))),
     }
 
 

@@ -18,6 +18,7 @@ import ray
 from ray.job_config import JobConfig
 
 from vision_batch.cluster.auth import cluster_token, demand_token, fresh_token, wanted_auth
+from vision_batch.cluster.one_ray import kept
 from vision_batch.errors import Problem, SpecError
 from vision_batch.inference.layout import Resources
 from vision_batch.inference.room import cluster_resources
@@ -31,11 +32,23 @@ PROBE_S = 5.0
 
 @contextmanager
 def connected(address: str | None, *, verbose: bool = False) -> Iterator[Resources]:
-    """Connects this process and says what the cluster has; a local Ray ends with the block.
+    """Connects this process and says what the cluster has; a local Ray ends with the block, or with that of `one_ray`.
 
     `address` is `host:port`, or `auto` for the cluster of this node. SpecError when nothing
     answers there, or when it answers without a token, unless RAY_AUTH_MODE=disabled.
     """
+    shared = kept() if address is None else None
+    if shared is None:
+        with _connected(address, verbose=verbose):
+            yield cluster_resources()
+    else:
+        if not ray.is_initialized():
+            shared.enter_context(_connected(None, verbose=verbose))
+        yield cluster_resources()
+
+
+@contextmanager
+def _connected(address: str | None, *, verbose: bool) -> Iterator[None]:
     if address is None:
         _demand_space()
     else:
@@ -51,7 +64,7 @@ def connected(address: str | None, *, verbose: bool = False) -> Iterator[Resourc
                 _connect(address, verbose, level)
             if address == "auto" and auth == "token":
                 demand_token(ray.get_runtime_context().gcs_address)
-            yield cluster_resources()
+            yield
         finally:
             ray.shutdown()
 

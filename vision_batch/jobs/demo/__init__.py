@@ -1,1 +1,1 @@
-"""The demo: real handwritten digits, from pictures to labels, with a model trained on the way."""
+"""The demo: real handwritten digits, from pictures to every kind of prediction, with models trained on the way."""

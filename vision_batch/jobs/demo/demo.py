@@ -2,93 +2,107 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
+from vision_batch.cluster.one_ray import one_ray
 from vision_batch.errors import Problem, SpecError, StorageError
+from vision_batch.evaluation.evaluate import evaluate
+from vision_batch.evaluation.settings import EvaluateSettings
 from vision_batch.jobs.demo.digits import TAR_NAMES, TEST_PREFIX, digit_tars
 from vision_batch.jobs.demo.example import read_example
+from vision_batch.jobs.demo.exercise import CLASSIFICATION, EXERCISES, PLUGINS, SPECS, Exercise
+from vision_batch.jobs.demo.scenes import SCENE_TAR_NAMES, scene_tars
 from vision_batch.jobs.demo.score import Score, read_score
+from vision_batch.jobs.demo.summary import DemoSummary, Done
 from vision_batch.jobs.predict import run_predict
 from vision_batch.jobs.reporter import Reporter, Silent
-from vision_batch.jobs.spec import AnySpec, load_spec
-from vision_batch.jobs.summary import RunSummary
+from vision_batch.jobs.spec import load_spec
 from vision_batch.jobs.train import run_train
-from vision_batch.jobs.train_summary import TrainSummary
+from vision_batch.ledger.predictions import Predictions
+from vision_batch.report.report import write_report
 from vision_batch.storage.table import storage_for
 
-ACCURACY_WANTED = 0.95
-TRAIN_SPEC, SPEC, PLUGIN, IMAGES = "digits-train.yaml", "digits.yaml", "digits_model.py", "images"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DemoSummary:
-    """How the demo ended. `run` is None when its training did not end as done, `score` when its run did not."""
-
-    spec: AnySpec
-    training: TrainSummary
-    run: RunSummary | None
-    score: Score | None
-
-    @property
-    def last(self) -> TrainSummary | RunSummary:
-        """What was done last."""
-        return self.run or self.training
-
-    @property
-    def is_good(self) -> bool:
-        """Whether the labels are what they should be."""
-        return self.score is not None and self.score.accuracy >= ACCURACY_WANTED
-
-    def as_dict(self) -> dict[str, Any]:
-        """The figures of `run --json` for what was done last, those of the training, and the demo's own."""
-        score = self.score
-        return self.last.as_dict() | {
-            "spec": str(self.spec.path),
-            "training": self.training.as_dict(),
-            "accuracy": None if score is None else score.accuracy,
-            "accuracy_wanted": ACCURACY_WANTED,
-            "held_out": None if score is None else score.held_out,
-            "held_out_correct": None if score is None else score.correct,
-        }
+DIGITS, SCENES = "images", "scenes"
+NEIGHBOURS = 5
 
 
 def run_demo(folder: Path, *, reporter: Reporter | None = None, verbose: bool = False) -> DemoSummary:
-    """Makes images in `folder`, trains a model on most of them, labels them all, and looks at the labels.
+    """Makes images in `folder`, does the exercises with them, and looks at what comes out.
 
-    SpecError when scikit-learn is not installed, or `folder` cannot be used; the rest is as in `run_train` and
-    `run_predict`.
+    It ends early with a run that does not end as done. SpecError when scikit-learn is not installed, or `folder` cannot
+    be used; the rest is as in `run_train` and `run_predict`.
     """
-    reporter = reporter or Silent()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _make_images(folder / IMAGES, reporter)
-        for name in _missing(folder, (TRAIN_SPEC, SPEC, PLUGIN)):
-            _write(folder / name, read_example(name))
-    except (OSError, StorageError) as error:
-        raise SpecError(Problem("DIR", str(error), "a folder that can be read and written")) from error
-    reporter.note(f"2/3 model: vision-batch run {folder / TRAIN_SPEC}")
-    training = run_train(load_spec(folder / TRAIN_SPEC), reporter=reporter, verbose=verbose)
-    spec = load_spec(folder / SPEC)
-    if training.status != "done":
-        return DemoSummary(spec=spec, training=training, run=None, score=None)
-    reporter.note(f"3/3 labels: vision-batch run {folder / SPEC}")
-    summary = run_predict(spec, reporter=reporter, verbose=verbose)
-    score = read_score(summary.output, TEST_PREFIX) if summary.status == "done" else None
-    return DemoSummary(spec=spec, training=training, run=summary, score=score)
+    demo = _Demo(folder, reporter or Silent(), verbose)
+    demo.prepare()
+    with one_ray():
+        done = tuple(demo.exercises())
+    return DemoSummary(done=done, score=demo.score)
 
 
-def _make_images(folder: Path, reporter: Reporter) -> None:
-    """Writes the tars that are missing; a tar that is there stays, for a new one would be a changed shard."""
-    missing = _missing(folder, TAR_NAMES)
-    if not missing:
-        return reporter.note(f"1/3 images: there already, in {folder}")
-    reporter.note(f"1/3 images: 1,797 handwritten digits and 5 broken files, as {len(TAR_NAMES)} tars in {folder}")
-    for name, content in digit_tars():
-        if name in missing:
-            _write(folder / name, content)
+class _Demo:
+    """A demo in a folder. `score` is that of the labels, as soon as there is one."""
+
+    score: Score | None = None
+
+    def __init__(self, folder: Path, reporter: Reporter, verbose: bool) -> None:
+        self._folder = folder
+        self._reporter = reporter
+        self._verbose = verbose
+
+    def prepare(self) -> None:
+        """Images, specs and plug-ins, as far as they are not there."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._make("1,797 handwritten digits and 5 broken files", DIGITS, TAR_NAMES, digit_tars())
+            self._make("1,280 photographs with digits on them", SCENES, SCENE_TAR_NAMES, scene_tars())
+            for name in _missing(self._folder, (*SPECS, *PLUGINS)):
+                _write(self._folder / name, read_example(name))
+        except (OSError, StorageError) as error:
+            raise SpecError(Problem("DIR", str(error), "a folder that can be read and written")) from error
+
+    def exercises(self) -> Iterator[Done]:
+        """One after the other, up to one that does not end as done."""
+        for number, exercise in enumerate(EXERCISES, start=1):
+            done = self._exercise(exercise, f"{number}/{len(EXERCISES)} {exercise.task}")
+            yield done
+            if done.value is None:
+                return
+
+    def _exercise(self, exercise: Exercise, heading: str) -> Done:
+        spec = load_spec(self._folder / exercise.predict)
+        training = None
+        if exercise.train is not None:
+            self._reporter.note(f"{heading}: vision-batch run {self._folder / exercise.train}")
+            train_spec = load_spec(self._folder / exercise.train)
+            training = run_train(train_spec, reporter=self._reporter, verbose=self._verbose)
+            if training.status != "done":
+                return Done(exercise=exercise, spec=spec, training=training, run=None, value=None)
+        self._reporter.note(f"{heading}: vision-batch run {self._folder / exercise.predict}")
+        run = run_predict(spec, reporter=self._reporter, verbose=self._verbose)
+        if run.status != "done":
+            return Done(exercise=exercise, spec=spec, training=training, run=run, value=None)
+        value, report = self._measured(exercise, run.output), write_report(run.output)
+        return Done(exercise=exercise, spec=spec, training=training, run=run, value=value, report=report)
+
+    def _measured(self, exercise: Exercise, output: str) -> float:
+        """The metric on images that training never saw; digits are labelled all of them."""
+        if exercise is CLASSIFICATION:
+            self.score = read_score(output, TEST_PREFIX)
+            return self.score.accuracy
+        settings = EvaluateSettings(bootstrap=0, k=[NEIGHBOURS])
+        return evaluate(Predictions.open(output), None, settings).metrics[exercise.metric]
+
+    def _make(self, what: str, name: str, names: Sequence[str], tars: Iterable[tuple[str, bytes]]) -> None:
+        """Writes the tars that are missing; a tar that is there stays, for a new one would be a changed shard."""
+        folder = self._folder / name
+        missing = _missing(folder, names)
+        if not missing:
+            return self._reporter.note(f"images: there already, in {folder}")
+        self._reporter.note(f"images: {what}, as {len(names)} tars in {folder}")
+        for tar_name, content in tars:
+            if tar_name in missing:
+                _write(folder / tar_name, content)
 
 
 def _missing(folder: Path, names: Iterable[str]) -> list[str]:

@@ -23,6 +23,10 @@ LABELS: Final = ("background", "digit")
 TRAIN_TARS: Final = 6
 TEST_TARS: Final = 2
 SCENES_PER_TAR: Final = 160
+SCENE_TAR_NAMES: Final = (
+    *(f"{TRAIN_PREFIX}{k:02}.tar" for k in range(TRAIN_TARS)),
+    *(f"{TEST_PREFIX}{k:02}.tar" for k in range(TEST_TARS)),
+)
 SIDES_PX: Final = (64, 96)
 DIGIT_PX: Final = (28, 44)
 MOST_DIGITS: Final = 3

@@ -1,4 +1,4 @@
-"""The network of scenes-train.yaml: a small U-Net, after Ronneberger et al., 2015 (https://arxiv.org/abs/1505.04597)."""
+"""The network of segment-train.yaml: a small U-Net, after Ronneberger et al., 2015 (https://arxiv.org/abs/1505.04597)."""
 
 from __future__ import annotations
 
