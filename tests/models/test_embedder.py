@@ -17,6 +17,7 @@ from skimage import data as pictures
 from vision_batch.errors import ModelError, SpecError
 from vision_batch.images.preprocess import Preprocessor
 from vision_batch.models.bundle import ModelBundle, resolve_model
+from vision_batch.models.embedder import Embedder
 from vision_batch.models.predictor import Predictor
 from vision_batch.models.settings import ModelSettings
 
@@ -74,8 +75,18 @@ def ours(folder: Path, data: bytes, pooling: str = "auto") -> np.ndarray:
     return vectors
 
 
+@cache
+def processor_of(folder: Path) -> Any:
+    return transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
+
+
+@cache
+def model_of(kind: str, folder: Path) -> Any:
+    return getattr(transformers, kind).from_pretrained(folder).eval()
+
+
 def library(folder: Path, data: bytes, model: Any) -> Any:
-    processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
+    processor = processor_of(folder)
     image = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
     with torch.inference_mode():
         return model(**processor(image, return_tensors="pt"))
@@ -89,37 +100,37 @@ def demand_same(found: np.ndarray, wanted: torch.Tensor) -> None:
 
 
 POOLED = {
-    "vit": lambda t: t.ViTModel,
-    "dinov2": lambda t: t.Dinov2Model,
-    "dinov2 with registers": lambda t: t.Dinov2WithRegistersModel,
-    "dinov2 that classifies": lambda t: t.Dinov2Model,
-    "clip's images": lambda t: t.CLIPVisionModel,
-    "siglip's images": lambda t: t.SiglipVisionModel,
-    "siglip": lambda t: t.SiglipVisionModel,
+    "vit": "ViTModel",
+    "dinov2": "Dinov2Model",
+    "dinov2 with registers": "Dinov2WithRegistersModel",
+    "dinov2 that classifies": "Dinov2Model",
+    "clip's images": "CLIPVisionModel",
+    "siglip's images": "SiglipVisionModel",
+    "siglip": "SiglipVisionModel",
 }
 
 
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize("name", POOLED)
 def test_what_the_librarys_pooler_gives(folders: dict[str, Path], name: str, file: str) -> None:
-    model = POOLED[name](transformers).from_pretrained(folders[name]).eval()
+    model = model_of(POOLED[name], folders[name])
     demand_same(ours(folders[name], FILES[file]), library(folders[name], FILES[file], model).pooler_output)
 
 
 @pytest.mark.parametrize("file", FILES)
 def test_clips_projection(folders: dict[str, Path], file: str) -> None:
-    model = transformers.CLIPModel.from_pretrained(folders["clip"]).eval()
+    model = model_of("CLIPModel", folders["clip"])
     wanted = library(folders["clip"], FILES[file], model.get_image_features).pooler_output
     assert wanted.shape == (1, 24)
     demand_same(ours(folders["clip"], FILES[file]), wanted)
     projected = folders["clip's images, projected"]
-    model = transformers.CLIPVisionModelWithProjection.from_pretrained(projected).eval()
+    model = model_of("CLIPVisionModelWithProjection", projected)
     demand_same(ours(projected, FILES[file]), library(projected, FILES[file], model).image_embeds)
 
 
 @pytest.mark.parametrize("name", ["resnet", "resnet that classifies"])
 def test_a_feature_map_is_averaged(folders: dict[str, Path], name: str) -> None:
-    model = transformers.ResNetModel.from_pretrained(folders[name]).eval()
+    model = model_of("ResNetModel", folders[name])
     answer = library(folders[name], FILES["wide"], model)
     for pooling in ("auto", "mean"):
         demand_same(ours(folders[name], FILES["wide"], pooling), answer.last_hidden_state.mean(dim=(2, 3)))
@@ -140,7 +151,7 @@ def test_a_feature_map_is_averaged(folders: dict[str, Path], name: str) -> None:
 )
 def test_tokens(folders: dict[str, Path], name: str, kind: str, leading: int) -> None:
     """The mean is that of the patches: neither of the class token nor of registers."""
-    model = getattr(transformers, kind).from_pretrained(folders[name]).eval()
+    model = model_of(kind, folders[name])
     tokens = library(folders[name], FILES["wide"], model).last_hidden_state
     assert tokens.shape[1] == leading + 16
     demand_same(ours(folders[name], FILES["wide"], "mean"), tokens[:, leading:].mean(dim=1))
@@ -150,8 +161,8 @@ def test_tokens(folders: dict[str, Path], name: str, kind: str, leading: int) ->
 
 @pytest.mark.parametrize("name", ["vit that classifies", "deit that classifies"])
 def test_a_classifier_has_no_pooler_so_that_its_class_token_is_taken(folders: dict[str, Path], name: str) -> None:
-    kind = {"vit": transformers.ViTModel, "deit": transformers.DeiTModel}[name[:4].strip()]
-    tokens = library(folders[name], FILES["tall"], kind.from_pretrained(folders[name]).eval()).last_hidden_state
+    model = model_of({"vit": "ViTModel", "deit": "DeiTModel"}[name.split()[0]], folders[name])
+    tokens = library(folders[name], FILES["tall"], model).last_hidden_state
     demand_same(ours(folders[name], FILES["tall"]), tokens[:, 0])
 
 
@@ -159,6 +170,13 @@ def test_a_classifier_has_no_pooler_so_that_its_class_token_is_taken(folders: di
 def test_no_class_token(folders: dict[str, Path], name: str) -> None:
     with pytest.raises(ModelError, match=r"task\.pooling is cls and \w+Model has no class token; take mean or auto"):
         resolved(folders[name], "cls").load()
+
+
+def test_a_class_token_beside_a_feature_map_is_not_guessed() -> None:
+    few = {"embed_dim": [8, 8, 8], "num_heads": [1, 1, 1], "depth": [1, 2, 3]}
+    module = Embedder(transformers.CvtModel(transformers.CvtConfig(**few)).eval(), pooling="cls")
+    with pytest.raises(ModelError, match=r"task\.pooling is cls and CvtModel gives a feature map; take mean"):
+        module(torch.rand(1, 3, 64, 64))
 
 
 def test_the_texts_of_clip_are_dropped(folders: dict[str, Path]) -> None:

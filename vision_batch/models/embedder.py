@@ -43,6 +43,8 @@ class Embedder(torch.nn.Module):
                     return torch.flatten(vectors, start_dim=1)
         states: torch.Tensor = answer.last_hidden_state
         if states.dim() == 4:
+            if self._pooling == "cls":
+                raise ModelError(f"task.pooling is cls and {type(self.model).__name__} gives a feature map; take mean")
             return states.mean(dim=(2, 3))
         if self._leading and self._pooling != "mean":
             return states[:, 0]
