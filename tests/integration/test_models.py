@@ -13,8 +13,13 @@ import yaml
 
 from tests.integration.job import MODEL, Job, digits, write_folder, write_tar
 from tests.models.archives import exported
+from tests.models.labelled import FILES, labelled
+from tests.models.test_transformers_detection import detr
 from vision_batch.images.preprocess import Preprocessor
 from vision_batch.images.settings import PreprocessSettings
+from vision_batch.models.bundle import resolve_model
+from vision_batch.models.settings import ModelSettings
+from vision_batch.tasks.detection import CORNERS
 
 pytestmark = pytest.mark.ray
 
@@ -118,6 +123,28 @@ def test_a_folder_of_transformers_brings_its_own_steps_and_labels(job: MakeJob, 
     net = vit(it.folder / "folder", names)
     said = PreprocessSettings(resize_px=(32, 32), mean=(0.2, 0.3, 0.4), std=(0.5, 0.6, 0.7))
     check(it, ray_address, plain(net, said), names)
+
+
+def test_a_detector_of_transformers_sees_each_picture_in_its_own_size(job: MakeJob, ray_address: str) -> None:
+    """Of files of several sizes, in whatever batches they come, what the module says of all of them at once."""
+    task = {"type": "detection", "score_threshold": 0.0}
+    it = job(model={"source": "transformers:folder"}, task=task, compute={"precision": "fp32"})
+    del it.settings["preprocess"]
+    it.spec.write_text(yaml.safe_dump(it.settings))
+    torch.manual_seed(0)
+    detr(it.folder / "folder")
+    it.data.mkdir()
+    for number, data in enumerate([*FILES.values(), b"no picture"]):
+        (it.data / f"{number}.png").write_bytes(data)
+    summary = it.run(ray_address, "compute.batch_size=4")
+    assert (summary.images_ok, summary.images_failed) == (len(FILES), 1)
+    bundle = resolve_model(ModelSettings(source="transformers:folder"), it.folder, task="detection")
+    *found, broken = it.table()["boxes"].to_pylist()
+    assert broken is None
+    for boxes, wanted in zip(found, labelled(bundle, **task), strict=True):
+        assert [box["label"] for box in boxes] == [box["label"] for box in wanted]
+        for name in ("score", *CORNERS):
+            np.testing.assert_allclose([box[name] for box in boxes], [box[name] for box in wanted], atol=1e-2)
 
 
 @pytest.mark.parametrize("layout", ["joined", "split"])

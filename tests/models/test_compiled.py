@@ -11,6 +11,7 @@ import torch
 from torch._dynamo.utils import counters
 
 from vision_batch.errors import ModelError
+from vision_batch.models.by_size import BySize
 from vision_batch.models.compiled import CompiledPredictor
 from vision_batch.models.device import choose_device
 from vision_batch.models.predictor import Predictor
@@ -55,6 +56,15 @@ def test_smaller_batches_are_padded_and_nothing_is_said_of_the_padding() -> None
             compiled.start(pixels(count))().outputs, pixels(count).mean(axis=(1, 2)) / 255, atol=1e-6
         )
     assert module.batches == [8, 8, 8]
+
+
+@pytest.mark.usefixtures("uncompiled")
+def test_pictures_of_many_sizes_are_refused_where_the_model_would_see_them() -> None:
+    blind, seeing = Calls(lambda images: images), BySize(Calls(lambda images: images))
+    sizes = [(6, 8), (5, 8)]
+    assert len(CompiledPredictor(predictor(blind), 2, [].append).start(pixels(2), sizes)().outputs) == 2
+    with pytest.raises(ModelError, match=r"preprocess\.longest_px.*set compute\.compile to false"):
+        CompiledPredictor(predictor(seeing), 2, [].append).start(pixels(2), sizes)
 
 
 def hungry(most: int) -> Calls:

@@ -34,15 +34,20 @@ class CompiledPredictor:
         predictor.module = cast(torch.nn.Module, torch.compile(predictor.module, dynamic=False))
 
     def start(self, pixels: np.ndarray, sizes: Sizes | None = None) -> Callable[[], Answer]:
-        """As a Predictor's. ModelError where the module cannot be compiled.
+        """As a Predictor's. ModelError where the module cannot be compiled, and where it sees pictures of any size.
 
         When memory runs out a batch has half the size from then on. The error passes where that is too few for these.
         """
+        if sizes is not None and self._predictor.takes_sizes:
+            raise ModelError(
+                "a model that sees pictures in their own sizes (preprocess.longest_px) cannot be compiled for one; "
+                "set compute.compile to false"
+            )
         count = len(pixels)
-        wait = self._start_padded(pixels, sizes)
+        wait = self._start_padded(pixels)
         while wait is None:
             give_memory_back()  # behind the handler, because the error's traceback kept what the model had allocated
-            wait = self._start_padded(pixels, sizes)
+            wait = self._start_padded(pixels)
 
         def first_ones() -> Answer:
             answer = wait()
@@ -50,14 +55,12 @@ class CompiledPredictor:
 
         return first_ones
 
-    def _start_padded(self, pixels: np.ndarray, sizes: Sizes | None) -> Callable[[], Answer] | None:
+    def _start_padded(self, pixels: np.ndarray) -> Callable[[], Answer] | None:
         """None where memory ran out and half the size still holds these images."""
         count = len(pixels)
         black = np.zeros((max(0, self._rows - count), *pixels.shape[1:]), np.uint8)
-        if sizes is not None:
-            sizes = [*sizes, *[sizes[-1]] * len(black)]
         try:
-            return self._predictor.start(np.concatenate([pixels, black]) if len(black) else pixels, sizes)
+            return self._predictor.start(np.concatenate([pixels, black]) if len(black) else pixels)
         except torch._dynamo.exc.TorchDynamoException as error:
             reason = " ".join(str(error).split())[:300]
             raise ModelError(f"the model cannot be compiled here; set compute.compile to false: {reason}") from error

@@ -40,7 +40,7 @@ class Predictor:
             if device.type == "cuda" and all(parameter.dim() < 5 for parameter in module.parameters()):
                 # as the images are: else cuDNN rearranges the kernels at every call; measured to be no gain on a CPU
                 self.module = self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            self._takes_sizes = bool(getattr(module, "takes_sizes", False))
+            self.takes_sizes = bool(getattr(module, "takes_sizes", False))
             self._transfer = transfer_for(device, *scale_and_bias(mean, std, device))
 
     @property
@@ -55,12 +55,12 @@ class Predictor:
     def start(self, pixels: np.ndarray, sizes: Sizes | None = None) -> Callable[[], Answer]:
         """Begins with uint8 RGB `pixels` (N, H, W, 3); what is returned gives the answer, and waits for it.
 
-        `sizes` are what the images take of it, where they lie in its corner; a module that `takes_sizes` is given them.
+        `sizes` are those of the pictures that lie in its corners; a module that `takes_sizes` is given them (by_size).
         Only one thread at a time may begin. Both raise DeviceError when the accelerator failed: it works on its own, so
         an earlier batch may be the cause. Errors for want of memory, and all that the module raises, pass.
         """
         with device_errors(), torch.inference_mode():
-            wait = self._transfer.start(pixels, partial(self._call, sizes=sizes if self._takes_sizes else None))
+            wait = self._transfer.start(pixels, partial(self._call, sizes=sizes if self.takes_sizes else None))
         return lambda: _answer(wait)
 
     def _call(self, images: torch.Tensor, *, sizes: Sizes | None) -> Any:

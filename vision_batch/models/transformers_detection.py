@@ -20,7 +20,7 @@ class SoftmaxDetector(torch.nn.Module):
 
     def forward(self, images: torch.Tensor) -> list[dict[str, torch.Tensor]]:
         answer = self.model(pixel_values=images)
-        scores, labels = answer.logits.softmax(-1)[..., :-1].max(-1)
+        scores, labels = answer.logits.float().softmax(-1)[..., :-1].max(-1)
         return _by_image(_corners(answer.pred_boxes, images), scores, labels)
 
 
@@ -34,7 +34,7 @@ class SigmoidDetector(torch.nn.Module):
     def forward(self, images: torch.Tensor) -> list[dict[str, torch.Tensor]]:
         answer = self.model(pixel_values=images)
         queries, classes = answer.logits.shape[1:]
-        scores, pairs = answer.logits.sigmoid().flatten(1).topk(queries)
+        scores, pairs = answer.logits.float().sigmoid().flatten(1).topk(queries)
         boxes = _corners(answer.pred_boxes, images)
         chosen = boxes.gather(1, (pairs // classes)[..., None].expand(-1, -1, 4))
         return _by_image(chosen, scores, pairs % classes)
@@ -43,9 +43,9 @@ class SigmoidDetector(torch.nn.Module):
 def _corners(boxes: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     """Centre x, y, width, height (N, Q, 4), relative to the images, as corners in their pixels."""
     height, width = images.shape[2:]
-    boxes = boxes.float()  # bf16 has steps of 4 px beyond 512
-    x, y, half_width, half_height = (boxes * boxes.new_tensor([width, height, width / 2, height / 2])).unbind(-1)
-    return torch.stack([x - half_width, y - half_height, x + half_width, y + half_height], dim=-1)
+    x, y, across, down = boxes.float().unbind(-1)  # bf16 has steps of 4 px beyond 512
+    left, right, top, bottom = x - across / 2, x + across / 2, y - down / 2, y + down / 2
+    return torch.stack([left * width, top * height, right * width, bottom * height], dim=-1)
 
 
 def _by_image(boxes: torch.Tensor, scores: torch.Tensor, labels: torch.Tensor) -> list[dict[str, torch.Tensor]]:

@@ -32,7 +32,7 @@ class Instances(torch.nn.Module):
 
     def forward(self, images: torch.Tensor) -> list[dict[str, torch.Tensor]]:
         answer = self.model(pixel_values=images)
-        classes, masks = answer.class_queries_logits.softmax(-1)[..., :-1], answer.masks_queries_logits
+        classes, masks = answer.class_queries_logits.float().softmax(-1)[..., :-1], answer.masks_queries_logits.float()
         return [self._found(*each, images.shape[2:]) for each in zip(classes, masks, strict=True)]
 
     def _found(self, classes: torch.Tensor, masks: torch.Tensor, size: torch.Size) -> dict[str, torch.Tensor]:
