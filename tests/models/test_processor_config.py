@@ -59,6 +59,11 @@ class TestGeometry:
         assert (settings.resize_shorter_px, settings.longest_px) == (600, 1000)
         assert read(feature_extractor_type="YolosFeatureExtractor", size=512).longest_px == 1333
 
+    def test_a_file_of_segformer_for_ade(self) -> None:
+        """Its masks count from 1, which says nothing of images."""
+        settings = read(feature_extractor_type="SegformerFeatureExtractor", size=512, reduce_labels=True, resample=2)
+        assert (settings.resize_px, settings.mean) == ((512, 512), (0.485, 0.456, 0.406))
+
     def test_yolos_rounds_down_and_mask2former_up(self) -> None:
         yolos = read(image_processor_type="YolosImageProcessorFast")
         assert (yolos.longest_px, yolos.round_down_px, yolos.output_px) == (1333, 16, (1328, 1328))

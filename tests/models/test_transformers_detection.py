@@ -55,6 +55,13 @@ def deformable_detr(folder: Path) -> None:
     transformers.DeformableDetrImageProcessorPil(size=SIZE).save_pretrained(folder)
 
 
+def table_transformer(folder: Path) -> None:
+    backbone = BACKBONE | {"out_features": ["stage2"]}
+    config = transformers.TableTransformerConfig(use_timm_backbone=False, backbone_config=backbone, **SMALL, **LAYERS)
+    transformers.TableTransformerForObjectDetection(config).save_pretrained(folder)
+    transformers.DetrImageProcessorPil(size=SIZE).save_pretrained(folder)
+
+
 def yolos(folder: Path) -> None:
     config = transformers.YolosConfig(
         hidden_size=32,
@@ -100,14 +107,48 @@ def rt_detr_v2(folder: Path) -> None:
     rt_detr(folder, "RTDetrV2")
 
 
+def d_fine(folder: Path) -> None:
+    stages = {"stage_in_channels": [8, 8, 16, 16], "stage_mid_channels": [4, 4, 8, 8], "stage_num_blocks": [1] * 4}
+    backbone = transformers.HGNetV2Config(
+        stem_channels=[3, 8, 8],
+        stage_out_channels=[8, 16, 16, 16],
+        stage_numb_of_layers=[1] * 4,
+        hidden_sizes=[8, 16, 16, 16],
+        depths=[1] * 4,
+        out_features=["stage2", "stage3", "stage4"],
+        **stages,
+    )
+    config = transformers.DFineConfig(
+        backbone_config=backbone,
+        encoder_in_channels=[16, 16, 16],
+        encoder_hidden_dim=32,
+        encoder_ffn_dim=32,
+        encoder_attention_heads=2,
+        d_model=32,
+        decoder_ffn_dim=32,
+        decoder_layers=2,
+        decoder_attention_heads=2,
+        decoder_in_channels=[32, 32, 32],
+        feat_strides=[8, 16, 32],
+        num_queries=12,
+        num_labels=CLASSES,
+    )
+    transformers.DFineForObjectDetection(config).save_pretrained(folder)
+    transformers.RTDetrImageProcessorPil(size={"height": 96, "width": 96}).save_pretrained(folder)
+
+
 MAKERS: dict[str, Callable[[Path], None]] = {
     "detr": detr,
     "conditional_detr": conditional_detr,
     "deformable_detr": deformable_detr,
+    "table_transformer": table_transformer,
     "yolos": yolos,
     "rt_detr": rt_detr,
     "rt_detr_v2": rt_detr_v2,
+    "d_fine": d_fine,
 }
+QUICK = ("detr", "yolos", "rt_detr")
+"""One of each way to a size and a score; the others' modules are compared quickly and the whole way in `make soak`."""
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +177,9 @@ def theirs(folder: Path, data: bytes) -> dict[str, np.ndarray]:
     return {name: values[order].numpy() for name, values in found.items()}
 
 
-@pytest.mark.parametrize("kind", MAKERS)
+@pytest.mark.parametrize(
+    "kind", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in MAKERS]
+)
 def test_boxes_are_those_of_the_librarys_processor_model_and_post_processing(
     folders: dict[str, Path], kind: str
 ) -> None:

@@ -7,14 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.models.test_transformers_masks import segformer
 from tests.models.test_transformers_source import bit, resnet
 from tests.training.test_trained_model import outcome, train_job, write
 from vision_batch.errors import ModelError, SpecError
 from vision_batch.models.bundle import ModelBundle, resolve_model
 from vision_batch.models.settings import ModelSettings
+from vision_batch.tasks.settings import TaskSettings
 
 IMAGES = torch.rand(2, 3, 64, 64)
 LABELS = ("ant", "bee", "fly")
+CLASSIFICATION = TaskSettings(type="classification")
 
 
 def start(folder: Path, labels: tuple[str, ...] | None = LABELS) -> ModelBundle:
@@ -26,13 +29,15 @@ def served(folder: Path, source: str) -> ModelBundle:
     return resolve_model(ModelSettings(source=source), folder)
 
 
-def trained_folder(folder: Path, bundle: ModelBundle) -> torch.nn.Module:
+def trained_folder(folder: Path, bundle: ModelBundle, task: TaskSettings = CLASSIFICATION) -> torch.nn.Module:
     """Trains nothing: writes what the start is, as if it had come out."""
     assert bundle.preprocess is not None
     assert bundle.labels is not None
     torch.manual_seed(0)
     module = bundle.load()
-    job = train_job(folder, str(folder / "out"), model=bundle, preprocess=bundle.preprocess, labels=bundle.labels)
+    job = train_job(
+        folder, str(folder / "out"), model=bundle, preprocess=bundle.preprocess, labels=bundle.labels, task=task
+    )
     pixels = torch.zeros(0, 64, 64, 3, dtype=torch.uint8).numpy()
     write(job, outcome(module, pixels=pixels))
     return module
@@ -83,6 +88,27 @@ def test_without_a_program_the_folder_is_served_and_either_can_be_trained_furthe
         file.write(" ")
     with pytest.raises(SpecError, match=r"transformers/config.json with SHA-256 .* as model.yaml has recorded it"):
         served(tmp_path, "trained:out")
+
+
+def test_a_semantic_segmenter_is_trained_as_a_classifier_is(tmp_path: Path) -> None:
+    segformer(tmp_path / "model")
+    settings = ModelSettings(source="transformers:model", labels=list(LABELS))
+    bundle = resolve_model(settings, tmp_path, task="segmentation", for_training=True)
+    module = trained_folder(tmp_path, bundle, TaskSettings(type="segmentation"))
+    images = torch.rand(2, 3, 96, 128)
+    assert module(images).shape == (2, 3, 24, 32)
+    for source in ("trained:out", "transformers:out/transformers"):
+        model = resolve_model(ModelSettings(source=source), tmp_path, task="segmentation")
+        torch.testing.assert_close(model.load()(images), module(images))
+
+
+def test_masks_that_count_from_1_are_not_learned_from_as_they_are(tmp_path: Path) -> None:
+    """SegFormer's folders for ADE20K say so: what is 1 in a mask is class 0."""
+    segformer(tmp_path / "model")
+    settings = ModelSettings(source="transformers:model")
+    with pytest.raises(SpecError, match="do_reduce_labels: true in a train job; expected false, and masks whose"):
+        resolve_model(settings, tmp_path, task="segmentation", for_training=True)
+    assert resolve_model(settings, tmp_path, task="segmentation").labels is not None
 
 
 def test_a_folder_of_another_task_is_still_refused(tmp_path: Path) -> None:

@@ -74,6 +74,8 @@ class TransformersSource:
             options = {PROMPTS: prompts}
         elif wanted is not None and len(wanted) != len(labels or ()):
             options = {NEW_CLASSES: len(wanted)}
+        if for_training and NEW_CLASSES not in options:
+            _demand_plain_masks(location, names)
         return Resolved(
             location=location,
             facts={name + SUFFIX: file_digest(join(location, name), where="model.source") for name in names},
@@ -129,6 +131,14 @@ def _preprocess(location: str, names: list[str]) -> PreprocessSettings | None:
         config = read_json(location, PROCESSORS).get("image_processor")
         return read_processor(config or {}, where=f"model.source, {PROCESSORS}, image_processor")
     return None
+
+
+def _demand_plain_masks(location: str, names: list[str]) -> None:
+    """SpecError where the library would subtract 1 of the masks from which a model of its own classes learns."""
+    config = read_json(location, PROCESSOR) if PROCESSOR in names else {}
+    if config.get("do_reduce_labels") or config.get("reduce_labels"):
+        expected = "false, and masks whose values are class indices: in those that count from 1, 1 less, and 255 for 0"
+        raise SpecError(Problem(f"model.source, {PROCESSOR}", "do_reduce_labels: true in a train job", expected))
 
 
 def _demand_tokenizer(location: str, names: list[str]) -> None:
