@@ -78,7 +78,7 @@ class Album:
         rest = [] if more <= 0 else [tag("span", f"and {more} more")]
         truth = row.get("truth")
         if self.kind == "classification" and isinstance(truth, str) and truth != row.get("label"):
-            rest.append(tag("span", " truth: ", tag("b", foreign(truth, 30))))
+            rest.append(tag("span", "truth: ", tag("b", foreign(truth, 30)), class_="said"))
         return [*named, *rest] or "no label"
 
     def described(self, row: Row) -> str:
@@ -88,12 +88,8 @@ class Album:
 
     def _named(self, mention: Told) -> Html:
         colour = self.palette.of_label(mention.label)
-        return tag(
-            "span",
-            tag("span", class_="key", style=f"background:{colour}"),
-            tag("b", foreign(mention.label, 30)),
-            f" {mention.score:.2f} ",
-        )
+        key = tag("span", class_="key", style=f"background:{colour}")
+        return tag("span", key, tag("b", foreign(mention.label, 30)), f" {mention.score:.2f}", class_="said")
 
 
 def identity(row: Row) -> Identity:

@@ -50,6 +50,15 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Points:
+    """A group of points; without a name it is in no legend."""
+
+    name: str
+    colour: str
+    at: Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
     """What every chart has: a key that is its own on the page, a title, a sentence for who cannot see it, and axes.
 
@@ -80,8 +89,7 @@ def line_chart(chart: Chart, lines: Sequence[Line], *, square: bool = False) -> 
 
     if [line.name for line in lines] == [chart.y]:
         return _figure(chart, draw)
-    keys = [(tag("span", class_="key", style=f"background:{line.colour}"), foreign(line.name, 30)) for line in lines]
-    return _figure(chart, draw, tag("ul", [tag("li", key) for key in keys], class_="legend"))
+    return _figure(chart, draw, _legend([(line.name, line.colour) for line in lines]))
 
 
 def bar_chart(chart: Chart, names: Sequence[str], values: Sequence[float], *, colour: str = SERIES[0]) -> Html:
@@ -106,17 +114,23 @@ def histogram(chart: Chart, edges: Sequence[float], counts: Sequence[int], *, co
     return _figure(chart, draw)
 
 
-def scatter(chart: Chart, groups: Sequence[tuple[str, Sequence[tuple[float, float]]]]) -> Html:
-    """Points, in the colour of their group."""
+def scatter(chart: Chart, groups: Sequence[Points]) -> Html:
+    """Points in the colours of their groups, and a legend of those that have names."""
 
     def draw(axes: Any) -> None:
-        for colour, points in groups:
-            axes.scatter(*zip(*points, strict=True), s=9, color=colour, alpha=0.75, linewidths=0)
+        for group in groups:
+            axes.scatter(*zip(*group.at, strict=True), s=9, color=group.colour, alpha=0.75, linewidths=0)
         axes.set_xticks([])
         axes.set_yticks([])
         axes.grid(False)
 
-    return _figure(chart, draw)
+    return _figure(chart, draw, _legend([(group.name, group.colour) for group in groups if group.name]))
+
+
+def _legend(named: Sequence[tuple[str, str]]) -> Html | None:
+    """Names, which may be foreign, with their colours."""
+    keys = [(tag("span", class_="key", style=f"background:{colour}"), foreign(name, 30)) for name, colour in named]
+    return tag("ul", [tag("li", key) for key in keys], class_="legend") if keys else None
 
 
 def _figure(chart: Chart, draw: Callable[[Any], None], below: Html | None = None) -> Html:

@@ -40,6 +40,7 @@ class Kind:
 
     `read` takes good rows with `columns`. `shown` are the columns that are read of a row which is shown. A label is
     given to so many `counted`; `score` says what the numbers are, `most` and `least` which images have extreme ones.
+    `is_of_image`: whether numbers of different labels can be compared.
     """
 
     columns: tuple[str, ...]
@@ -49,6 +50,7 @@ class Kind:
     score: str = "score"
     most: str = "most certain"
     least: str = "least certain"
+    is_of_image: bool = True
 
 
 def _classification(rows: pa.Table) -> Mentions:
@@ -92,9 +94,10 @@ KINDS: Final[dict[str, Kind]] = {
         columns=("class_pixels",),
         read=_segmentation,
         shown=("class_pixels", "mask_png"),
-        score="share of the image",
-        most="largest share",
-        least="smallest share",
+        score="area",
+        most="largest area",
+        least="smallest area",
+        is_of_image=False,
     ),
     "embedding": Kind(columns=(), read=_embedding),
 }

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from vision_batch.errors import Problem, SpecError
 from vision_batch.ledger.predictions import Predictions
 from vision_batch.report.album import Album, name_of
-from vision_batch.report.charts import SERIES, Chart, scatter
-from vision_batch.report.colours import GREY, Palette
+from vision_batch.report.charts import SERIES, Chart, Points, scatter
+from vision_batch.report.colours import Palette
 from vision_batch.report.figures import facts, number
-from vision_batch.report.html import Child, foreign, tag
+from vision_batch.report.html import Child, tag
 from vision_batch.report.page import Section
 from vision_batch.report.rows import sampled_rows
 
@@ -25,8 +25,11 @@ GROUPS: Final = 10
 Vectors = NDArray[np.float32]
 
 
-def neighbours(predictions: Predictions, *, seed: int = 0) -> Section | None:
-    """Of a sample: its vectors in a plane, and for some images those that are most like them."""
+def neighbours(predictions: Predictions, palette: Palette, *, seed: int = 0) -> Section | None:
+    """Of a sample: its vectors in a plane, and for some images those that are most like them.
+
+    Points have the colour of their truth, where `palette` has a few truths.
+    """
     names = [name for name in ("image_id", "shard", "row", "truth", "embedding") if name in predictions.schema.names]
     sample = sampled_rows(predictions, names, files=FILES, rows=SAMPLED, seed=seed)
     if len(sample) < 2:
@@ -37,7 +40,7 @@ def neighbours(predictions: Predictions, *, seed: int = 0) -> Section | None:
     queries = np.random.default_rng(seed).permutation(len(rows))[:QUERIES]
     near = {int(query): nearest(unit, int(query), NEAREST) for query in queries}
     shown = {index for query, found in near.items() for index in (query, *(other for other, _ in found))}
-    album = Album.of(predictions, [rows[index] for index in sorted(shown)], Palette.of([]))
+    album = Album.of(predictions, [rows[index] for index in sorted(shown)], palette)
     lengths = np.linalg.norm(vectors, axis=1)
     described = facts(
         [
@@ -48,7 +51,7 @@ def neighbours(predictions: Predictions, *, seed: int = 0) -> Section | None:
         ]
     )
     content: list[Child] = [
-        tag("div", tag("div", described, class_="card"), _plane(unit, rows), class_="columns"),
+        tag("div", tag("div", described, class_="card"), _plane(unit, rows, palette), class_="columns"),
         tag("h3", "Nearest neighbours"),
         *(_row(rows, query, found, album) for query, found in near.items()),
     ]
@@ -81,17 +84,14 @@ def plane(vectors: Vectors) -> NDArray[np.float64]:
     return np.asarray(axes[:, :-3:-1] * np.sqrt(np.maximum(values[:-3:-1], 0)))
 
 
-def _plane(unit: Vectors, rows: list[dict[str, Any]]) -> Child:
-    """The sample as points, coloured by the truth where the output knows it."""
+def _plane(unit: Vectors, rows: list[dict[str, Any]], palette: Palette) -> Child:
+    """The sample as points."""
     if len(rows) < 3:
         return None
-    truths = [row.get("truth") for row in rows]
-    names = sorted({truth for truth in truths if isinstance(truth, str)})
-    known = Palette.of(names) if 0 < len(names) <= GROUPS else Palette.of([])
-    points: dict[str, list[tuple[float, float]]] = {}
-    for (x, y), truth in zip(plane(unit), truths, strict=True):
-        colour = known.of_label(truth) if isinstance(truth, str) and known.places else GREY
-        points.setdefault(colour if known.places else SERIES[0], []).append((float(x), float(y)))
+    is_coloured = 0 < len(palette.places) <= GROUPS
+    groups: dict[str, list[tuple[float, float]]] = {}
+    for (x, y), row in zip(plane(unit), rows, strict=True):
+        groups.setdefault(str(row.get("truth")) if is_coloured else "", []).append((float(x), float(y)))
     chart = Chart(
         key="plane",
         title="The sample in a plane",
@@ -99,12 +99,8 @@ def _plane(unit: Vectors, rows: list[dict[str, Any]]) -> Child:
         x="first component",
         y="second component",
     )
-    legend = [
-        tag("li", tag("span", class_="key", style=f"background:{known.of_label(name)}"), foreign(name, 30))
-        for name in known.places
-    ]
-    drawn = scatter(chart, list(points.items()))
-    return tag("div", drawn, tag("ul", legend, class_="legend") if legend else None)
+    colours = {name: palette.of_label(name) if is_coloured else SERIES[0] for name in groups}
+    return scatter(chart, [Points(name=name, colour=colours[name], at=at) for name, at in sorted(groups.items())])
 
 
 def _row(rows: list[dict[str, Any]], query: int, near: list[tuple[int, float]], album: Album) -> Child:

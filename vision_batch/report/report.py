@@ -80,7 +80,7 @@ def _predictions_page(output: str, record: Record | None, truth: TruthSettings |
         quality(verdict, found.palette),
         mistakes(found),
         predictions(found) if survey.labels.ranked() else None,
-        neighbours(table) if table.kind == "embedding" else None,
+        neighbours(table, found.palette) if table.kind == "embedding" else None,
         gallery(found),
         failures(found),
         speed(record) if record else None,
@@ -108,11 +108,11 @@ def _training_page(output: str, record: Record) -> Page:
 
 
 def _findings(table: Predictions, survey: Survey, verdict: Verdict) -> Findings:
-    palette = Palette.of(name for name, *_ in survey.labels.ranked())
+    palette = Palette.of([*(name for name, *_ in survey.labels.ranked()), *verdict.classes])
     columns = [column for column in (*NAMED, *KINDS[table.kind].shown) if column in table.schema.names]
     if table.kind == "classification" and "truth" in table.schema.names:
         columns.append("truth")
-    rows: dict[int, dict[str, Any]] = rows_at(table, numbers_shown(survey), columns)
+    rows: dict[int, dict[str, Any]] = rows_at(table, numbers_shown(survey, table.kind), columns)
     album = Album.of(table, [*rows.values(), *verdict.worst], palette)
     return Findings(kind=table.kind, survey=survey, rows=rows, mistakes=verdict.worst, palette=palette, album=album)
 

@@ -18,6 +18,7 @@ from vision_batch.report.survey import MOST_COUNTED, SCORE_BINS, Survey
 
 LABELS_SHOWN: Final = 20
 LABELS_PICTURED: Final = 8
+LABELS_OPEN: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,9 +36,9 @@ class Findings:
         return [self.rows[row] for row in numbers if row in self.rows]
 
 
-def numbers_shown(survey: Survey) -> list[int]:
+def numbers_shown(survey: Survey, kind: str) -> list[int]:
     """The rows of which a page shows pictures: a few hundred at most."""
-    shown = [*survey.most_of_all.rows(), *survey.least_of_all.rows()]
+    shown = [*survey.most_of_all.rows(), *survey.least_of_all.rows()] if KINDS[kind].is_of_image else []
     for _, label, _, _ in survey.labels.ranked()[:LABELS_PICTURED]:
         shown += [*survey.most.rows(label), *survey.least.rows(label)]
     for code in survey.codes.values():
@@ -56,9 +57,11 @@ def predictions(found: Findings) -> Section:
         charts.append(histogram(chart, edges, survey.scores.bins.tolist()))
     if found.kind in ("detection", "multi_label"):
         charts.append(_per_image(found))
+    areas = "The area of a label is its share of the pixels of an image." if found.kind == "segmentation" else None
     return Section(
         key="predictions",
         title="Predictions",
+        about=areas,
         content=tag("div", _labels(found), tag("div", charts, class_="stack"), class_="columns"),
     )
 
@@ -68,11 +71,15 @@ def gallery(found: Findings) -> Section | None:
     survey, kind, album = found.survey, KINDS[found.kind], found.album
     parts: list[Child] = []
     for title, extremes in ((kind.least, survey.least_of_all), (kind.most, survey.most_of_all)):
-        shown = album.gallery(found.pick(extremes.rows()), title)
+        shown = album.gallery(found.pick(extremes.rows()), title) if kind.is_of_image else None
         if shown is not None:
             parts += [tag("h3", f"The {title}"), shown]
-    for name, label, _, _ in survey.labels.ranked()[:LABELS_PICTURED]:
-        parts += _of_label(found, name, label)
+    by_label = [
+        part for name, label, _, _ in survey.labels.ranked()[:LABELS_PICTURED] for part in _of_label(found, name, label)
+    ]
+    parts += by_label[: 2 * LABELS_OPEN]
+    if by_label[2 * LABELS_OPEN :]:
+        parts.append(tag("details", tag("summary", "More labels"), by_label[2 * LABELS_OPEN :]))
     if not parts:
         return None
     about = "Pictures with what was predicted. The colour of a label is the same on the whole page."

@@ -26,6 +26,12 @@ class Verdict:
     worst: tuple[Mapping[str, Any], ...] = ()
 
     @property
+    def classes(self) -> list[str]:
+        """Those that were measured on their own."""
+        results = () if self.evaluation is None else self.evaluation.results
+        return sorted({result.label for result in results if result.label is not None})
+
+    @property
     def headline(self) -> Result | None:
         return None if self.evaluation is None else headline_of(self.evaluation)
 
