@@ -43,8 +43,8 @@ def spans_of(window: NDArray[np.bool_], *, height: int, left: int, top: int) -> 
 def encode_spans(spans: NDArray[np.int64], pixels: int) -> str:
     """The text for runs in order (R, 2), as of `spans_of`, of a mask of so many `pixels`."""
     apart = spans[1:, 0] != spans[:-1, 1]
-    firsts = spans[np.concatenate([[True], apart]), 0] if len(spans) else spans[:, 0]
-    lasts = spans[np.concatenate([apart, [True]]), 1] if len(spans) else spans[:, 1]
+    firsts = spans[np.concatenate([[True], apart])[: len(spans)], 0]
+    lasts = spans[np.concatenate([apart, [True]])[: len(spans)], 1]
     edges = np.concatenate([[0], np.stack([firsts, lasts], axis=1).ravel(), [pixels]])
     lengths = np.diff(edges)
     return _text(lengths[:-1] if len(lengths) > 1 and lengths[-1] == 0 else lengths)
