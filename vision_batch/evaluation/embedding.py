@@ -78,13 +78,12 @@ class EmbeddingMeasure:
         queries = self._drawn(joined())
         found, known = vectors(queries["embedding"])
         nearest = Nearest(found, self.k[-1])
-        place = np.full(self._images, -1, np.int64)  # which query an image is
-        place[queries[POSITION].to_numpy()[known]] = np.arange(len(found))
+        position = queries[POSITION].to_numpy()[known]
         at = 0
         for table in joined():
             others, is_other = vectors(table["embedding"])
             labels = self._labels(table["truth"])
-            nearest.add(others, labels[is_other], place[at : at + len(table)][is_other])
+            nearest.add(others, labels[is_other], _queries_in(position, at, len(table))[is_other])
             self.known += len(others)
             at += len(table)
         labels = np.full((len(queries), self.k[-1]), -1, np.int32)
@@ -204,6 +203,14 @@ def voted(neighbours: NDArray[np.int32], order: NDArray[np.int64]) -> NDArray[np
         best = np.where(some >= 0, count * (len(order) + 1) - place, -1).argmax(axis=1)
         votes[first : first + at_once] = some[np.arange(len(some)), best]
     return votes
+
+
+def _queries_in(position: NDArray[np.int64], first: int, count: int) -> NDArray[np.int64]:
+    """Which query, of those at ascending positions (q,), each of `count` rows from `first` on is; -1 for none."""
+    start, stop = np.searchsorted(position, [first, first + count])
+    queries = np.full(count, -1, np.int64)
+    queries[position[start:stop] - first] = np.arange(start, stop)
+    return queries
 
 
 def _in_pieces(table: pa.Table) -> Iterator[pa.Table]:
