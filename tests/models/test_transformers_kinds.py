@@ -9,6 +9,7 @@ import pytest
 
 from vision_batch.errors import SpecError
 from vision_batch.models.transformers_kinds import KINDS, kind_of
+from vision_batch.tasks.settings import TaskSettings
 
 
 def config(*architectures: str, **more: Any) -> dict[str, Any]:
@@ -23,8 +24,9 @@ def config(*architectures: str, **more: Any) -> dict[str, Any]:
         ("SegformerForSemanticSegmentation", "segmentation", "semantic"),
         ("UperNetForSemanticSegmentation", "segmentation", "semantic"),
         ("Mask2FormerForUniversalSegmentation", "segmentation", "mask classes"),
-        ("Mask2FormerForUniversalSegmentation", "detection", "instances"),
-        ("MaskFormerForInstanceSegmentation", "detection", "instances"),
+        ("Mask2FormerForUniversalSegmentation", "detection", "boxes of instances"),
+        ("Mask2FormerForUniversalSegmentation", "detection with masks", "instances"),
+        ("MaskFormerForInstanceSegmentation", "detection with masks", "instances"),
         ("DetrForObjectDetection", "detection", "softmax detector"),
         ("YolosForObjectDetection", "detection", "softmax detector"),
         ("RTDetrV2ForObjectDetection", "detection", "sigmoid detector"),
@@ -50,10 +52,20 @@ def test_what_names_no_task_may_be_a_classifier(named: dict[str, Any]) -> None:
 def test_a_model_of_another_task_says_for_which_it_is() -> None:
     words = (
         "SegformerForSemanticSegmentation with the task classification; expected an image classifier "
-        r"(\w+ForImageClassification); this is a semantic segmenter, for task.type: segmentation"
+        "(…ForImageClassification); this is a semantic segmenter, for task.type: segmentation"
     )
     with pytest.raises(SpecError, match=re.escape(words)):
         kind_of(config("SegformerForSemanticSegmentation"), "classification", for_training=False)
+
+
+def test_a_detector_without_masks_is_not_asked_for_them() -> None:
+    words = (
+        "DetrForObjectDetection with the task detection with masks; expected an instance segmenter "
+        "(Mask2FormerForUniversalSegmentation, MaskFormerForInstanceSegmentation); this is an object detector, "
+    )
+    asked = TaskSettings(type="detection", masks=True).asked
+    with pytest.raises(SpecError, match=re.escape(words)):
+        kind_of(config("DetrForObjectDetection"), asked, for_training=False)
 
 
 def test_a_detector_is_not_trained_here() -> None:

@@ -114,11 +114,19 @@ def test_classes_of_pixels_are_those_of_the_library(folders: dict[str, Path], ki
         assert (found == wanted.numpy()).mean() > 0.98
 
 
+def test_without_masks_boxes_are_the_same(folders: dict[str, Path]) -> None:
+    images = torch.rand(2, 3, 96, 128)
+    asked = [resolved(folders["mask2former"], task).load()(images) for task in ("detection", "detection with masks")]
+    for boxes, instances in zip(*asked, strict=True):
+        del instances["masks"]
+        torch.testing.assert_close(boxes, instances)
+
+
 @pytest.mark.parametrize("kind", ["mask2former", "maskformer"])
 def test_instances_are_those_of_the_library(folders: dict[str, Path], kind: str) -> None:
     """Scores within 0.01. Masks differ only along their edges, by less than the places at which the library says yes or
     no: 384 x 384 of Mask2Former, of MaskFormer those that its logits are for, which are 4 pixels wide."""
-    found = labelled(resolved(folders[kind], "detection"), type="detection", score_threshold=0, masks=True)
+    found = labelled(resolved(folders[kind], "detection with masks"), type="detection", score_threshold=0, masks=True)
     processor = transformers.AutoImageProcessor.from_pretrained(folders[kind], backend="pil")
     model = transformers.AutoModelForUniversalSegmentation.from_pretrained(folders[kind]).eval()
     for boxes, data in zip(found, FILES.values(), strict=True):

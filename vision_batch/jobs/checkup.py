@@ -114,7 +114,7 @@ def check_model(spec: AnySpec) -> Finding:
         bundle = resolve_model(
             settings.model,
             spec.folder,
-            task=None if settings.task is None else settings.task.kind,
+            task=None if settings.task is None else settings.task.asked,
             pooling="auto" if settings.task is None else settings.task.pooling,
             read_preprocess=settings.preprocess is None,
             for_training=settings.job == "train",

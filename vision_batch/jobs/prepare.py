@@ -173,7 +173,7 @@ def find_parts(settings: JobSettings, folder: Path, recorded: Mapping[str, objec
     model = resolve_model(
         settings.model,
         folder,
-        task=None if settings.task is None else settings.task.kind,
+        task=None if settings.task is None else settings.task.asked,
         pooling="auto" if settings.task is None else settings.task.pooling,
         read_preprocess=settings.preprocess is None,
         for_training=settings.job == "train",

@@ -67,7 +67,7 @@ def resolve_model(
 ) -> ModelBundle:
     """Finds the model of a spec that lies in `folder`, and digests its code and weights; loads nothing.
 
-    `task` is the kind of the spec's task, by its name in the table of tasks; None where the model says it. `pooling` is
+    `task` is what the spec asks of it, as TaskSettings.asked says it; None where the model says it. `pooling` is
     the task's.
     `read_preprocess=False` says that the spec has steps of its own: then the model's are neither read nor a fact.
     `for_training` asks for a module that can be trained.

@@ -55,7 +55,7 @@ class Source(Protocol):
     ) -> Resolved:
         """Finds and digests the model; SpecError for what the spec has wrong. Runs on the driver, without torch.
 
-        `task` is the kind of the spec's task, by its name in the table of tasks; None where the model says it.
+        `task` is what the spec asks of it, as TaskSettings.asked says it; None where the model says it.
         Without `read_preprocess` the spec has steps of its own, and the model's are not looked at. `for_training` asks
         for a module that can be trained further.
         """

@@ -12,81 +12,100 @@ from vision_batch.errors import Problem, SpecError
 BY_PROMPTS: Final = " by model.prompts"
 """What is added to a task's name where the spec tells the classes in words."""
 PROMPTED: Final = "image and text"
+ANY: Final = "…"
 EMBEDDERS: Final = ("embedder", "projected embedder")
+
+MASK_MODELS: Final = ("Mask2FormerForUniversalSegmentation", "MaskFormerForInstanceSegmentation")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelKind:
     """One way in which models of the library are called.
 
-    `what` is what a person calls such a model, `tasks` are those that it answers, `architectures` is a pattern of the
-    library's classes, and `auto` the class that finds and loads them. `trainable` says that it can get a new head and
-    be trained. `optional` is a part of the model that is left out where the folder has no weights of it.
+    `what` is what a person calls such a model, `tasks` are those that it answers, `architectures` are the library's
+    classes, `…` for any letters, and `auto` the class that finds and loads them. `trainable` says that it can get a new
+    head and be trained. `optional` is a part of the model that is left out where the folder has no weights of it.
     """
 
     what: str
     tasks: tuple[str, ...]
-    architectures: str
+    architectures: tuple[str, ...]
     auto: str
     trainable: bool = False
     optional: str | None = None
+
+    def has(self, architecture: str) -> bool:
+        """Whether the class of that name is one of them."""
+        return any(re.fullmatch(name.replace(ANY, r"\w*"), architecture) for name in self.architectures)
 
 
 KINDS: Final[dict[str, ModelKind]] = {
     "classifier": ModelKind(
         what="an image classifier",
         tasks=("classification", "multi_label"),
-        architectures=r"\w+ForImageClassification",
+        architectures=("…ForImageClassification",),
         auto="AutoModelForImageClassification",
         trainable=True,
     ),
     "semantic": ModelKind(
         what="a semantic segmenter",
         tasks=("segmentation",),
-        architectures=r"\w+ForSemanticSegmentation",
+        architectures=("…ForSemanticSegmentation",),
         auto="AutoModelForSemanticSegmentation",
         trainable=True,
     ),
     "softmax detector": ModelKind(
         what="an object detector",
         tasks=("detection",),
-        architectures=r"(Detr|TableTransformer|Yolos)ForObjectDetection",
+        architectures=("DetrForObjectDetection", "TableTransformerForObjectDetection", "YolosForObjectDetection"),
         auto="AutoModelForObjectDetection",
     ),
     "sigmoid detector": ModelKind(
         what="an object detector",
         tasks=("detection",),
-        architectures=r"(ConditionalDetr|DeformableDetr|RTDetr|RTDetrV2|DFine)ForObjectDetection",
+        architectures=(
+            "ConditionalDetrForObjectDetection",
+            "DeformableDetrForObjectDetection",
+            "RTDetrForObjectDetection",
+            "RTDetrV2ForObjectDetection",
+            "DFineForObjectDetection",
+        ),
         auto="AutoModelForObjectDetection",
     ),
     "instances": ModelKind(
         what="an instance segmenter",
+        tasks=("detection with masks",),
+        architectures=MASK_MODELS,
+        auto="AutoModelForUniversalSegmentation",
+    ),
+    "boxes of instances": ModelKind(
+        what="an instance segmenter",
         tasks=("detection",),
-        architectures=r"Mask2FormerForUniversalSegmentation|MaskFormerForInstanceSegmentation",
+        architectures=MASK_MODELS,
         auto="AutoModelForUniversalSegmentation",
     ),
     "mask classes": ModelKind(
         what="a segmenter by masks",
         tasks=("segmentation",),
-        architectures=r"Mask2FormerForUniversalSegmentation|MaskFormerForInstanceSegmentation",
+        architectures=MASK_MODELS,
         auto="AutoModelForUniversalSegmentation",
     ),
     PROMPTED: ModelKind(
         what="a model of images and texts",
         tasks=(f"classification{BY_PROMPTS}", f"multi_label{BY_PROMPTS}"),
-        architectures=r"(CLIP|Siglip)Model",
+        architectures=("CLIPModel", "SiglipModel"),
         auto="AutoModel",
     ),
     "projected embedder": ModelKind(
         what="an image tower with a projection",
         tasks=("embedding",),
-        architectures=r"CLIPVisionModelWithProjection",
+        architectures=("CLIPVisionModelWithProjection",),
         auto="CLIPVisionModelWithProjection",
     ),
     "embedder": ModelKind(
         what="a model whose body knows images",
         tasks=("embedding",),
-        architectures=r"\w+(Model|ForImageClassification\w*)",
+        architectures=("…Model", "…ForImageClassification…"),
         auto="AutoModel",
         optional="pooler",
     ),
@@ -102,7 +121,7 @@ def kind_of(config: Mapping[str, Any], task: str, *, for_training: bool) -> str:
     """
     named = config.get("architectures") or []
     architecture = str(named[0]) if named else ""
-    answering = [name for name, kind in KINDS.items() if re.fullmatch(kind.architectures, architecture)]
+    answering = [name for name, kind in KINDS.items() if kind.has(architecture)]
     may_classify = "For" not in architecture and (for_training or PROMPTED not in answering)
     for name in [*answering, *(["classifier"] if may_classify else [])]:
         if task in KINDS[name].tasks:
@@ -118,7 +137,9 @@ def _demand_trainable(kind: ModelKind, architecture: str, *, for_training: bool)
 
 
 def _misfit(found: str, task: str, answering: list[str]) -> Problem:
-    wanted = " or ".join(f"{kind.what} ({kind.architectures})" for kind in KINDS.values() if task in kind.tasks)
+    wanted = " or ".join(
+        f"{kind.what} ({', '.join(kind.architectures)})" for kind in KINDS.values() if task in kind.tasks
+    )
     if answering:
         kinds = [KINDS[name] for name in answering]
         wanted += "; this is " + " or ".join(f"{kind.what}, for task.type: {kind.tasks[0]}" for kind in kinds)

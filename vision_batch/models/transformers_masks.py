@@ -25,9 +25,11 @@ class Instances(torch.nn.Module):
     0 to 1 and 0.5 where both are as likely: so that between places 0.5 is where interpolated logits are 0.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, *, masks: bool) -> None:
+        """`masks` says whether any are to be given: they are by far the most of an answer."""
         super().__init__()
         self.model = model
+        self.masks = masks
         self.grid = GRID.get(model.config.model_type)
 
     def forward(self, images: torch.Tensor) -> list[dict[str, torch.Tensor]]:
@@ -45,12 +47,10 @@ class Instances(torch.nn.Module):
             judged = interpolate(masks[None], size=self.grid, mode="bilinear", align_corners=False)[0]
         is_likely = judged > 0
         sure = (judged.sigmoid() * is_likely).sum((1, 2)) / (is_likely.sum((1, 2)) + NO_PLACES)
-        return {
-            "boxes": _spans(is_likely, size),
-            "scores": scores * sure,
-            "labels": pairs % count,
-            "masks": 0.5 + masks / masks.abs().amax((1, 2), keepdim=True).clamp_min(NO_PLACES) / 2,
-        }
+        found = {"boxes": _spans(is_likely, size), "scores": scores * sure, "labels": pairs % count}
+        if self.masks:
+            found["masks"] = 0.5 + masks / masks.abs().amax((1, 2), keepdim=True).clamp_min(NO_PLACES) / 2
+        return found
 
 
 class MaskClasses(torch.nn.Module):

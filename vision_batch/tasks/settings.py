@@ -124,6 +124,11 @@ class TaskSettings(Settings):
         return "multi_label" if self.multi_label else self.type
 
     @property
+    def asked(self) -> str:
+        """What a model must answer: the kind, and masks where they are asked for."""
+        return f"{self.kind} with masks" if self.masks else self.kind
+
+    @property
     def own_keys(self) -> tuple[str, ...]:
         """Its settings besides `type` and `multi_label`."""
         return KINDS[self.kind].keys
