@@ -49,7 +49,8 @@ class Record:
     @property
     def name(self) -> str | None:
         """What the spec calls the job."""
-        return None if self.run is None else self.run.spec.get("name")
+        name = None if self.run is None else self.run.spec.get("name")
+        return None if name is None else str(name)
 
 
 def read_record(paths: LedgerPaths, run_id: str | None = None) -> Record | None:

@@ -41,7 +41,7 @@ def numbers_shown(survey: Survey, kind: str) -> list[int]:
     shown = [*survey.most_of_all.rows(), *survey.least_of_all.rows()] if KINDS[kind].is_of_image else []
     for _, label, _, _ in survey.labels.ranked()[:LABELS_PICTURED]:
         shown += [*survey.most.rows(label), *survey.least.rows(label)]
-    for code in survey.codes.values():
+    for _, code, _, _ in survey.errors.ranked():
         shown += survey.broken.rows(code)
     return shown
 
@@ -91,16 +91,13 @@ def failures(found: Findings) -> Section | None:
     survey = found.survey
     if not survey.failed:
         return None
-    counts = survey.shown()
+    ranked = survey.errors.ranked()
+    most = max(count for _, _, count, _ in ranked)
     rows = [
-        (
-            tag("code", shortened(code, 40)),
-            number(count),
-            share_bar(count, survey.rows, max(counts.values()), "var(--bad)"),
-        )
-        for code, count in counts.items()
+        (tag("code", shortened(name, 40)), number(count), share_bar(count, survey.rows, most, "var(--bad)"))
+        for name, _, count, _ in ranked
     ]
-    numbers = [row for code in counts for row in survey.broken.rows(survey.codes[code])]
+    numbers = [row for _, code, _, _ in ranked for row in survey.broken.rows(code)]
     parts: list[Child] = [
         table("Failed images by code", ("code", "images", "of all"), rows, numeric=(1, 2)),
         tag("h3", "Some of them, drawn at random"),

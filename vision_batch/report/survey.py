@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -20,10 +18,10 @@ SIZE_EDGES: Final = tuple(2**power for power in range(5, 16))
 """Of the longer side of an image, in pixels."""
 MOST_COUNTED: Final = 20
 """Labels of an image are counted up to here."""
-MOST_LABELS: Final = 10_000
-"""More different labels than this are counted together: text that was never a class must not fill the memory."""
+MOST_LABELS, MOST_CODES = 10_000, 20
+"""More different ones than these are counted together: text that was never a class must not fill the memory."""
 PER_LABEL, OVERALL, PER_CODE = 4, 16, 6
-OTHER: Final = "(all other labels)"
+OTHER, UNNAMED = "(all others)", "(no label)"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,16 +45,17 @@ class Scores:
 
 
 class Labels:
-    """Counts by label, and numbers labels in the order in which they came."""
+    """Counts by label, and numbers labels in the order in which they came: the first `most`, and the rest as one."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._numbers: dict[str, int] = {}
         self._counts = np.zeros(0, np.int64)
         self._totals: NDArray[np.float64] = np.zeros(0)
 
     def add(self, labels: pa.Array, scores: NDArray[np.float32]) -> NDArray[np.int64]:
         """Counts M labels in; the number of each."""
-        encoded = labels.fill_null("").dictionary_encode()
+        encoded = labels.fill_null(UNNAMED).dictionary_encode()
         known = np.array([self._number(name) for name in encoded.dictionary.to_pylist()], np.int64)
         numbers = known[encoded.indices.to_numpy(zero_copy_only=False)] if len(labels) else np.empty(0, np.int64)
         size = len(self._numbers)
@@ -67,7 +66,7 @@ class Labels:
         return numbers
 
     def _number(self, name: str) -> int:
-        if name not in self._numbers and len(self._numbers) >= MOST_LABELS:
+        if name not in self._numbers and len(self._numbers) >= self._most:
             name = OTHER
         return self._numbers.setdefault(name, len(self._numbers))
 
@@ -91,14 +90,13 @@ class Survey:
         self._kind = KINDS[kind]
         self._random = np.random.default_rng(seed)
         self.rows = self.failed = 0
-        self.errors: Counter[str] = Counter()
+        self.errors = Labels(MOST_CODES)
         self.sizes = np.zeros(len(SIZE_EDGES) + 1, np.int64)
         self.smallest: tuple[int, int] | None = None
         self.largest: tuple[int, int] | None = None
         self.scores = Scores()
-        self.labels = Labels()
+        self.labels = Labels(MOST_LABELS)
         self.per_image = np.zeros(MOST_COUNTED + 1, np.int64)
-        self.codes: dict[str, int] = {}
         self.broken = Extremes(PER_CODE)
         self.most, self.least = Extremes(PER_LABEL), Extremes(PER_LABEL)
         self.most_of_all, self.least_of_all = Extremes(OVERALL), Extremes(OVERALL)
@@ -128,10 +126,8 @@ class Survey:
         self._add_mentions(self._kind.read(rows), numbers)
 
     def _add_errors(self, codes: pa.ChunkedArray, numbers: NDArray[np.int64]) -> None:
-        names = codes.to_pylist()
-        self.errors.update(names)
-        places = np.array([self.codes.setdefault(name, len(self.codes)) for name in names], np.int64)
-        self.broken.add(places, numbers, self._random.random(len(numbers)))
+        labels = self.errors.add(codes.combine_chunks(), np.zeros(len(numbers), np.float32))
+        self.broken.add(labels, numbers, self._random.random(len(numbers)))
 
     def _add_sizes(self, width: pa.ChunkedArray, height: pa.ChunkedArray) -> None:
         known = pc.and_(width.is_valid(), height.is_valid())
@@ -160,7 +156,3 @@ class Survey:
         ):
             by_label.add(labels, rows, keys)
             of_all.add(nobody, rows, keys)
-
-    def shown(self) -> Mapping[str, int]:
-        """The codes of errors by number of rows, the most frequent first."""
-        return dict(sorted(self.errors.items(), key=lambda error: (-error[1], error[0])))
