@@ -57,8 +57,12 @@ def make_output(
     truth: Mapping[str, str] | None = None,
     counts: Mapping[str, Any] | None = None,
     name: str = "a job",
+    output: str | None = None,
 ) -> str:
-    """An output of one shard over pictures of these names: their predictions, or for `broken` ones code and message."""
+    """An output of one shard over pictures of these names: their predictions, or for `broken` ones code and message.
+
+    It is `output`, or `folder`/out.
+    """
     source = folder / "in"
     broken = broken or {}
     for number, image in enumerate([*predictions, *broken]):
@@ -67,7 +71,7 @@ def make_output(
         path.write_bytes(b"no picture" if image in broken else picture(number))
     settings = InputSettings(uri=str(source), format="folder")
     definition = Definition({**input_facts(settings, "input"), "model.source": "python:a:b"})
-    paths = LedgerPaths(str(folder / "out"))
+    paths = LedgerPaths(output or str(folder / "out"))
     claim_definition(paths, definition, cell_rows=ROWS)
     (shard,) = make_plan(paths, settings, format_named("folder"), cell_rows=ROWS, write=True).shards
     rows = []
