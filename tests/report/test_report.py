@@ -12,12 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.report.outputs import CLASSIFICATION, DETECTION, MULTI_LABEL, SEGMENTATION, make_output
+from tests.report.outputs import BOX, CLASSIFICATION, DETECTION, MULTI_LABEL, SEGMENTATION, make_output
 from tests.report.test_html import Reader
 from vision_batch.errors import SpecError
 from vision_batch.evaluation.settings import TruthSettings
 from vision_batch.report.html import Html
 from vision_batch.report.report import default_place, render_report, write_report
+from vision_batch.tasks.rle import encode
 
 ADDRESS = re.compile(r"""(?:src|href|action|data|poster|srcset)=["'](?!#|data:image/jpeg;base64,)|url\((?!#)|@import""")
 
@@ -82,6 +83,30 @@ def test_boxes_are_drawn_in_the_colour_of_their_label(tmp_path: Path) -> None:
     assert np.abs(pixels[40, 20:22] - blue).max() < 60
     assert "2 Boxes" not in page
     assert "Boxes in an image" in page
+
+
+def test_true_boxes_are_white_where_it_is_about_mistakes(tmp_path: Path) -> None:
+    box = {"label": "cat", "label_index": 0, "score": 0.9, "x_min": 60.0, "y_min": 10.0, "x_max": 90.0, "y_max": 70.0}
+    output = make_output(tmp_path, DETECTION, {"a.jpg": {"boxes": [box]}})
+    expected = [[{"label": "cat", "x_min": 10, "y_min": 10, "x_max": 40, "y_max": 70}]]
+    pq.write_table(pa.table({"image_id": ["a.jpg"], "boxes": expected}), tmp_path / "truth.parquet")
+    page = render_report(output, truth=TruthSettings(uri=str(tmp_path / "truth.parquet")))
+    wrong, plain = (picture_of(page[page.index(f'<section id="{key}"') :], "a.jpg") for key in ("mistakes", "gallery"))
+    assert wrong[40, 10:12].min() > 200
+    assert np.abs(wrong[40, 10:12] - plain[40, 10:12]).max() > 100
+
+
+def test_instance_masks_are_laid_over_and_a_broken_one_costs_its_picture(tmp_path: Path) -> None:
+    fields = [pa.field("boxes", pa.list_(pa.struct([*BOX, ("mask_rle", pa.string())])))]
+    mask = np.zeros((90, 120), bool)
+    mask[20:60, 30:70] = True
+    box = {"label": "cat", "label_index": 0, "score": 0.9, "x_min": 30.0, "y_min": 20.0, "x_max": 70.0, "y_max": 60.0}
+    rows = {"a.jpg": {"boxes": [box | {"mask_rle": encode(mask)}]}, "b.jpg": {"boxes": [box | {"mask_rle": "no mask"}]}}
+    page = render_report(make_output(tmp_path, fields, rows))
+    plain = cv2.imread(str(tmp_path / "in" / "a.jpg"))[..., ::-1].astype(int)
+    moved = np.abs(picture_of(page, "a.jpg") - plain).mean(axis=2)
+    assert moved[24:56, 34:66].mean() > 5 * moved[:, 80:].mean()
+    assert "not shown: " in page
 
 
 def test_masks_are_laid_over_their_images(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def report_of(summary: RunSummary | TrainSummary) -> str | None:
 
     try:
         place = write_report(summary.output)
-    except Exception as error:  # noqa: BLE001 - the run is over, and its exit code stands
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the run is over, and its exit code stands
         warn(f"no report: {str(error) or type(error).__name__}")
         return None
     print(f"  report      {place}")

@@ -116,5 +116,5 @@ def _picture(data: bytes | None, error: str | None, row: Row, palette: Palette) 
         return error or "no image"
     try:
         return make_thumbnail(data, row, palette)
-    except ImageError as trouble:
-        return f"not shown: {trouble.message}"
+    except (ImageError, ValueError) as trouble:
+        return f"not shown: {trouble}"

@@ -18,6 +18,7 @@ from vision_batch.evaluation.truth import open_truth
 from vision_batch.ledger.predictions import Predictions
 from vision_batch.report.extremes import Extremes
 from vision_batch.report.mentions import KINDS
+from vision_batch.tasks.box_truth import parse_boxes
 
 MOST: Final = 16
 NAMED: Final = ("image_id", "shard", "row", "width", "height")
@@ -55,7 +56,7 @@ WRONG: Final[Mapping[str, Callable[[Any], Wrong]]] = {
 }
 ABOUT: Final[Mapping[str, str]] = {
     "classification": "Wrong labels, the most certain first.",
-    "detection": "Images with a box that lies on no object of its label (IoU 0.5), the most certain first.",
+    "detection": "Boxes on no object of their label (IoU 0.5), the most certain first. White frames are the truth.",
     "segmentation": "The images with the largest share of wrong pixels first.",
 }
 
@@ -80,9 +81,14 @@ def worst_rows(
         rows = rows.filter(rows["error_code"].is_null())
         images, keys = WRONG[predictions.kind](measure.facts(rows))
         worst.add(np.zeros(len(images), np.int64), first + images, keys)
-        said = rows.select([*shown, "truth"] if predictions.kind == "classification" else shown)
+        said = rows.select(shown if predictions.kind == "segmentation" else [*shown, "truth"])
         new = [number for number in worst.rows() if number >= first]
         old = {number: kept[number] for number in worst.rows() if number < first}
         kept = old | {number: said.slice(number - first, 1).to_pylist()[0] for number in new}
         first += len(rows)
-    return [kept[number] for number in worst.rows()]
+    return [_with_expected(kept[number], predictions.kind) for number in worst.rows()]
+
+
+def _with_expected(row: dict[str, Any], kind: str) -> dict[str, Any]:
+    """A detection's row with its true boxes as `expected`; the measure has understood them."""
+    return {**row, "expected": parse_boxes(row.pop("truth"))} if kind == "detection" else row

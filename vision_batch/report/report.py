@@ -78,7 +78,7 @@ def _predictions_page(output: str, record: Record | None, truth: TruthSettings |
     sections: list[Section | None] = [
         accounting(record, survey),
         quality(verdict, found.palette),
-        mistakes(found),
+        mistakes(verdict.worst, Album.of(table, verdict.worst, found.palette)),
         predictions(found) if survey.labels.ranked() else None,
         neighbours(table, found.palette) if table.kind == "embedding" else None,
         gallery(found),
@@ -113,8 +113,8 @@ def _findings(table: Predictions, survey: Survey, verdict: Verdict) -> Findings:
     if table.kind == "classification" and "truth" in table.schema.names:
         columns.append("truth")
     rows: dict[int, dict[str, Any]] = rows_at(table, numbers_shown(survey, table.kind), columns)
-    album = Album.of(table, [*rows.values(), *verdict.worst], palette)
-    return Findings(kind=table.kind, survey=survey, rows=rows, mistakes=verdict.worst, palette=palette, album=album)
+    album = Album.of(table, rows.values(), palette)
+    return Findings(kind=table.kind, survey=survey, rows=rows, palette=palette, album=album)
 
 
 def _headlines(record: Record | None, survey: Survey, kind: str, verdict: Verdict) -> list[Headline]:

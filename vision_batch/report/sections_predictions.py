@@ -23,12 +23,11 @@ LABELS_OPEN: Final = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """A survey's, and the rows that are shown: by number, and those that are most wrong, the worst first."""
+    """A survey's, and the rows that are shown, by number. `rows` has them all."""
 
     kind: str
     survey: Survey
     rows: Mapping[int, Mapping[str, Any]]
-    mistakes: Sequence[Mapping[str, Any]]
     palette: Palette
     album: Album
 
@@ -107,12 +106,12 @@ def failures(found: Findings) -> Section | None:
     return Section(key="failures", title="Failures", about=about, content=parts)
 
 
-def mistakes(found: Findings) -> Section | None:
-    """Where predictions are most wrong by the truth."""
-    shown = found.album.gallery(found.mistakes, "Worst mistakes")
+def mistakes(rows: Sequence[Mapping[str, Any]], album: Album) -> Section | None:
+    """Where predictions are most wrong by the truth, the worst first."""
+    shown = album.gallery(rows, "Worst mistakes")
     if shown is None:
         return None
-    return Section(key="mistakes", title="The worst mistakes", about=ABOUT[found.kind], content=shown)
+    return Section(key="mistakes", title="The worst mistakes", about=ABOUT[album.kind], content=shown)
 
 
 def _labels(found: Findings) -> Html | None:

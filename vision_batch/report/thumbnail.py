@@ -11,12 +11,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from vision_batch.images.draw import draw_boxes
+from vision_batch.images.draw import Colour, draw_boxes
 from vision_batch.images.formats import read_header
 from vision_batch.images.mask import decode_mask
 from vision_batch.images.preprocess import Preprocessor
 from vision_batch.images.settings import PreprocessSettings
 from vision_batch.report.colours import Palette
+from vision_batch.tasks.box_truth import EDGES, TrueBox
 from vision_batch.tasks.rle import decode
 
 Pixels = npt.NDArray[np.uint8]
@@ -27,6 +28,7 @@ QUALITY: Final = 80
 OPACITY: Final = 0.55
 BACKGROUND_OPACITY: Final = 0.2
 MOST_BOXES: Final = 40
+WHITE: Final[Colour] = (255, 255, 255)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +41,8 @@ class Thumbnail:
 
 
 def make_thumbnail(data: bytes, row: Mapping[str, Any], palette: Palette) -> Thumbnail:
-    """Of an encoded image, under the prediction of its row. ImageError where the image cannot be decoded."""
+    """Of an encoded image, under the prediction of its row. ImageError where the image cannot be decoded,
+    ValueError where a mask is none."""
     pixels, scale = _small(data)
     pixels = _drawn(pixels, scale, row, palette)
     height, width = pixels.shape[:2]
@@ -62,29 +65,29 @@ def _small(data: bytes) -> tuple[Pixels, float]:
 
 
 def _drawn(pixels: Pixels, scale: float, row: Mapping[str, Any], palette: Palette) -> Pixels:
+    """The row's mask or boxes, above the true boxes that it may have as `expected`."""
     if row.get("mask_png"):
         return _with_mask(pixels, row["mask_png"], row.get("class_pixels") or (), palette)
-    if row.get("boxes"):
-        size = int(row.get("height") or 0), int(row.get("width") or 0)
-        return _with_boxes(pixels, scale, row["boxes"][:MOST_BOXES], size, palette)
-    return pixels
-
-
-def _with_boxes(
-    pixels: Pixels, scale: float, boxes: Sequence[Mapping[str, Any]], size: tuple[int, int], palette: Palette
-) -> Pixels:
-    """Instance masks where there are any, and the frames, the surest on top. `size` is the full image's, (H, W)."""
-    ordered = [*reversed(boxes)]
-    for box in ordered:
+    expected: Sequence[TrueBox] = row.get("expected") or ()
+    pixels = _framed(pixels, scale, [box.edges for box in expected[:MOST_BOXES]], [WHITE] * len(expected[:MOST_BOXES]))
+    boxes = [*reversed((row.get("boxes") or [])[:MOST_BOXES])]
+    colours = [palette.rgb(box["label"]) for box in boxes]
+    for box, colour in zip(boxes, colours, strict=True):
         if box.get("mask_rle"):
-            mask = cv2.resize(decode(box["mask_rle"], *size), pixels.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-            pixels = _tinted(pixels, mask > 0, palette.rgb(box["label"]), OPACITY)
-    places = np.array([[box[edge] for edge in ("x_min", "y_min", "x_max", "y_max")] for box in ordered], np.float32)
-    limits = np.array([pixels.shape[1], pixels.shape[0]] * 2, np.float32)
-    colours = [palette.rgb(box["label"]) for box in ordered]
-    places = np.nan_to_num(places * scale).clip(0, limits)
-    drawn = draw_boxes(pixels, places, [""] * len(ordered), colours)
-    return draw_boxes(drawn, places + np.array([1, 1, -1, -1], np.float32), [""] * len(ordered), colours)
+            mask = decode(box["mask_rle"], row["height"], row["width"])
+            small = cv2.resize(mask, pixels.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+            pixels = _tinted(pixels, small > 0, colour, OPACITY)
+    return _framed(pixels, scale, [[box[edge] for edge in EDGES] for box in boxes], colours)
+
+
+def _framed(pixels: Pixels, scale: float, edges: Sequence[Sequence[float | None]], colours: Sequence[Colour]) -> Pixels:
+    """With a frame, two pixels wide, within each of the boxes; the last ones on top."""
+    if not edges:
+        return pixels
+    places = np.nan_to_num(np.array(edges, np.float32) * scale).clip(0, [pixels.shape[1], pixels.shape[0]] * 2)
+    for inset in (0, 1):
+        pixels = draw_boxes(pixels, places + np.array([inset, inset, -inset, -inset]), [""] * len(places), colours)
+    return pixels
 
 
 def _with_mask(pixels: Pixels, mask_png: bytes, classes: Sequence[Mapping[str, Any]], palette: Palette) -> Pixels:
