@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -73,6 +73,7 @@ def test_anything_found_is_judged_as_coco_does(seed: int, found: int, truth: int
 
 
 @given(st.integers(0, 2**32))
+@settings(max_examples=30)
 def test_a_good_model_is_judged_as_coco_does(seed: int) -> None:
     random = np.random.default_rng(seed)
     truth = random_objects(random, 200, images=20, labels=3, crowds=True, scores=0)
