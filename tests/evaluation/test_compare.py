@@ -25,7 +25,16 @@ BOXES = pa.list_(pa.struct([("label", pa.string()), *((name, pa.float32()) for n
 class Compared:
     """A comparison of two tables, and the images that changed."""
 
-    def __init__(self, folder: Path, a: pa.Table, b: pa.Table, truth: pa.Table | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        a: pa.Table,
+        b: pa.Table,
+        truth: pa.Table | None = None,
+        *,
+        min_score: float = 0,
+        **settings: Any,
+    ) -> None:
         for name, table in (("a", a), ("b", b), ("truth", truth)):
             if table is not None:
                 pq.write_table(table, folder / f"{name}.parquet")
@@ -35,7 +44,8 @@ class Compared:
             Predictions.open(str(folder / "b.parquet")),
             None if truth is None else TruthSettings(uri=str(folder / "truth.parquet")),
             EvaluateSettings(**{"bootstrap": 200, **settings}),
-            self.tables.append,
+            changed=self.tables.append,
+            min_score=min_score,
         )
 
     @property
@@ -125,6 +135,13 @@ def test_boxes_match_at_half_of_their_union(tmp_path: Path) -> None:
         ("dog", None, 1),
         (None, "dog", 1),
     }
+
+
+def test_boxes_of_low_scores_can_be_left_out(tmp_path: Path) -> None:
+    a, b = [[box("cat", 0)]], [[box("cat", 0), box("cat", 50) | {"score": 0.4}]]
+    tables = table("boxes", a, BOXES), table("boxes", b, BOXES)
+    assert Compared(tmp_path, *tables).comparison.changed == 1
+    assert Compared(tmp_path, *tables, min_score=0.5).comparison.changed == 0
 
 
 def png(mask: np.ndarray) -> bytes:

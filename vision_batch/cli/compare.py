@@ -28,6 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="URI",
         help="what is right, as of evaluate; by default the column truth of A, where it has one",
     )
+    parser.add_argument(
+        "--min-score", type=float, default=0.0, metavar="S", help="boxes: leave out what has a lower score (0)"
+    )
     parser.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="resamples for intervals, 0 for none")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the resamples")
     parser.add_argument("--to", metavar="FOLDER", help="write the images that changed as Parquet, and comparison.json")
@@ -49,7 +52,8 @@ def execute(arguments: argparse.Namespace) -> int:
         truth = validate_settings(TruthSettings, {"uri": normalise(arguments.truth, Path.cwd())}, what=where)
     written = None if arguments.to is None else ChangedImages(normalise(arguments.to, Path.cwd()), a, b)
     opened = Predictions.open(a), Predictions.open(b)
-    comparison = compare(*opened, truth, settings, changed=written.add if written else None)
+    sink = written.add if written else None
+    comparison = compare(*opened, truth, settings, changed=sink, min_score=arguments.min_score)
     if written:
         written.finish(comparison)
     print_comparison(comparison)

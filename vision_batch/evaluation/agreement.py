@@ -11,13 +11,13 @@ from typing import Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from vision_batch.errors import Problem, SpecError
 from vision_batch.evaluation.boxes import Classes, read_found
 from vision_batch.evaluation.matching import box_overlap, judge
 from vision_batch.evaluation.neighbours import vectors
+from vision_batch.evaluation.objects import Objects
 from vision_batch.evaluation.ragged import flattened
 from vision_batch.evaluation.segmentation import NO_CLASS, pixel_pairs
 from vision_batch.ledger.predictions import PredictionKind
@@ -66,14 +66,17 @@ def label_sets(a: pa.Table, b: pa.Table) -> Agreement:
     return _overlap([one, other], both, classes, len(a), _listed(a["labels"]), _listed(b["labels"]))
 
 
-def boxes(a: pa.Table, b: pa.Table) -> Agreement:
-    """Twice the boxes that match, of one class and with an IoU of 0.5 at least, among those of both."""
+def boxes(a: pa.Table, b: pa.Table, *, min_score: float = 0) -> Agreement:
+    """Twice the boxes that match, of one class and with an IoU of 0.5 at least, among those of both.
+
+    Boxes that score less than `min_score` are left out.
+    """
     classes = Classes()
-    one, other = (read_found(table["boxes"], classes).objects for table in (a, b))
+    one, other = (_scoring(read_found(table["boxes"], classes).objects, min_score) for table in (a, b))
     verdicts = judge(one, other, box_overlap)
     right = verdicts.right[:, 0]
     keys = [_keys(each.image, each.label) for each in (verdicts, other)]
-    text = [pc.binary_join_element_wise(_count_text(table["boxes"]), "boxes", " ") for table in (a, b)]
+    text = [pa.array([f"{count} boxes" for count in np.bincount(of.image, minlength=len(a))]) for of in (one, other)]
     return _overlap(keys, keys[0][right], classes, len(a), *text)
 
 
@@ -165,5 +168,5 @@ def _listed(column: pa.ChunkedArray) -> pa.Array:
     return pa.array([", ".join(sorted(each)) for each in column.to_pylist()], pa.string())
 
 
-def _count_text(column: pa.ChunkedArray) -> pa.Array:
-    return pc.list_value_length(column.combine_chunks()).cast(pa.string())
+def _scoring(objects: Objects, min_score: float) -> Objects:
+    return objects.take(np.flatnonzero(objects.score >= np.float32(min_score)))

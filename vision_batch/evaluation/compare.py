@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from vision_batch.errors import Problem, SpecError
-from vision_batch.evaluation.agreement import AGREEMENTS
+from vision_batch.evaluation.agreement import AGREEMENTS, Compare, boxes
 from vision_batch.evaluation.agreement_tally import AgreementTally
 from vision_batch.evaluation.bootstrap import intervals
 from vision_batch.evaluation.comparison import CHANGED, Comparison, Difference, Judgement
@@ -29,9 +29,17 @@ Sink: TypeAlias = Callable[[pa.Table], None]
 
 
 def compare(
-    a: Predictions, b: Predictions, truth: TruthSettings | None, settings: EvaluateSettings, changed: Sink | None = None
+    a: Predictions,
+    b: Predictions,
+    truth: TruthSettings | None,
+    settings: EvaluateSettings,
+    *,
+    changed: Sink | None = None,
+    min_score: float = 0,
 ) -> Comparison:
     """What differs between `a` and `b`, which are joined by `image_id`; `changed` gets the images that changed.
+
+    Of boxes those that score less than `min_score` are not compared; the truth judges all.
 
     `truth`, whose URI is normalised, or else a column `truth` of `a`, says which is better. SpecError where the two are
     of different kinds or have no image in common, and where ids repeat.
@@ -43,11 +51,12 @@ def compare(
     joined = pairs.joined()
     called = {str(index): name for index, name in enumerate(a.labels or b.labels or ())}
     tally = AgreementTally(a.kind, called if a.kind == "segmentation" else {}, settings.seed)
+    agree = partial(boxes, min_score=min_score) if a.kind == "detection" else AGREEMENTS[a.kind]
     failed = np.zeros(3, np.int64)
     for pair in pairs.of(joined):
         of_a, of_b = (is_failed(table, of) for table, of in zip(pair, (a, b), strict=True))
         failed += [np.count_nonzero(of_a & of_b), np.count_nonzero(of_a & ~of_b), np.count_nonzero(of_b & ~of_a)]
-        for table in _changed(pair, of_a, of_b, a, tally):
+        for table in _changed(pair, of_a, of_b, agree, tally):
             if changed is not None and len(table):
                 changed(table)
     return Comparison(
@@ -71,7 +80,7 @@ def compare(
 
 
 def _changed(
-    pair: Pair, of_a: np.ndarray, of_b: np.ndarray, predictions: Predictions, tally: AgreementTally
+    pair: Pair, of_a: np.ndarray, of_b: np.ndarray, agree: Compare, tally: AgreementTally
 ) -> Iterator[pa.Table]:
     """The images that one alone failed on, and those that changed, which the tally takes in."""
     apart = pa.array(of_a ^ of_b)
@@ -80,7 +89,7 @@ def _changed(
     yield pa.table([a["image_id"].cast(pa.string()), *codes, pa.nulls(len(a), pa.float64())], schema=CHANGED)
     a, b = (table.filter(pa.array(~(of_a | of_b))) for table in pair)
     if len(a):
-        agreement = AGREEMENTS[predictions.kind](a, b)
+        agreement = agree(a, b)
         ids = a["image_id"].cast(pa.string())
         changed = tally.add(agreement, ids.to_pylist())
         columns = [ids.combine_chunks(), agreement.a, agreement.b, pa.array(agreement.same)]
