@@ -16,9 +16,9 @@ from tests.conftest import S3Bucket
 from tests.faults.fault_proxy import FaultProxy, Rule
 from vision_batch.errors import ModelError
 from vision_batch.models import node_copy as copies
-from vision_batch.models.digest import checked_file, read_checked
+from vision_batch.models.digest import checked_file, file_digest, read_checked
 from vision_batch.models.node_copy import node_copy
-from vision_batch.storage.table import storage_for
+from vision_batch.storage.table import forget_s3, storage_for
 
 pytestmark = pytest.mark.usefixtures("temporary")
 
@@ -68,6 +68,38 @@ def test_what_lies_on_s3_is_read_by_way_of_the_copy(moto_s3: S3Bucket, temporary
     assert checked_file(uri, DIGEST).parent.parent == temporary
 
 
+@pytest.mark.s3
+def test_a_driver_reads_an_object_once_for_itself_and_its_machine_and_not_again_in_a_later_run(
+    moto_s3: S3Bucket, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = f"{moto_s3.uri}/w"
+    storage_for(uri).put(uri, DATA)
+    with FaultProxy(moto_s3.server.address) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        forget_s3()
+        assert file_digest(uri, where="model") == DIGEST
+        assert read_checked(uri, DIGEST) == DATA
+        assert file_digest(uri, where="model") == DIGEST
+        assert len([line for line in proxy.requests if line.startswith("GET")]) == 1
+        storage_for(uri).put(uri, DATA[:-1])
+        assert file_digest(uri, where="model") == hashlib.sha256(DATA[:-1]).hexdigest()
+        for note in temporary.glob("*/*.sha256"):
+            note.write_text("cut off")
+        assert file_digest(uri, where="model") == hashlib.sha256(DATA[:-1]).hexdigest()
+
+
+@pytest.mark.s3
+def test_a_driver_without_room_for_a_copy_digests_all_the_same(
+    moto_s3: S3Bucket, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = f"{moto_s3.uri}/w"
+    storage_for(uri).put(uri, DATA)
+    (temporary / f"vision-batch-models-{os.getuid()}").write_text("in the way")
+    assert file_digest(uri, where="model") == DIGEST
+    with pytest.raises(ModelError, match="cannot be copied into"):
+        read_checked(uri, DIGEST)
+
+
 def test_a_local_file_has_no_copy(weights: str, temporary: Path) -> None:
     assert str(checked_file(weights, DIGEST)) == weights
     assert read_checked(weights, DIGEST) == DATA
@@ -95,19 +127,17 @@ def test_an_object_that_is_not_there(tmp_path: Path, temporary: Path) -> None:
     assert files(temporary) == []
 
 
-def test_who_waits_for_a_process_that_dies_fetches_itself(
-    weights: str, temporary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pipe = tmp_path / "never-ends"  # the first one reads half of it and waits
-    os.mkfifo(pipe)
+def test_who_waits_for_a_process_that_dies_fetches_itself(weights: str, temporary: Path) -> None:
     hang = (
-        "import sys, time; from pathlib import Path; from vision_batch.models import node_copy as copies\n"
-        "def fetch(uri, sha256, into):\n"
-        "    into.write(b'half'); into.flush(); Path(sys.argv[3]).open('w').close(); time.sleep(600)\n"
-        "copies._fetch = fetch; copies.node_copy(*sys.argv[1:3])"
+        "import sys, time; from vision_batch.models import node_copy as copies\n"
+        "def fetch(info, into):\n"
+        "    into.write(b'half'); into.flush(); print('half', flush=True); time.sleep(600)\n"
+        "copies._fetch = fetch; copies.node_copy(*sys.argv[1:])"
     )
-    with subprocess.Popen([sys.executable, "-c", hang, weights, DIGEST, str(pipe)]) as holder:
-        pipe.read_bytes()  # returns when the other end was opened and closed
+    command = [sys.executable, "-c", hang, weights, DIGEST]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "half\n"
         assert files(temporary) == [f"{DIGEST}.part"]
         waiting = threading.Thread(target=node_copy, args=(weights, DIGEST))
         waiting.start()

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from vision_batch.errors import ForbiddenError, NotFoundError, Problem, SpecError
-from vision_batch.models.node_copy import changed, node_copy, out_of_reach
+from vision_batch.models.node_copy import changed, node_copy, node_digest, out_of_reach
 from vision_batch.storage.table import storage_for
 from vision_batch.storage.uri import scheme
 
@@ -21,7 +21,7 @@ CONVERT = (
 def file_digest(uri: str, *, where: str) -> str:
     """SHA-256 of one object, hexadecimal; SpecError, naming `where`, if it cannot be read."""
     try:
-        return _digest(uri)
+        return _remote_digest(uri) if scheme(uri) else _digest(uri)
     except (NotFoundError, ForbiddenError) as error:
         raise SpecError(Problem(where, str(error), "a file that can be read")) from error
 
@@ -59,6 +59,13 @@ def checked_file(uri: str, sha256: str) -> Path:
     except (NotFoundError, ForbiddenError) as error:
         raise out_of_reach(error) from error
     return Path(uri)
+
+
+def _remote_digest(uri: str) -> str:
+    try:
+        return node_digest(uri)
+    except OSError:  # this machine has no room for a copy, and may need none: workers load models
+        return _digest(uri)
 
 
 def _digest(uri: str) -> str:

@@ -1,8 +1,9 @@
 """Files of models that lie on S3, fetched once for all processes of a machine.
 
 A copy is called by the SHA-256 of what it holds, so that whoever finds it knows whether it is the right one: models
-that share a file share its copy, and one that changed has another. The copies are in the folder for temporary files, in
-a folder that this user alone may read and write.
+that share a file share its copy, and one that changed has another. Notes beside the copies say which digest an object
+had in which version, so that a driver that runs again reads none of it. All is in the folder for temporary files, in a
+folder that this user alone may read and write.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import stat
 import tempfile
 import time
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from vision_batch.errors import ForbiddenError, ModelError, NotFoundError, StorageError
+from vision_batch.storage.object_info import ObjectInfo
 from vision_batch.storage.table import storage_for
 
 BLOCK_BYTES: Final = 8 << 20
@@ -26,7 +29,9 @@ KEPT_BYTES: Final = 20 << 30
 """All copies of a machine: what was used last is kept."""
 IN_USE_S: Final = 3600
 """A copy that was asked for so lately may be about to be opened: it stays, however many there are."""
+DIGEST: Final = re.compile("[0-9a-f]{64}")
 PARTIAL: Final = ".part"
+NOTE: Final = ".sha256"
 
 
 def node_copy(uri: str, sha256: str) -> Path:
@@ -36,22 +41,31 @@ def node_copy(uri: str, sha256: str) -> Path:
     another one, or cannot be read, or there is no room for it; UnavailableError while the storage does not answer.
     """
     try:
-        folder = _private_folder()
-        copy = folder / sha256
-        while not _holds(copy, sha256):
-            with _turn(folder / (sha256 + PARTIAL)) as partial:
-                if not _holds(copy, sha256):  # else another process has fetched it in the meantime
-                    _fetch(uri, sha256, partial)
-                    _forget_oldest(folder)
-                    os.replace(partial.name, copy)
-        os.utime(copy)
+        return _copied(uri, sha256)
     except (NotFoundError, ForbiddenError) as error:
         raise out_of_reach(error) from error
-    except StorageError:
-        raise
     except OSError as error:
         raise ModelError(f"{uri} cannot be copied into {tempfile.gettempdir()}: {error}") from error
-    return copy
+
+
+def node_digest(uri: str) -> str:
+    """The SHA-256 of an object as it is now, hexadecimal; its copy stays for the processes of this machine.
+
+    StorageError where it cannot be read, OSError where there is no room for a copy.
+    """
+    info = storage_for(uri).stat(uri)
+    folder = _private_folder()
+    name = hashlib.sha256(f"{uri}\n{info.version}".encode()).hexdigest()
+    note = folder / (name + NOTE)
+    while (digest := _noted(note)) is None:
+        with _turn(folder / (name + PARTIAL)) as partial:
+            if _noted(note) is None:
+                found = _fetch(info, partial)
+                _forget_oldest(folder)
+                os.replace(partial.name, folder / found)
+                _write_note(note, found)
+    os.utime(note)
+    return digest
 
 
 def out_of_reach(error: StorageError) -> ModelError:
@@ -62,6 +76,20 @@ def out_of_reach(error: StorageError) -> ModelError:
 def changed(uri: str) -> ModelError:
     """What to say of a model's file that is not the one that was digested."""
     return ModelError(f"{uri} has changed since the run began; run again")
+
+
+def _copied(uri: str, sha256: str) -> Path:
+    folder = _private_folder()
+    copy = folder / sha256
+    while not _holds(copy, sha256):
+        with _turn(folder / (sha256 + PARTIAL)) as partial:
+            if not _holds(copy, sha256):  # else another process has fetched it in the meantime
+                if _fetch(storage_for(uri).stat(uri), partial) != sha256:
+                    raise changed(uri)
+                _forget_oldest(folder)
+                os.replace(partial.name, copy)
+    os.utime(copy)
+    return copy
 
 
 def _private_folder() -> Path:
@@ -106,16 +134,30 @@ def _is_at(file: BinaryIO, path: Path) -> bool:
         return False
 
 
-def _fetch(uri: str, sha256: str, into: BinaryIO) -> None:
+def _fetch(info: ObjectInfo, into: BinaryIO) -> str:
+    """The SHA-256 of what was written."""
     digest = hashlib.sha256()
-    storage = storage_for(uri)
-    with storage.open(storage.stat(uri)) as reader:
+    with storage_for(info.uri).open(info) as reader:
         while block := reader.read(BLOCK_BYTES):
             digest.update(block)
             into.write(block)
     into.flush()
-    if digest.hexdigest() != sha256:
-        raise changed(uri)
+    return digest.hexdigest()
+
+
+def _noted(note: Path) -> str | None:
+    try:
+        digest = note.read_text()
+    except FileNotFoundError:
+        return None
+    return digest if DIGEST.fullmatch(digest) else None
+
+
+def _write_note(note: Path, digest: str) -> None:
+    """In one step: whoever reads it reads all of it."""
+    with tempfile.NamedTemporaryFile("w", dir=note.parent, suffix=PARTIAL, delete=False) as file:
+        file.write(digest)
+    os.replace(file.name, note)
 
 
 def _forget_oldest(folder: Path) -> None:
