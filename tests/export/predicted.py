@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from tests.ledger.outputs import Output
-from vision_batch.datasets.naming import relative_name
 from vision_batch.datasets.settings import InputSettings
+from vision_batch.datasets.table import format_named
 from vision_batch.jobs.prepare import input_facts
 from vision_batch.ledger.definition import Definition, claim_definition
 from vision_batch.ledger.members import load_members
@@ -78,7 +78,7 @@ def predicted(
     uri: str | None = None,
     labels: tuple[str, ...] | None = LABELS,
 ) -> str:
-    """The URI of a finished output over a folder of images; `predict` says a row's columns by its image's id."""
+    """The URI of a finished output over images; `predict` says a row's columns by its image's id."""
     definition = Definition(input_facts(settings, "input"))
     paths = LedgerPaths(uri or str(folder / "out"))
     claim_definition(paths, definition, cell_rows=CELL_ROWS, labels=labels)
@@ -87,11 +87,10 @@ def predicted(
     for work in output.todo():
         shard = load_members(paths, work.shard)
         rows = []
-        for row, file in enumerate(shard.files):
-            name = relative_name(file.uri, shard.root, shard.input_name)
-            told = dict(predict(name))
+        for sample in format_named(settings.format).read(shard, settings, lambda row: True):
+            told = dict(predict(sample.image_id))
             size = {} if "error_code" in told else {"width": 40, "height": 30}
-            rows.append({"image_id": name, "shard": shard.key, "row": row, **size, **told})
+            rows.append({"image_id": sample.image_id, "shard": shard.key, "row": sample.row, **size, **told})
         table = pa.Table.from_pylist(rows, schema=schema)
         record = record_for(
             table,

@@ -12,11 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import S3Bucket
-from tests.export.predicted import BOXES, CLASSIFIED, ERROR, SEGMENTED, box, classified, pictures, predicted
-from vision_batch.errors import SpecError
+from tests.datasets.reading import FaultyStorage
+from tests.export.predicted import BOXES, CLASSIFIED, ERROR, SEGMENTED, box, classified, picture, pictures, predicted
+from vision_batch.datasets.settings import InputSettings
+from vision_batch.errors import SpecError, UnavailableError
 from vision_batch.export.export import Exported, export
 from vision_batch.export.job import Options
-from vision_batch.storage.table import storage_for
+from vision_batch.storage.table import STORAGES, storage_for
 
 
 @pytest.fixture
@@ -124,10 +126,28 @@ def test_two_images_of_one_name_are_not_one(tmp_path: Path) -> None:
     schema = pa.schema([("image_id", pa.string()), ("width", pa.int32()), ("height", pa.int32()), BOXES])
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), tmp_path / "t.parquet")
     found = exported(str(tmp_path / "t.parquet"), "yolo", tmp_path / "to")
-    assert found.errors == {"name_taken": 2}
-    assert found.unread == 2
-    listed = [row["image_id"] for row in listed_errors(tmp_path / "to")]
-    assert sorted([*listed, "a.png"]) == ["a.jpg", "a.png", "a.png"] or sorted(listed) == ["a.png", "a.png"]
+    assert (found.images, found.errors, found.unread) == (1, {"name_taken": 2}, 2)
+    assert len(listed_errors(tmp_path / "to")) == 2
+
+
+@pytest.mark.parametrize("names", [["q.txt/x.jpg", "q.jpg"], ["q.jpg", "q.txt/x.jpg"]])
+def test_a_file_that_would_be_a_folder_is_listed(tmp_path: Path, names: list[str]) -> None:
+    rows = [{"image_id": name, "width": 40, "height": 30, "boxes": [box(0, 0, 9, 9)]} for name in names]
+    schema = pa.schema([("image_id", pa.string()), ("width", pa.int32()), ("height", pa.int32()), BOXES])
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), tmp_path / "t.parquet")
+    found = exported(str(tmp_path / "t.parquet"), "yolo", tmp_path / "to")
+    assert (found.images, found.errors) == (1, {"name_taken": 1})
+
+
+def test_a_copied_image_whose_name_is_taken_is_counted_once(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.png").write_bytes(picture(shade=len(name) + ord(name)))
+    pq.write_table(pa.table({"image": ["a/1.png", "b/1.png"], "id": ["same.png"] * 2}), tmp_path / "t.parquet")
+    settings = InputSettings(uri=str(tmp_path / "t.parquet"), format="parquet", id_column="id")
+    output = predicted(tmp_path, settings, [BOXES], lambda name: {"boxes": [box(0, 0, 9, 9)]})
+    found = exported(output, "yolo", tmp_path / "to", copy_images=True, min_score=0.1)
+    assert (found.images, found.errors) == (1, {"name_taken": 1})
 
 
 def test_an_image_that_is_gone_is_an_error_of_its_own(tmp_path: Path) -> None:
@@ -155,3 +175,37 @@ def test_on_s3(moto_s3: S3Bucket, tmp_path: Path) -> None:
         names = {info.uri.removeprefix(f"{to}/") for info in storage_for(to).list(to)}
         assert names == {"_export.json", "images/a.png", "images/b/c.png", "instances.json"}
     assert len(json.loads(storage_for(to).read(f"{to}/instances.json"))["images"]) == 2
+
+
+def test_rows_of_tables_from_elsewhere_that_lack_something_are_listed(tmp_path: Path) -> None:
+    bare = {"label": "cat", "x_min": 0.0, "y_min": 0.0, "x_max": 1.0, "y_max": 1.0}
+    rows = [
+        {"image_id": "a.png", "width": 40, "height": 30, "boxes": [bare]},
+        {"image_id": None, "width": 40, "height": 30, "boxes": []},
+        {"image_id": "b.png", "width": 40, "height": 30, "boxes": None},
+        {"image_id": "c.png", "width": None, "height": None, "boxes": [bare]},
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "t.parquet")
+    for format in ("coco", "yolo", "labelstudio"):
+        found = exported(str(tmp_path / "t.parquet"), format, tmp_path / format, min_score=0.5)
+        lacking = {"no_name": 1, "no_prediction": 1, "no_size": 1}
+        assert (found.images, found.annotations, found.errors, found.unread) == (1, 1, lacking, 3)
+
+
+def test_what_was_broken_off_says_so_and_is_done_again(
+    detected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = str(tmp_path / "in" / "e.png")
+    with monkeypatch.context() as patch:
+        patch.setitem(STORAGES, "", lambda: FaultyStorage({bad: UnavailableError(bad, "503")}))
+        with pytest.raises(UnavailableError, match="503"):
+            exported(detected, "coco", tmp_path / "to", copy_images=True)
+    assert json.loads((tmp_path / "to" / "_export.json").read_text())["complete"] is False
+    assert "instances.json" not in files(tmp_path / "to")
+    assert exported(detected, "coco", tmp_path / "to", copy_images=True).images == 5
+    assert json.loads((tmp_path / "to" / "_export.json").read_text())["complete"] is True
+
+
+def test_a_target_inside_the_input_is_refused(detected: str, tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="inside the input"):
+        exported(detected, "yolo", tmp_path / "in" / "to", copy_images=True)

@@ -69,6 +69,8 @@ def test_only_folders_are_listed(storage: LocalStorage, tmp_path: Path) -> None:
         storage.list(str(tmp_path / "file"))
     with pytest.raises(NotFoundError):
         storage.list(str(tmp_path / "absent"))
+    with pytest.raises(NotFoundError, match="a folder above it is a file"):
+        storage.put(str(tmp_path / "file" / "below"), b"")
     with pytest.raises(NotFoundError, match="is a folder"):
         storage.read(str(tmp_path))
 

@@ -54,7 +54,7 @@ def _image(job: Job, row: Row) -> dict[str, Any]:
 
 
 def _annotations(job: Job, row: Row) -> Iterator[dict[str, Any]]:
-    for box in row.values["boxes"] or ():
+    for box in row.values["boxes"]:
         width, height = box["x_max"] - box["x_min"], box["y_max"] - box["y_min"]
         counts = box.get("mask_rle")
         mask = {} if counts is None else {"segmentation": {"size": [row.height, row.width], "counts": counts}}
@@ -64,7 +64,7 @@ def _annotations(job: Job, row: Row) -> Iterator[dict[str, Any]]:
             "bbox": [box["x_min"], box["y_min"], width, height],
             "area": width * height if counts is None else area(counts),
             "iscrowd": 0,
-            "score": box["score"],
+            **({"score": box["score"]} if box.get("score") is not None else {}),
             **mask,
         }
 

@@ -11,17 +11,21 @@ from vision_batch.export.error_list import ErrorList
 from vision_batch.export.job import Job, Options
 from vision_batch.export.table import FORMATS
 from vision_batch.export.target import Target
+from vision_batch.ledger.definition import read_definition
 from vision_batch.ledger.predictions import Predictions
 from vision_batch.storage.uri import is_inside
 
-NOT_ERROR_ROWS = ("not_copied", "name_taken")
+PLACED = ("detection", "segmentation")
+"""Predictions of places in an image."""
+NOT_ERROR_ROWS = ("not_copied", "name_taken", "no_name", "no_prediction", "no_size")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
     """What was written. `errors` counts images that are not in the export, by code: listed in `_errors.csv`.
 
-    `left_out` counts those whose score is too low.
+    `left_out` counts those whose score is too low. `images` has all others: with those of `errors` and `left_out` they
+    are all rows, but for CSV, whose table has error rows too.
     """
 
     format: str
@@ -34,7 +38,7 @@ class Exported:
 
     @property
     def unread(self) -> int:
-        """Good images that are not in the export, since their files could not be read or named."""
+        """Images without an error of their own that are not in the export all the same."""
         return sum(self.errors.get(code, 0) for code in NOT_ERROR_ROWS)
 
 
@@ -56,6 +60,7 @@ def export(uri: str, *, format: str, to: str, options: Options) -> Exported:
             options=options,
             names=ClassNames(predictions.labels),
             errors=errors,
+            sized=FORMATS[format].sized and predictions.kind in PLACED,
         )
         target.claim(facts)
         FORMATS[format].write(job)
@@ -65,7 +70,7 @@ def export(uri: str, *, format: str, to: str, options: Options) -> Exported:
             format=format,
             to=to,
             files=target.files,
-            images=job.images,
+            images=job.images - len(job.taken),
             annotations=job.annotations,
             left_out=job.left_out,
             errors=dict(sorted(errors.counts.items())),
@@ -89,3 +94,9 @@ def _problems(predictions: Predictions, format: str, to: str, options: Options) 
             yield Problem(flag, f"--format {format}", f"one of {formats}, or nothing")
     if is_inside(to, predictions.uri.rstrip("/")):
         yield Problem("--to", f"{to}, inside the predictions", "a folder apart from them")
+    claimed = None if predictions.output is None else read_definition(predictions.output)
+    for _, uri in claimed.definition.facts.get("input.uri", ()) if claimed is not None else ():
+        if is_inside(to, uri):
+            yield Problem(
+                "--to", f"{to}, inside the input {uri}", "a folder apart from it: what is copied would be input"
+            )

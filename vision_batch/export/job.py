@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 from vision_batch.errors import Problem, SpecError
 from vision_batch.export.class_names import ClassNames
@@ -33,7 +32,8 @@ class Options:
 class Job:
     """What a format writes from, and into. It counts `images` and `annotations` itself.
 
-    `left_out` counts images of which nothing is exported, since their score is too low.
+    `sized` asks for rows whose images have a size. `left_out` counts images of which nothing is exported, since their
+    score is too low; `taken` are the numbers of rows whose files would have had the names of others'.
     """
 
     predictions: Predictions
@@ -41,13 +41,15 @@ class Job:
     options: Options
     names: ClassNames
     errors: ErrorList
+    sized: bool
     images: int = 0
     annotations: int = 0
     left_out: int = 0
+    taken: set[int] = field(default_factory=set)
 
     def rows(self) -> Iterator[Row]:
         """The good rows."""
-        return good_rows(self.predictions, self.errors, self.options.min_score)
+        return good_rows(self.predictions, self.errors, self.options.min_score, sized=self.sized)
 
     def rows_with_images(self) -> Iterator[Row]:
         """The good rows whose image can be read, with it."""
@@ -58,9 +60,11 @@ class Job:
 
     def put(self, name: str, data: bytes, row: Row) -> None:
         """Writes a file of an image; where another image has its name that is an error of this one."""
-        text = f"{name} is there already, of another image"
-        self.target.put(name, data, lambda: self.errors.add(row.image_id, row.shard, row.row, "name_taken", text))
+        self.target.put(name, data, lambda: self._note_taken(name, row))
 
-    @property
-    def facts(self) -> dict[str, Any]:
-        return {"images": self.images, "annotations": self.annotations, "left_out": self.left_out}
+    def _note_taken(self, name: str, row: Row) -> None:
+        """Once for an image, whose files may all be of that name."""
+        if row.number not in self.taken:
+            self.taken.add(row.number)
+            text = f"{name} is there already, of another image"
+            self.errors.add(row.image_id, row.shard, row.row, "name_taken", text)

@@ -74,7 +74,7 @@ def _url(prefix: str, image_id: str) -> str:
 
 def _results(job: Job, row: Row) -> Iterator[dict[str, Any]]:
     """What Label Studio calls regions."""
-    values, size = row.values, (row.height or 1, row.width or 1)
+    values = row.values
     if "label" in values:
         job.names.index(values["label"], values.get("label_index"))
         yield _result(0, row, "choices", [values["label"]], values.get("score"))
@@ -84,14 +84,14 @@ def _results(job: Job, row: Row) -> Iterator[dict[str, Any]]:
         if values["labels"]:
             yield _result(0, row, "choices", values["labels"], None)
     elif "boxes" in values:
-        for number, box in enumerate(values["boxes"] or ()):
+        for number, box in enumerate(values["boxes"]):
             job.names.index(box["label"], box.get("label_index"))
             counts = box.get("mask_rle")
             if counts is None:
-                yield _result(number, row, "rectanglelabels", [box["label"]], box["score"], **_percent(box, row))
+                yield _result(number, row, "rectanglelabels", [box["label"]], box.get("score"), **_percent(box, row))
             else:
-                rle = brush_rle(decode(counts, *size) > 0)
-                yield _result(number, row, "brushlabels", [box["label"]], box["score"], format="rle", rle=rle)
+                rle = brush_rle(decode(counts, *reversed(row.size)) > 0)
+                yield _result(number, row, "brushlabels", [box["label"]], box.get("score"), format="rle", rle=rle)
     else:
         mask = decode_mask(values["mask_png"])
         for number, entry in enumerate(values["class_pixels"] or ()):
@@ -117,7 +117,7 @@ def _result(number: int, row: Row, kind: str, labels: list[str], score: float | 
 
 
 def _percent(box: dict[str, Any], row: Row) -> dict[str, float]:
-    width, height = 100 / (row.width or 1), 100 / (row.height or 1)
+    width, height = (100 / side for side in row.size)
     return {
         "x": box["x_min"] * width,
         "y": box["y_min"] * height,

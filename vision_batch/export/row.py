@@ -10,7 +10,7 @@ import numpy as np
 
 from vision_batch.errors import Problem, SpecError
 from vision_batch.export.error_list import ErrorList
-from vision_batch.ledger.predictions import PredictionKind, Predictions
+from vision_batch.ledger.predictions import KIND_COLUMNS, PredictionKind, Predictions
 from vision_batch.ledger.schema import COMMON_FIELDS
 from vision_batch.ledger.source_images import SourceImage, SourceImages
 
@@ -31,9 +31,11 @@ SCORED: Final[frozenset[PredictionKind]] = frozenset({"classification", "multi_l
 class Row:
     """The prediction of a good image, which has `width` and `height` in pixels where these are known.
 
-    `values` are the task's columns; `data` is the encoded image where it is copied.
+    `number` counts the rows of the table. `values` are the task's columns; `data` is the encoded image where it is
+    copied.
     """
 
+    number: int
     image_id: str
     shard: str | None
     row: int | None
@@ -42,9 +44,18 @@ class Row:
     values: dict[str, Any]
     data: bytes | None = None
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height, of rows that were to be `sized`."""
+        assert self.width is not None
+        assert self.height is not None
+        return self.width, self.height
 
-def good_rows(predictions: Predictions, errors: ErrorList, min_score: float | None = None) -> Iterator[Row]:
-    """Every row that has a prediction; error rows go to `errors`.
+
+def good_rows(
+    predictions: Predictions, errors: ErrorList, min_score: float | None = None, *, sized: bool = False
+) -> Iterator[Row]:
+    """Every row that has a prediction, a name and, if they are to be `sized`, a size; the others go to `errors`.
 
     With `min_score` an image keeps the boxes or labels of at least this score. One with a single label of less is still
     given: `is_below` says so. SpecError for predictions without scores.
@@ -53,19 +64,31 @@ def good_rows(predictions: Predictions, errors: ErrorList, min_score: float | No
         raise SpecError(Problem("--min-score", f"{predictions.kind}, which has no scores", "nothing"))
     wanted = [name for name in COLUMNS[predictions.kind] if name in predictions.schema.names]
     least = None if min_score is None else np.float32(min_score)  # as scores are: 0.7 is not below itself
-    for fields in _fields(predictions, [*(field.name for field in COMMON_FIELDS), *wanted]):
+    for number, fields in enumerate(_fields(predictions, [*(field.name for field in COMMON_FIELDS), *wanted])):
         code, error = fields.pop("error_code"), fields.pop("error")
+        if code is None:
+            code, error = _lacking(fields, KIND_COLUMNS[predictions.kind], sized=sized)
         if code is not None:
             errors.add(fields["image_id"], fields["shard"], fields["row"], code, error)
             continue
         values = {name: fields.pop(name) for name in wanted}
-        yield Row(**fields, values=values if least is None else _at_least(values, least))
+        yield Row(number=number, **fields, values=values if least is None else _at_least(values, least))
+
+
+def _lacking(fields: dict[str, Any], column: str, *, sized: bool) -> tuple[str | None, str | None]:
+    """What keeps a row of a table from elsewhere away."""
+    if fields["image_id"] is None:
+        return "no_name", "image_id is null"
+    if fields[column] is None:
+        return "no_prediction", f"{column} is null"
+    if sized and not (fields["width"] and fields["height"]):
+        return "no_size", "the places of boxes and masks need the image's width and height"
+    return None, None
 
 
 def is_below(row: Row, min_score: float | None) -> bool:
     """Whether the row's only label has a lower score."""
-    score = row.values.get("score")
-    return min_score is not None and score is not None and score < np.float32(min_score)
+    return min_score is not None and _is_less(row.values.get("score"), np.float32(min_score))
 
 
 def with_images(rows: Iterator[Row], source: SourceImages, errors: ErrorList) -> Iterator[Row]:
@@ -86,6 +109,10 @@ def with_images(rows: Iterator[Row], source: SourceImages, errors: ErrorList) ->
             yield replace(row, data=found.data)
 
 
+def _is_less(score: float | None, least: np.float32) -> bool:
+    return score is not None and bool(score < least)
+
+
 def _reason(image: SourceImage | None) -> str | None:
     return "the output has changed while it was exported; export again" if image is None else image.error
 
@@ -98,7 +125,7 @@ def _fields(predictions: Predictions, columns: Sequence[str]) -> Iterator[dict[s
 
 def _at_least(values: dict[str, Any], least: np.float32) -> dict[str, Any]:
     if "boxes" in values:
-        return {"boxes": [box for box in values["boxes"] or () if box["score"] >= least]}
+        return {"boxes": [box for box in values["boxes"] if not _is_less(box.get("score"), least)]}
     if "label_scores" in values:
         pairs = [pair for pair in zip(values["labels"], values["label_scores"], strict=True) if pair[1] >= least]
         return {"labels": [label for label, _ in pairs], "label_scores": [score for _, score in pairs]}

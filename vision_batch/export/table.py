@@ -15,18 +15,23 @@ ALL: Final[tuple[PredictionKind, ...]] = ("classification", "multi_label", "dete
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportFormat:
-    """`options` are those of `Options` that mean something for it."""
+    """`options` are those of `Options` that mean something for it; a `sized` one tells places by the image's size."""
 
     write: Callable[[Job], None]
     kinds: tuple[PredictionKind, ...]
     options: tuple[str, ...] = ("min_score",)
+    sized: bool = False
 
 
 FORMATS: Final[dict[str, ExportFormat]] = {
-    "coco": ExportFormat(write=coco.write, kinds=("detection",), options=("min_score", "copy_images")),
-    "yolo": ExportFormat(write=yolo.write, kinds=("detection",), options=("min_score", "copy_images", "scores")),
+    "coco": ExportFormat(write=coco.write, kinds=("detection",), options=("min_score", "copy_images"), sized=True),
+    "yolo": ExportFormat(
+        write=yolo.write, kinds=("detection",), options=("min_score", "copy_images", "scores"), sized=True
+    ),
     "csv": ExportFormat(write=csv_table.write, kinds=ALL, options=()),
-    "labelstudio": ExportFormat(write=labelstudio.write, kinds=ALL[:-1], options=("min_score", "image_prefix")),
+    "labelstudio": ExportFormat(
+        write=labelstudio.write, kinds=ALL[:-1], options=("min_score", "image_prefix"), sized=True
+    ),
     "folders": ExportFormat(write=folders.write, kinds=("classification",)),
     "webdataset": ExportFormat(write=webdataset.write, kinds=ALL),
 }

@@ -8,7 +8,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, Final, cast
 
 from vision_batch.errors import ExistsError, NotFoundError, Problem, SpecError
@@ -96,11 +96,17 @@ class Target:
             taken()
 
     def _put(self, uri: str, data: bytes) -> bool:
-        """False where another file has the name. The same content may be there: of this call, or equal."""
+        """False where another file has the name, or a folder. The same content may be there: of this call, or equal."""
         try:
             self._storage.put(uri, data, if_absent=True)
         except ExistsError:
-            return self._storage.read(uri) == data
+            with suppress(NotFoundError):  # it is a folder
+                return self._storage.read(uri) == data
+            return False
+        except NotFoundError:  # on S3 the bucket, or a folder above is a file
+            if scheme(uri):
+                raise
+            return False
         return True
 
     def _listed(self) -> Iterator[Any]:

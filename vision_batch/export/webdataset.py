@@ -52,7 +52,7 @@ def _samples(job: Job) -> Iterator[list[tuple[str, bytes]]]:
         assert row.data is not None
         key = f"{job.images:09d}-{_short(row.image_id)}"
         job.images += 1
-        job.annotations += len(row.values["boxes"] or ()) if "boxes" in row.values else 1
+        job.annotations += len(row.values["boxes"]) if "boxes" in row.values else 1
         yield [(f"{key}.{image_extension(row.data)}", row.data), *((f"{key}.{k}", d) for k, d in _members(job, row))]
 
 

@@ -38,10 +38,10 @@ def label_name(name: str) -> str:
 
 def _lines(job: Job, row: Row) -> list[str]:
     lines = []
-    for box in row.values["boxes"] or ():
+    for box in row.values["boxes"]:
         job.annotations += 1
         edges = (box["x_min"], box["y_min"], box["x_max"], box["y_max"])
-        place = yolo_line(edges, row.width or 1, row.height or 1)
-        score = f" {box['score']!r}" if job.options.scores else ""
+        place = yolo_line(edges, *row.size)
+        score = f" {box['score']!r}" if job.options.scores and box.get("score") is not None else ""
         lines.append(f"{job.names.index(box['label'], box.get('label_index'))} {place}{score}\n")
     return lines

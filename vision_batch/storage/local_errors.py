@@ -40,6 +40,8 @@ def _translate(error: OSError, path: str) -> StorageError | TransientError:
         return NotFoundError(path, text)
     if code in PASSING:
         return TransientError(text)
+    if isinstance(error, FileExistsError):
+        return NotFoundError(path, "a folder above it is a file")
     if isinstance(error, IsADirectoryError):
         return NotFoundError(path, "is a folder, not a file")
     return UnavailableError(path, text + ADVICE.get(code, ""))
