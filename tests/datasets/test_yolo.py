@@ -9,6 +9,7 @@ import pytest
 
 from tests.datasets.reading import assert_reads_alike_whatever_is_wanted, outcome, samples_of, settings_of, shards_of
 from tests.export.predicted import picture
+from vision_batch.datasets import yolo as yolo_module
 from vision_batch.datasets.detect import detect_format
 from vision_batch.datasets.entry import Span
 from vision_batch.datasets.settings import InputSettings
@@ -162,3 +163,14 @@ def test_settings_that_mean_nothing_are_refused() -> None:
     )
     where = [problem.where for problem in YoloFormat().problems(settings)]
     assert sorted(where) == ["input.id_column", "input.keep_columns", "input.label_column", "input.masks"]
+
+
+def test_labels_without_an_end_cost_their_image(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yolo_module, "MOST_TEXT_BYTES", 20)
+    assert [outcome(s) for s in samples_of(yolo(dataset, label_column="boxes"))] == [
+        "invalid_label",
+        picture(),
+        picture(),
+    ]
+    (dataset / "labels" / "d.e.txt").write_bytes(b"\xff")
+    assert "not UTF-8 at byte 0" in str(samples_of(yolo(dataset, label_column="labels"))[2].error)

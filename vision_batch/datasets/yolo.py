@@ -12,7 +12,7 @@ import yaml
 from vision_batch.datasets.coco import LABELS, unknown_label
 from vision_batch.datasets.entry import Entry, Span
 from vision_batch.datasets.folder import FolderFormat
-from vision_batch.datasets.sample import MAX_LABEL_BYTES, Sample
+from vision_batch.datasets.sample import Sample
 from vision_batch.datasets.settings import InputSettings, no_masks
 from vision_batch.datasets.shard import PRUNED, Shard
 from vision_batch.datasets.yolo_files import image_file, label_uri, names_uri
@@ -27,6 +27,8 @@ ClassNames: TypeAlias = dict[int, str] | ImageError
 
 FOLDER: Final = FolderFormat()
 SHARES: Final = 4
+MOST_TEXT_BYTES: Final = 4 << 20
+"""Of the labels of an image: some 50,000 boxes, or polygons of 200,000 points, take some seconds to read."""
 EDGES: Final = ("x_min", "y_min", "x_max", "y_max")
 
 
@@ -94,7 +96,7 @@ def _texts(
         yield from (None for _ in files)
         return
     present = [file for file in files if file.version != PRUNED]
-    requests = (ReadRequest(uri=label_uri(file.uri), most_bytes=MAX_LABEL_BYTES) for file in present)
+    requests = (ReadRequest(uri=label_uri(file.uri), most_bytes=MOST_TEXT_BYTES) for file in present)
     contents = storage_for(present[0].uri).read_many(requests) if present else iter(())
     for file in files:
         yield None if file.version == PRUNED else _text(next(contents))

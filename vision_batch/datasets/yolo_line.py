@@ -1,11 +1,13 @@
 """Boxes as YOLO's text has them: centre and size as shares of the image, exactly.
 
-The sums are of whole numbers, so nothing is lost in between. A text has 17 digits after the point; where these do not
+All sums are of whole numbers, so nothing is lost in between. A text has 17 digits after the point; where these do not
 give a float32 box back as it is, 60. Whoever reads it as float64 gets the box within 1e-12 px.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Final, TypeAlias
 
@@ -15,9 +17,9 @@ Edges: TypeAlias = tuple[float, float, float, float]
 
 DIGITS: Final = (17, 60)
 """The latter tell apart all float32, the smallest of which is 1e-45."""
-
 MOST_CHARACTERS: Final = 100
-MOST_SHARE: Final = 1000.0
+MOST_SHARE: Final = 1000
+_DECIMAL: Final = re.compile(r"([-+]?)([0-9]*)(?:\.([0-9]*))?")
 
 
 def yolo_line(edges: Edges, width: int, height: int) -> str:
@@ -27,43 +29,60 @@ def yolo_line(edges: Edges, width: int, height: int) -> str:
     """
     text = ""
     for digits in DIGITS:
-        x_min, y_min, x_max, y_max = (Fraction(edge) for edge in edges)
-        shares = ((x_min + x_max) / (2 * width), (y_min + y_max) / (2 * height))
-        sizes = ((x_max - x_min) / width, (y_max - y_min) / height)
-        text = " ".join(_text(share, digits) for share in (*shares, *sizes))
+        text = _line(edges, width, height, digits)
         if parse_yolo_line(text.split(), width, height) == edges:
             break
     return text
 
 
-def parse_yolo_line(shares: list[str], width: int, height: int) -> Edges:
+def parse_yolo_line(shares: Sequence[str], width: int, height: int) -> Edges:
     """The edges (x_min, y_min, x_max, y_max) in pixels, each the nearest float32; ValueError for what is no number.
 
     An edge that is nearer to 0 than the text's digits can tell, of which 17 are taken to be there, is 0.
     """
-    centre_x, centre_y, across, down = (_number(share) for share in shares)
-    x_min, x_max = (_edge(centre_x + sign * across / 2, width, shares) for sign in (-1, 1))
-    y_min, y_max = (_edge(centre_y + sign * down / 2, height, shares) for sign in (-1, 1))
-    return x_min, y_min, x_max, y_max
+    if longer := [share for share in shares if len(share) > MOST_CHARACTERS]:
+        raise ValueError(f"{longer[0][:20]!r}…, {len(longer[0])} characters, is no share of an image")
+    digits = max(DIGITS[0], *(len(share.partition(".")[2]) for share in shares))
+    centre_x, centre_y, across, down = (_scaled(share, digits) for share in shares)
+    unit = 2 * 10**digits
+    return (
+        _edge((2 * centre_x - across) * width, unit, width),
+        _edge((2 * centre_y - down) * height, unit, height),
+        _edge((2 * centre_x + across) * width, unit, width),
+        _edge((2 * centre_y + down) * height, unit, height),
+    )
 
 
-def _edge(share: Fraction, size_px: int, texts: list[str]) -> float:
-    pixels = share * size_px
-    told = Fraction(size_px, 10 ** max(DIGITS[0], *(len(text.partition(".")[2]) for text in texts)))
-    return 0.0 if abs(pixels) <= told else float(np.float32(float(pixels)))
+def _edge(amount: int, unit: int, size_px: int) -> float:
+    return 0.0 if abs(amount) <= 2 * size_px else float(np.float32(amount / unit))
 
 
-def _text(share: Fraction, digits: int) -> str:
-    """Rounded to `digits` after the point, without zeros at the end."""
-    number = round(share * 10**digits)
-    sign, number = ("-", -number) if number < 0 else ("", number)
-    whole, rest = divmod(number, 10**digits)
-    return f"{sign}{whole}.{rest:0{digits}d}".rstrip("0").rstrip(".")
-
-
-def _number(text: str) -> Fraction:
-    """With an exponent as float64: the fraction of a text like 1e-999999999 would fill the memory."""
-    value = float(text)
-    if len(text) > MOST_CHARACTERS or not abs(value) <= MOST_SHARE:
+def _scaled(text: str, digits: int) -> int:
+    """A share times 10**digits. With an exponent it is read as float64: 1e-999999999 would fill the memory."""
+    found = _DECIMAL.fullmatch(text)
+    if not abs(float(text)) <= MOST_SHARE:
         raise ValueError(f"{text[:20]!r} is no share of an image")
-    return Fraction(value) if "e" in text.lower() else Fraction(text)
+    if found is None:
+        return int(Fraction(float(text)) * 10**digits)
+    sign, whole, rest = found.groups(default="")
+    return int(f"{sign}{whole}{rest.ljust(digits, '0')}")
+
+
+def _line(edges: Edges, width: int, height: int, digits: int) -> str:
+    ratios = [edge.as_integer_ratio() for edge in map(float, edges)]
+    below = max(ratio[1] for ratio in ratios)  # powers of 2, so that the largest is a multiple of all
+    x_min, y_min, x_max, y_max = (above * (below // own) for above, own in ratios)
+    shares = (
+        (x_min + x_max, 2 * below * width),
+        (y_min + y_max, 2 * below * height),
+        (x_max - x_min, below * width),
+        (y_max - y_min, below * height),
+    )
+    return " ".join(_text(*share, digits) for share in shares)
+
+
+def _text(above: int, below: int, digits: int) -> str:
+    """A fraction, rounded to `digits` after the point, without zeros at the end."""
+    number = (2 * abs(above) * 10**digits + below) // (2 * below)
+    whole, rest = divmod(number, 10**digits)
+    return f"{'-' if above < 0 else ''}{whole}.{rest:0{digits}d}".rstrip("0").rstrip(".")
