@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -110,6 +111,30 @@ def test_an_image_that_fails_costs_its_row_and_no_other(values: list[int | None]
     assert [row["error_code"] for row in rows] == [codes.get(value) for value in values]
     expected = [None if value in codes else ("odd" if value % 2 else "even") for value in values]
     assert [row["label"] for row in rows] == expected
+
+
+class Sized(Model):
+    """Fails for an image of POISON, and knows how large the pictures of its images were said to be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[Sizes | None] = []
+
+    def start(self, pixels: np.ndarray, sizes: Sizes | None = None) -> Callable[[], Answer]:
+        assert sizes is None or len(sizes) == len(pixels)
+        self.sizes.append(sizes)
+        return super().start(pixels, sizes)
+
+
+def test_the_model_is_told_how_large_pictures_are_where_they_do_not_fill_their_images() -> None:
+    chunk = decoded([1, POISON, 2])
+    chunk.rows[2].width = 2
+    square, narrow = (2, 2), (2, 1)
+    halved = [[square, square, narrow], [square], [square, narrow], [square], [narrow]]
+    for padded, sizes in [(False, [None] * 5), (True, halved)]:
+        it = ModelStage(model := Sized(), TASK, SCHEMA, batch_size=BatchSize(64, trial=False), threads=1, padded=padded)
+        one(it, replace(chunk, rows=[replace(row) for row in chunk.rows]))
+        assert model.sizes == sizes
 
 
 class Detector(Model):

@@ -14,6 +14,7 @@ from vision_batch.errors import DeviceError, ModelError
 from vision_batch.images.settings import PreprocessSettings
 from vision_batch.inference.precision_trial import Decision, PrecisionTrial
 from vision_batch.models.bundle import ModelBundle, resolve_model
+from vision_batch.models.by_size import Sizes
 from vision_batch.models.device import choose_device, lower_precision
 from vision_batch.models.settings import ModelSettings
 from vision_batch.tasks.settings import TaskSettings
@@ -104,6 +105,33 @@ def raising(folder: Path, most: int, error: Exception) -> Decision:
 
 def test_a_device_that_holds_few_images_is_given_few(tmp_path: Path) -> None:
     assert raising(tmp_path, 3, torch.OutOfMemoryError("CUDA out of memory")).precision == "bf16"
+
+
+class Sized(torch.nn.Module):
+    """Notes the sizes of the pictures that it is given."""
+
+    takes_sizes = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[tuple[int, int]] = []
+
+    def forward(self, images: torch.Tensor, sizes: Sizes) -> torch.Tensor:
+        assert len(images) == len(sizes)
+        self.sizes += sizes
+        return images.mean(dim=(2, 3))
+
+
+def test_a_model_that_sees_pictures_in_their_own_sizes_is_told_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_folder(tmp_path / "data", digits(20))
+    bounded = PreprocessSettings(resize_shorter_px=8, longest_px=12)
+    module = Sized()
+    monkeypatch.setattr(ModelBundle, "load", lambda bundle: module)
+    tried = replace(trial(tmp_path, amplified=1.0), preprocess=bounded)
+    assert tried.decide(CPU, "bf16").precision == "bf16"
+    assert module.sizes == [(8, 8)] * 40  # in both precisions
 
 
 class Boxes(torch.nn.Module):
