@@ -123,13 +123,7 @@ class DetectionSums:
         some = np.flatnonzero(weight)
         label, weight, right = facts.label[some], weight[some], facts.right[some]
         self._ranking.add(label, facts.score[some], weight, right, facts.counted[some])
-        for row, most in enumerate(MOST_FOUND):
-            among = np.flatnonzero((facts.rank[some] < most) & right.any(axis=1))
-            verdicts = np.unpackbits(right[among], axis=1)
-            for verdict in range(VERDICTS):
-                self._found[row, :, verdict] += np.bincount(
-                    label[among], verdicts[:, verdict] * weight[among], minlength=len(self._expected)
-                ).astype(np.int64)
+        self._add_found(label, weight, facts.rank[some], right)
 
     def classes(self) -> dict[int, ClassResult]:
         """The result for each class that was found or is to be found."""
@@ -160,6 +154,18 @@ class DetectionSums:
             for label, expected in enumerate(self._expected[:, 0])
             if expected
         }
+
+    def _add_found(
+        self, label: NDArray[np.int32], weight: NDArray[np.int64], rank: NDArray[np.uint8], right: NDArray[np.uint8]
+    ) -> None:
+        matched = np.flatnonzero(right.any(axis=1))
+        row, verdict = np.nonzero(np.unpackbits(right[matched], axis=1))
+        place = matched[row]
+        key = label[place] * np.int64(VERDICTS) + verdict
+        for found, most in zip(self._found, MOST_FOUND, strict=True):
+            among = rank[place] < most
+            counts = np.bincount(key[among], weight[place[among]], minlength=found.size)
+            found += counts.astype(np.int64).reshape(found.shape)
 
     def _to_find(self, label: int) -> NDArray[np.int64]:
         return np.repeat(self._expected[label], len(THRESHOLDS))
