@@ -67,6 +67,16 @@ def test_a_folder_of_transformers(moto_s3: S3Bucket, tmp_path: Path) -> None:
     assert resolve_model(settings, tmp_path).load()(torch.zeros(1, 3, 32, 32)).shape == (1, 3)
 
 
+def test_a_folder_with_a_tokenizer(moto_s3: S3Bucket, tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    from tests.models import embedders
+
+    for path in embedders.save("clip", tmp_path / "model").iterdir():
+        put(f"{moto_s3.uri}/model/{path.name}", path.read_bytes())
+    settings = ModelSettings(source=f"transformers:{moto_s3.uri}/model", prompts=["a cat", "a dog"])
+    assert resolve_model(settings, tmp_path, task="classification").load()(torch.zeros(1, 3, 32, 32)).shape == (1, 2)
+
+
 def test_what_is_not_there(moto_s3: S3Bucket, tmp_path: Path) -> None:
     for source in ("export:{}/none.pt2", "transformers:{}/none"):
         with pytest.raises(SpecError, match=r"model.source: found .*s3://.*none"):

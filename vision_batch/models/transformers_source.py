@@ -10,7 +10,7 @@ from vision_batch.images.settings import PreprocessSettings
 from vision_batch.models.digest import file_digest, read_checked
 from vision_batch.models.labels import read_labels
 from vision_batch.models.processor_config import read_processor
-from vision_batch.models.prompts import prompted_labels, texts_of
+from vision_batch.models.prompts import Prompts, prompted_labels, texts_of
 from vision_batch.models.settings import ModelSettings
 from vision_batch.models.source import Resolved, refuse_extras
 from vision_batch.models.transformers_folder import (
@@ -65,15 +65,10 @@ class TransformersSource:
         config = read_json(location, CONFIG)
         asked = (task or "classification") + ("" if prompts is None else BY_PROMPTS)
         kind = kind_of(config, asked, for_training=for_training)
-        labels = None if kind in EMBEDDERS else _labels(config)
-        wanted = read_labels(settings.labels, folder) if for_training or prompts is not None else None
-        options: dict[str, Any] = {}
         if prompts is not None:
             _demand_tokenizer(location, names)
-            labels = prompted_labels(prompts, wanted)
-            options = {PROMPTS: prompts}
-        elif wanted is not None and len(wanted) != len(labels or ()):
-            options = {NEW_CLASSES: len(wanted)}
+        given = read_labels(settings.labels, folder) if for_training or prompts is not None else None
+        labels, options = _classes(config, kind, prompts, given)
         if for_training and NEW_CLASSES not in options:
             _demand_plain_masks(location, names)
         return Resolved(
@@ -121,6 +116,21 @@ def _said(bundle: ModelBundle, folder: Path) -> dict[str, Any]:
     if bundle.variant == PROMPTED:
         return {"texts": texts_of(bundle.options[PROMPTS], bundle.labels or ()), "tokenizer": folder}
     return {}
+
+
+def _classes(
+    config: dict[str, Any], kind: str, prompts: Prompts | None, given: tuple[str, ...] | None
+) -> tuple[tuple[str, ...] | None, dict[str, Any]]:
+    """The model's labels, or those that it is told, and what loading must know of them.
+
+    `given` are the spec's labels, where a model is told its classes or trained for them.
+    """
+    if prompts is not None:
+        return prompted_labels(prompts, given), {PROMPTS: prompts}
+    labels = None if kind in EMBEDDERS else _labels(config)
+    if given is None or len(given) == len(labels or ()):
+        return labels, {}
+    return labels, {NEW_CLASSES: len(given)}
 
 
 def _preprocess(location: str, names: list[str]) -> PreprocessSettings | None:
