@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from itertools import islice
 from typing import Any, BinaryIO, Final, cast
 
 from vision_batch.errors import ExistsError, NotFoundError, Problem, SpecError
@@ -18,7 +19,10 @@ from vision_batch.storage.uri import join, scheme
 MARKER: Final = "_export.json"
 WRITERS: Final = 16
 WAITING: Final = 4 * WRITERS
-"""So many files are in memory at most, beside large ones, which are spooled to a disk."""
+WAITING_BYTES: Final = 256 << 20
+"""So many files, and so many bytes of them, are in memory at most; large files are spooled to a disk."""
+DELETED: Final = 1000
+"""How many files of an earlier export are removed with one listing."""
 
 
 class Target:
@@ -29,7 +33,8 @@ class Target:
         self.files = 0
         self._storage = storage_for(uri)
         self._pool = ThreadPoolExecutor(WRITERS, "export")
-        self._waiting: deque[tuple[Future[bool], Callable[[], None]]] = deque()
+        self._waiting: deque[tuple[Future[bool], int, Callable[[], None]]] = deque()
+        self._waiting_bytes = 0
 
     def __enter__(self) -> Target:
         return self
@@ -42,22 +47,22 @@ class Target:
 
         SpecError for a folder with anything else in it.
         """
-        found = [info.uri for info in self._listed()]
-        if found and self._facts() != facts:
-            what = f"{found[0]}{f' and {len(found) - 1} more files' if found[1:] else ''}"
+        first = next(self._listed(), None)
+        if first is not None and self._facts() != facts:
             expected = f"a new or empty folder, or an earlier export of the same: {json.dumps(facts)}"
-            raise SpecError(Problem("--to", what, expected))
-        marker = join(self.uri, MARKER)
-        list(self._pool.map(self._storage.delete, (uri for uri in found if uri != marker)))
-        self._storage.put(marker, json.dumps({"export": facts, "complete": False}, indent=2).encode())
+            raise SpecError(Problem("--to", first, expected))
+        self._mark({"export": facts, "complete": False})
+        while some := [uri for uri in islice(self._listed(), 1 + DELETED) if uri != join(self.uri, MARKER)]:
+            list(self._pool.map(self._storage.delete, some))
 
     def put(self, name: str, data: bytes, taken: Callable[[], None]) -> None:
         """Writes a file, soon: what goes wrong is raised by a later call.
 
         Where another file has the name and other content it stays, and `taken` is called, by a later call too.
         """
-        self._waiting.append((self._pool.submit(self._put, join(self.uri, name), data), taken))
-        while len(self._waiting) > WAITING:
+        self._waiting.append((self._pool.submit(self._put, join(self.uri, name), data), len(data), taken))
+        self._waiting_bytes += len(data)
+        while len(self._waiting) > WAITING or self._waiting_bytes > WAITING_BYTES:
             self._wait()
 
     @contextmanager
@@ -80,16 +85,19 @@ class Target:
     def finish(self, facts: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
         """Waits for all files, and says in the folder that it is complete."""
         self.flush()
-        marker = {"export": facts, "complete": True, "summary": summary}
-        self._storage.put(join(self.uri, MARKER), json.dumps(marker, indent=2).encode())
+        self._mark({"export": facts, "complete": True, "summary": summary})
 
     def flush(self) -> None:
         """Waits for all files."""
         while self._waiting:
             self._wait()
 
+    def _mark(self, marker: Mapping[str, Any]) -> None:
+        self._storage.put(join(self.uri, MARKER), json.dumps(marker, indent=2).encode())
+
     def _wait(self) -> None:
-        future, taken = self._waiting.popleft()
+        future, size_bytes, taken = self._waiting.popleft()
+        self._waiting_bytes -= size_bytes
         if future.result():
             self.files += 1
         else:
@@ -109,9 +117,9 @@ class Target:
             return False
         return True
 
-    def _listed(self) -> Iterator[Any]:
+    def _listed(self) -> Iterator[str]:
         try:
-            yield from self._storage.list(self.uri)
+            yield from (info.uri for info in self._storage.list(self.uri))
         except NotFoundError:
             return
 
