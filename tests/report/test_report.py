@@ -80,7 +80,7 @@ def test_boxes_are_drawn_in_the_colour_of_their_label(tmp_path: Path) -> None:
     page = render_report(make_output(tmp_path, DETECTION, {"a.jpg": {"boxes": [box]}, "b.jpg": {"boxes": []}}))
     pixels = picture_of(page, "a.jpg")
     blue = np.array([0x3F, 0x7F, 0xE0])
-    assert np.abs(pixels[40, 20:22] - blue).max() < 60
+    assert np.abs(pixels[40, 20] - blue).max() < 60
     assert "2 Boxes" not in page
     assert "Boxes in an image" in page
 
@@ -92,8 +92,8 @@ def test_true_boxes_are_white_where_it_is_about_mistakes(tmp_path: Path) -> None
     pq.write_table(pa.table({"image_id": ["a.jpg"], "boxes": expected}), tmp_path / "truth.parquet")
     page = render_report(output, truth=TruthSettings(uri=str(tmp_path / "truth.parquet")))
     wrong, plain = (picture_of(page[page.index(f'<section id="{key}"') :], "a.jpg") for key in ("mistakes", "gallery"))
-    assert wrong[40, 10:12].min() > 200
-    assert np.abs(wrong[40, 10:12] - plain[40, 10:12]).max() > 100
+    assert wrong[40, 10].min() > 200
+    assert np.abs(wrong[40, 10] - plain[40, 10]).max() > 100
 
 
 def test_instance_masks_are_laid_over_and_a_broken_one_costs_its_picture(tmp_path: Path) -> None:
@@ -176,8 +176,8 @@ def test_a_run_is_named_or_refused(tmp_path: Path) -> None:
 
 
 def picture_of(page: str, name: str) -> np.ndarray:
-    """The first thumbnail whose description begins with this name, int (H, W, 3) RGB."""
+    """The first thumbnail whose description begins with this name, int (90, 120, 3) RGB: it is shown twice as large."""
     found = re.search(rf'<img src="data:image/jpeg;base64,([^"]+)" alt="{name}', page)
     assert found is not None
     pixels = cv2.imdecode(np.frombuffer(base64.b64decode(found[1]), np.uint8), cv2.IMREAD_COLOR_RGB)
-    return pixels.astype(int)
+    return pixels[::2, ::2].astype(int)

@@ -14,7 +14,6 @@ from vision_batch.report.html import Child, Html, foreign, shortened, tag
 from vision_batch.report.mentions import Told, told
 from vision_batch.report.thumbnail import Thumbnail, make_thumbnail
 
-SMALL_PX: Final = 96
 DEADLY: Final = "worker_killed"
 """Images with this code are not decoded: they have killed processes."""
 MOST_TOLD: Final = 4
@@ -58,14 +57,12 @@ class Album:
             known = bool(row.get("error_code"))
             shown = tag("span", "no picture" if known else shortened(picture, 120), class_="blank")
         else:
-            small = max(picture.width, picture.height) < SMALL_PX
             shown = tag(
                 "img",
                 src=picture.uri,
                 alt=self.described(row),
                 width=picture.width,
                 height=picture.height,
-                class_="small" if small else None,
             )
         return tag("figure", shown, tag("figcaption", caption, tag("span", foreign(name_of(row), 40), class_="id")))
 

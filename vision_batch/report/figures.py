@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from typing import Final
 
 from vision_batch.report.html import Child, Html, tag
 
 UNKNOWN = "n/a"
+ACRONYMS: Final = {"ap": "AP", "ar": "AR", "auc": "AUC", "f": "F", "iou": "IoU", "knn": "k-NN", "roc": "ROC"}
+_SHORT: Final = re.compile(rf"^({'|'.join(ACRONYMS)})(?=\d*$)")
 
 
 def number(value: float | None, digits: int = 0) -> Html:
@@ -37,7 +41,7 @@ def duration(seconds: float | None) -> Html:
 
 def words(metric: str) -> str:
     """`macro_f1` as people read it."""
-    return metric.replace("_", " ")
+    return " ".join(_SHORT.sub(lambda short: ACRONYMS[short[0]], word) for word in metric.split("_"))
 
 
 def bar(share: float, colour: str | None = None) -> Html:

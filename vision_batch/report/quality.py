@@ -8,12 +8,12 @@ from typing import Final
 
 from vision_batch.evaluation.evaluation import Evaluation, Result
 from vision_batch.evaluation.measure import Curve, CurveKind
-from vision_batch.report.charts import SERIES, Chart, Line, line_chart
+from vision_batch.report.charts import INK, Chart, Line, line_chart
 from vision_batch.report.colours import GREY, Palette
 from vision_batch.report.figures import UNKNOWN, number, table, words
 from vision_batch.report.html import Child, Html, foreign, tag
 from vision_batch.report.page import Section
-from vision_batch.report.verdict import Verdict, headline_of
+from vision_batch.report.verdict import RESAMPLES, Verdict, headline_of
 
 CLASSES_SHOWN: Final = 20
 METRICS_SHOWN: Final = 6
@@ -62,7 +62,7 @@ def _about(found: Evaluation) -> Child:
         said.append(f"; {found.images_without_truth:,} more have none")
     if found.truths_without_image:
         said.append(f"; {found.truths_without_image:,} truths have no image")
-    return [*said, "."]
+    return [*said, f". Intervals come from {RESAMPLES} resamples."]
 
 
 def _overall(found: Evaluation) -> Html:
@@ -171,7 +171,7 @@ def _curves(kind: CurveKind, curves: Sequence[Curve], palette: Palette) -> Html 
         Line(
             name=curve.label or "all classes",
             points=_thinned(curve),
-            colour=SERIES[0] if curve.label is None else palette.of_label(curve.label),
+            colour=INK if curve.label is None else palette.of_label(curve.label),
         )
         for curve in shown
     ]

@@ -11,7 +11,7 @@ from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.ledger.predictions import Predictions
 from vision_batch.report.album import Album
 from vision_batch.report.colours import Palette
-from vision_batch.report.figures import number, percent, words
+from vision_batch.report.figures import duration, number, percent, words
 from vision_batch.report.html import Child, foreign
 from vision_batch.report.mentions import KINDS
 from vision_batch.report.neighbours import neighbours
@@ -136,6 +136,8 @@ def _headlines(record: Record | None, survey: Survey, kind: str, verdict: Verdic
         named.append(Headline(name="labels given", number=number(len(labels)), note=most))
     if survey.scores.mean is not None:
         named.append(Headline(name=f"mean {KINDS[kind].score}", number=number(survey.scores.mean, 3)))
+    if record and record.run:
+        named.append(Headline(name="time", number=duration(record.run.seconds), note="of the run"))
     return named[:4]
 
 

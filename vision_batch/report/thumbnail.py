@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from vision_batch.images.draw import Colour, draw_boxes
+from vision_batch.images.draw import LARGEST_PX, Colour, draw_boxes, enlarged, scale_of
 from vision_batch.images.formats import read_header
 from vision_batch.images.mask import decode_mask
 from vision_batch.images.preprocess import Preprocessor
@@ -21,7 +21,6 @@ from vision_batch.tasks.box_truth import EDGES, TrueBox
 from vision_batch.tasks.rle import decode
 
 Pixels = npt.NDArray[np.uint8]
-LONGEST_PX: Final = 320
 MAX_PIXELS: Final = 50_000_000
 """Larger images are not decoded for a thumbnail: it would take hundreds of megabytes."""
 QUALITY: Final = 80
@@ -33,7 +32,7 @@ WHITE: Final[Colour] = (255, 255, 255)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thumbnail:
-    """`uri` is a data: URI of a JPEG of `width` x `height` pixels, neither more than LONGEST_PX."""
+    """`uri` is a data: URI of a JPEG of `width` x `height` pixels, neither more than LARGEST_PX."""
 
     uri: str
     width: int
@@ -52,16 +51,16 @@ def make_thumbnail(data: bytes, row: Mapping[str, Any], palette: Palette) -> Thu
 
 
 def _small(data: bytes) -> tuple[Pixels, float]:
-    """The image made to fit, its own size where it does, and by what a pixel of it was scaled."""
+    """The image made to fit, a very small one larger, and by what a pixel of it was scaled."""
     longest = max(read_header(data).shown_size)
-    side = min(longest, LONGEST_PX)
+    side = min(longest, LARGEST_PX)
     fitted = Preprocessor(PreprocessSettings(letterbox_px=side), max_pixels=MAX_PIXELS)(data)
     left, top = fitted.geometry.to_model(0, 0)
     right, bottom = fitted.geometry.to_model(fitted.width, fitted.height)
     picture = fitted.pixels[
         round(top) : max(round(bottom), round(top) + 1), round(left) : max(round(right), round(left) + 1)
     ]
-    return np.ascontiguousarray(picture), side / longest
+    return enlarged(np.ascontiguousarray(picture)), side / longest * scale_of(*picture.shape[:2])
 
 
 def _drawn(pixels: Pixels, scale: float, row: Mapping[str, Any], palette: Palette) -> Pixels:
