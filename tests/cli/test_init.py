@@ -50,5 +50,5 @@ def _cuts(text: str) -> list[tuple[int, int]]:
 
 
 def test_an_unknown_kind_lists_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["init", "evaluate"]) == 2
-    assert capsys.readouterr().err == "error: KIND: found 'evaluate'; expected one of predict, train\n"
+    assert main(["init", "measure"]) == 2
+    assert capsys.readouterr().err == "error: KIND: found 'measure'; expected one of evaluate, predict, train\n"

@@ -18,6 +18,8 @@ from vision_batch.cli.train_report import print_train_summary
 from vision_batch.jobs.demo.demo import run_demo
 from vision_batch.jobs.demo.score import Score
 from vision_batch.jobs.demo.summary import DemoSummary, Done
+from vision_batch.jobs.settings import ImageJobSettings
+from vision_batch.jobs.spec import spec_of_kind
 from vision_batch.models.trained import CURVES
 from vision_batch.storage.uri import is_inside, join
 
@@ -37,7 +39,9 @@ def execute(arguments: argparse.Namespace) -> int:
     print_demo(demo)
     if arguments.json:
         emit_json(demo.as_dict())
-    codes = (exit_code(done.last, done.spec.settings.limits.max_error_fraction) for done in demo.done)
+    specs = [spec_of_kind(done.spec, ImageJobSettings) for done in demo.done]
+    allowed = [spec.settings.limits.max_error_fraction for spec in specs]
+    codes = (exit_code(done.last, most) for done, most in zip(demo.done, allowed, strict=True))
     code = next((code for code in codes if code != ExitCode.DONE), ExitCode.DONE)
     return ExitCode.FAILED if code == ExitCode.DONE and not demo.is_good else code
 

@@ -11,10 +11,11 @@ from vision_batch.cli.output import emit_json
 from vision_batch.cli.train_report import print_train_forecast
 from vision_batch.errors import Problem, SpecError
 from vision_batch.jobs.cost import Cost
+from vision_batch.jobs.evaluate import EvaluateForecast, forecast_evaluate
 from vision_batch.jobs.forecast import Forecast, forecast_predict
 from vision_batch.jobs.forecast_train import forecast_train
 from vision_batch.jobs.rate_card import load_rate_card
-from vision_batch.jobs.settings import TrainJobSettings
+from vision_batch.jobs.settings import EvaluateJobSettings, TrainJobSettings
 from vision_batch.jobs.spec import load_spec
 
 SUMMARY = "say what a run would do; writes nothing"
@@ -37,13 +38,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     moment = scheduled_moment(arguments.scheduled_time, arguments.spec)
     spec = load_spec(arguments.spec, arguments.overrides, output=arguments.output, scheduled_time=moment)
+    if arguments.rate_card is not None and spec.settings.job != "predict":
+        raise SpecError(Problem("--rate-card", f"job: {spec.settings.job}, {spec.path}", "a predict job"))
     if isinstance(spec.settings, TrainJobSettings):
-        if arguments.rate_card is not None:
-            raise SpecError(Problem("--rate-card", f"a train job, {spec.path}", "a predict job"))
         training = forecast_train(spec, address=arguments.address)
         print_train_forecast(training)
         if arguments.json:
             emit_json(training.as_dict())
+        return ExitCode.DONE
+    if isinstance(spec.settings, EvaluateJobSettings):
+        evaluation = forecast_evaluate(spec)
+        print_evaluation_forecast(evaluation)
+        if arguments.json:
+            emit_json(evaluation.as_dict())
         return ExitCode.DONE
     card = None if arguments.rate_card is None else load_rate_card(Path(arguments.rate_card))
     forecast = forecast_predict(spec, address=arguments.address, rate_card=card)
@@ -82,6 +89,16 @@ def print_forecast(forecast: Forecast) -> None:
         print_cost(forecast.cost)
     for warning in forecast.warnings:
         print(f"warning     {warning}")
+    print(f"output      {forecast.output}")
+
+
+def print_evaluation_forecast(forecast: EvaluateForecast) -> None:
+    """What would be measured, and against what."""
+    print(f"predictions {forecast.predictions}: {forecast.rows:,} rows of {forecast.kind}")
+    print(f"truth       {forecast.truth or 'their own column truth'}")
+    if forecast.slices:
+        print(f"slices      by {', '.join(forecast.slices)}")
+    print(f"intervals   from {forecast.resamples:,} resamples")
     print(f"output      {forecast.output}")
 
 

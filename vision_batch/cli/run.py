@@ -11,6 +11,7 @@ from contextlib import contextmanager, nullcontext
 from types import FrameType
 from typing import get_args
 
+from vision_batch.cli.evaluate import print_evaluation
 from vision_batch.cli.exit_code import ExitCode
 from vision_batch.cli.last_words import last_words
 from vision_batch.cli.moment import add_moment_argument, scheduled_moment
@@ -19,17 +20,18 @@ from vision_batch.cli.progress import Progress
 from vision_batch.cli.progress_lines import ProgressLines
 from vision_batch.cli.train_report import print_train_summary
 from vision_batch.errors import ErrorCode, Problem, SpecError
+from vision_batch.jobs.evaluate import EvaluateSummary, run_evaluate
 from vision_batch.jobs.predict import run_predict
 from vision_batch.jobs.reporter import Reporter
-from vision_batch.jobs.settings import TrainJobSettings
-from vision_batch.jobs.spec import AnySpec, load_spec
+from vision_batch.jobs.settings import EvaluateJobSettings, ImageJobSettings, TrainJobSettings
+from vision_batch.jobs.spec import AnySpec, load_spec, spec_of_kind
 from vision_batch.jobs.summary import RunSummary
 from vision_batch.jobs.train import run_train
 from vision_batch.jobs.train_summary import TrainSummary
 
 ERROR_CODES: tuple[str, ...] = get_args(ErrorCode)
 
-NO_ROWS = "a predict job: a training has no rows"
+NO_REPORT = "`vision-batch report` of the predictions, with --truth"
 TRIAL = "a predict job; to try a training: -o train.epochs=1 -o input.uri=FEWER_IMAGES --output trial"
 SUMMARY = "run a job until it is done; run it again to resume"
 
@@ -83,6 +85,11 @@ def execute(arguments: argparse.Namespace) -> int:
     reporting = ProgressLines() if arguments.progress else nullcontext(Progress())
     with last_words(json=arguments.json), terminated_like_interrupted(), reporting as reporter:
         summary = done(spec, arguments, retry_errors, reporter)
+    if isinstance(summary, EvaluateSummary):
+        print_evaluation(summary.evaluation, summary.output)
+        if arguments.json:
+            emit_json(summary.as_dict())
+        return ExitCode.DONE
     if isinstance(summary, TrainSummary):
         print_train_summary(summary)
     else:
@@ -90,9 +97,10 @@ def execute(arguments: argparse.Namespace) -> int:
     report = {"report": report_of(summary)} if arguments.report else {}
     if arguments.json:
         emit_json({**summary.as_dict(), **report})
-    code = exit_code(summary, spec.settings.limits.max_error_fraction)
+    allowed = spec_of_kind(spec, ImageJobSettings).settings.limits.max_error_fraction
+    code = exit_code(summary, allowed)
     if code is ExitCode.TOO_MANY_ERRORS:
-        warn(f"more images failed than limits.max_error_fraction = {spec.settings.limits.max_error_fraction} allows")
+        warn(f"more images failed than limits.max_error_fraction = {allowed} allows")
     return code
 
 
@@ -116,8 +124,11 @@ def report_of(summary: RunSummary | TrainSummary) -> str | None:
 
 def done(
     spec: AnySpec, arguments: argparse.Namespace, retry_errors: Sequence[str], reporter: Reporter
-) -> RunSummary | TrainSummary:
+) -> RunSummary | TrainSummary | EvaluateSummary:
     """Runs the job, of whatever kind it is."""
+    if isinstance(spec.settings, EvaluateJobSettings):
+        demand_no_rows(spec, arguments)
+        return run_evaluate(spec)
     if isinstance(spec.settings, TrainJobSettings):
         demand_no_rows(spec, arguments)
         return run_train(spec, address=arguments.address, reporter=reporter, verbose=arguments.verbose)
@@ -136,16 +147,22 @@ def done(
 
 
 def demand_no_rows(spec: AnySpec, arguments: argparse.Namespace) -> None:
-    """SpecError where a train job is asked to do something to rows, which it has none of."""
+    """SpecError where a job that makes no rows is asked to do something to them."""
+    if spec.settings.job == "predict":
+        return
+    is_training = isinstance(spec.settings, TrainJobSettings)
+    found, what = ("a train job", "a training") if is_training else ("an evaluate job", "an evaluation")
+    no_rows = f"a predict job: {what} has no rows"
     given = {
-        "--limit": (getattr(arguments, "limit", None), TRIAL),
-        "--retry-errors": (arguments.retry_errors, NO_ROWS),
-        "--prune": (arguments.prune, NO_ROWS),
+        "--limit": (getattr(arguments, "limit", None), TRIAL if is_training else no_rows),
+        "--retry-errors": (arguments.retry_errors, no_rows),
+        "--prune": (arguments.prune, no_rows),
+        "--report": (getattr(arguments, "report", False) and not is_training, NO_REPORT),
     }
     problems = [
-        Problem(option, f"a train job, {spec.path}", expected) for option, (value, expected) in given.items() if value
+        Problem(option, f"{found}, {spec.path}", expected) for option, (value, expected) in given.items() if value
     ]
-    if isinstance(spec.settings, TrainJobSettings) and problems:
+    if problems:
         raise SpecError(problems)
 
 

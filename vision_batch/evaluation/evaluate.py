@@ -30,7 +30,7 @@ def evaluate(predictions: Predictions, truth: TruthSettings | None, settings: Ev
     """
     measure = measure_for(predictions, settings)
     opened = None if truth is None else open_truth(truth, measure.truth_column)
-    of_predictions, of_truth = _sliced(predictions, opened, settings.by)
+    of_predictions, of_truth = sliced(predictions, opened, settings.by)
     optional = [name for name in measure.optional_columns if name in predictions.schema.names]
     columns = ["error_code", KIND_COLUMNS[predictions.kind], *measure.prediction_columns, *optional, *of_predictions]
     passes: list[_Pass] = []
@@ -77,7 +77,7 @@ class _Pass:
             yield rows
 
 
-def _sliced(predictions: Predictions, truth: Truth | None, by: Sequence[str]) -> tuple[list[str], list[str]]:
+def sliced(predictions: Predictions, truth: Truth | None, by: Sequence[str]) -> tuple[list[str], list[str]]:
     """Which of the columns `by` are the predictions' and which the truth's; SpecError for those of neither."""
     own, others = [], []
     known = (*predictions.schema.names, *(truth.columns if truth else ()))

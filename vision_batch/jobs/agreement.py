@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from vision_batch.errors import Problem, SpecError
 from vision_batch.images.settings import PreprocessSettings
-from vision_batch.jobs.settings import JobSettings
+from vision_batch.jobs.settings import ImageJobSettings
 from vision_batch.models.bundle import ModelBundle
 from vision_batch.models.trained import PluginPlace, TrainedModel
 from vision_batch.models.trained_source import demand_plugin
@@ -19,7 +19,7 @@ FIXED = ("type", "multi_label")
 """The settings of a task that training has fixed; the others, as top_k, are about what is kept of a prediction."""
 
 
-def agreed_task(settings: JobSettings, model: ModelBundle) -> TaskSettings:
+def agreed_task(settings: ImageJobSettings, model: ModelBundle) -> TaskSettings:
     """The spec's task; of a trained model the one that it was trained for, with the spec's thresholds.
 
     SpecError where there is none, or the spec has another one.
@@ -46,7 +46,7 @@ def agreed_task(settings: JobSettings, model: ModelBundle) -> TaskSettings:
 
 
 def agreed_preprocess(
-    settings: JobSettings, model: ModelBundle, folder: Path
+    settings: ImageJobSettings, model: ModelBundle, folder: Path
 ) -> tuple[PreprocessSettings, Plugin | None]:
     """The spec's preprocessing, else the model's own, and the plug-in of its `function`.
 

@@ -17,7 +17,8 @@ from vision_batch.datasets.listing import list_input
 from vision_batch.datasets.settings import InputSettings
 from vision_batch.errors import ChangedError, ExistsError, SpecError, VisionBatchError
 from vision_batch.jobs.agreement import agreed_preprocess, agreed_task
-from vision_batch.jobs.spec import AnySpec, load_spec
+from vision_batch.jobs.settings import EvaluateJobSettings, ImageJobSettings, JobSettings
+from vision_batch.jobs.spec import AnySpec, load_spec, spec_of_kind
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.models.bundle import resolve_model
 from vision_batch.storage.storage import Storage
@@ -43,14 +44,35 @@ def check_spec(path: str, overrides: Sequence[str], address: str | None = None) 
         from vision_batch.cluster.node_checkup import check_on_a_worker
 
         yield from check_on_a_worker(address, partial(check_storage, spec))
-    yield check_model(spec)
+    if isinstance(spec.settings, ImageJobSettings):
+        yield check_model(spec)
 
 
 def check_storage(spec: AnySpec) -> list[Finding]:
     """Input and output, with the credentials for them, as the process sees them that calls this."""
     credentials = [check_credentials()] if any(scheme(uri) == "s3" for uri in _uris(spec)) else []
-    inputs = [finding for section, images in spec.settings.sections.items() for finding in check_input(images, section)]
-    return [*credentials, *inputs, *check_output(spec.settings.output.uri)]
+    return [*credentials, *_check_read(spec.settings), *check_output(spec.settings.output.uri)]
+
+
+def _check_read(settings: JobSettings) -> Iterator[Finding]:
+    if isinstance(settings, ImageJobSettings):
+        for section, images in settings.sections.items():
+            yield from check_input(images, section)
+    if isinstance(settings, EvaluateJobSettings):
+        yield from check_evaluation(settings)
+
+
+def check_evaluation(settings: EvaluateJobSettings) -> Iterator[Finding]:
+    """Predictions and truth are there, and of columns that go together; no row is read."""
+    from vision_batch.jobs.evaluate import opened
+
+    try:
+        predictions, truth = opened(settings)
+    except VisionBatchError as error:
+        yield fail("predictions", _one_line(error), "check predictions.uri and truth")
+        return
+    yield ok("predictions", f"{predictions.uri}: {predictions.kind} in {len(predictions.table.files):,} files")
+    yield ok("truth", "their own" if truth is None else truth.uri)
 
 
 def check_credentials() -> Finding:
@@ -109,7 +131,7 @@ def check_output(uri: str) -> Iterator[Finding]:
 
 def check_model(spec: AnySpec) -> Finding:
     """The model's files and plug-ins are there; nothing is loaded."""
-    settings = spec.settings
+    settings = spec_of_kind(spec, ImageJobSettings).settings
     try:
         bundle = resolve_model(
             settings.model,
@@ -166,8 +188,7 @@ def _is_put(storage: Storage, probe: str, *, if_absent: bool = False, if_version
 
 
 def _uris(spec: AnySpec) -> list[str]:
-    inputs = (entry.uri for images in spec.settings.sections.values() for entry in images.inputs)
-    return [spec.settings.output.uri, *inputs]
+    return [spec.settings.output.uri, *spec.settings.read_uris]
 
 
 def _existing(folder: Path) -> Path:

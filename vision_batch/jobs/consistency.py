@@ -8,7 +8,13 @@ from collections.abc import Iterator
 from vision_batch.datasets.pattern import is_pattern, parse
 from vision_batch.datasets.settings import InputSettings
 from vision_batch.errors import Problem, SpecError
-from vision_batch.jobs.settings import JobSettings, PredictSettings, TrainJobSettings
+from vision_batch.jobs.settings import (
+    EvaluateJobSettings,
+    ImageJobSettings,
+    JobSettings,
+    PredictSettings,
+    TrainJobSettings,
+)
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.storage.uri import is_inside, join, relative_to, scheme
 from vision_batch.tasks.settings import TaskSettings
@@ -20,9 +26,15 @@ BARE_SOURCES = ("python", "export", "torchvision")
 
 def inconsistencies(settings: JobSettings) -> list[Problem]:
     """Every disagreement between the parts of `settings`, whose URIs are normalised."""
+    problems = list(_output_is_no_file(settings))
+    if isinstance(settings, EvaluateJobSettings):
+        return [*problems, *_results_are_apart(settings)]
+    return [*problems, *_of_images(settings)] if isinstance(settings, ImageJobSettings) else problems
+
+
+def _of_images(settings: ImageJobSettings) -> list[Problem]:
     problems = [
         *_output_is_apart(settings.output.uri, settings.input, "input"),
-        *_output_is_no_file(settings),
         *_one_task(settings),
         *_one_size(settings),
         *_tiles(settings),
@@ -68,13 +80,24 @@ def _output_is_no_file(settings: JobSettings) -> Iterator[Problem]:
         yield Problem("output.uri", f"the file {uri}", "a folder; it need not exist yet")
 
 
-def _one_task(settings: JobSettings) -> Iterator[Problem]:
+def _results_are_apart(settings: EvaluateJobSettings) -> Iterator[Problem]:
+    """Whoever reads the predictions, or the truth, would read the results too."""
+    named = {"predictions": settings.predictions.uri} | (
+        {} if settings.truth is None else {"truth": settings.truth.uri}
+    )
+    for section, uri in named.items():
+        if overlap(uri, settings.output.uri):
+            found = f"{settings.output.uri}, which is, holds or is inside {section}.uri, {uri}"
+            yield Problem("output.uri", found, f"a folder apart from the {section}")
+
+
+def _one_task(settings: ImageJobSettings) -> Iterator[Problem]:
     """Only a trained model has a task of its own."""
     if settings.task is None and settings.model.source.partition(":")[0] != "trained":
         yield Problem("task", "nothing", "what a prediction means, as {type: classification}")
 
 
-def _one_size(settings: JobSettings) -> Iterator[Problem]:
+def _one_size(settings: ImageJobSettings) -> Iterator[Problem]:
     """A batch holds images of one size. A source with a preprocessing of its own may go without the section."""
     kind = settings.model.source.partition(":")[0]
     preprocess = settings.preprocess
@@ -90,7 +113,7 @@ def _one_size(settings: JobSettings) -> Iterator[Problem]:
         yield Problem("preprocess", "settings that leave images of different sizes", _SIZES)
 
 
-def _tiles(settings: JobSettings) -> Iterator[Problem]:
+def _tiles(settings: ImageJobSettings) -> Iterator[Problem]:
     if settings.task is None or settings.task.tile_px is None:
         return
     if isinstance(settings, TrainJobSettings):

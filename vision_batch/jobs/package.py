@@ -13,7 +13,7 @@ from vision_batch.cluster.profile import LoadedProfile
 from vision_batch.datasets.settings import BESIDE
 from vision_batch.documents.yaml_text import yaml_text
 from vision_batch.errors import Problem, SpecError
-from vision_batch.jobs.settings import JobSettings
+from vision_batch.jobs.settings import EvaluateJobSettings, ImageJobSettings, JobSettings
 from vision_batch.jobs.spec import AnySpec
 from vision_batch.models.settings import ModelSettings
 from vision_batch.models.trained import PROGRAM, read_model
@@ -28,7 +28,9 @@ def job_package(
 
     SpecError with every local path that the cluster's nodes do not see, and for plug-ins that are not there.
     """
-    settings = spec.settings.model_copy(update={"model": _absolute(spec.settings.model, spec.folder)})
+    settings = spec.settings
+    if isinstance(settings, ImageJobSettings):
+        settings = settings.model_copy(update={"model": _absolute(settings.model, spec.folder)})
     problems = [
         Problem(where, f"{path}, a path of this machine", _expected(profile))
         for where, path in local_paths(settings)
@@ -47,19 +49,20 @@ def job_package(
 
 def plugin_files(spec: AnySpec) -> dict[str, bytes]:
     """The sources of the plug-ins that the spec names, by path in its folder, with all of it that they import."""
-    plugins = [find_plugin(name, spec.folder, where=where) for where, name in _plugin_names(spec).items()]
+    named = _plugin_names(spec.settings, spec.folder) if isinstance(spec.settings, ImageJobSettings) else {}
+    plugins = [find_plugin(name, spec.folder, where=where) for where, name in named.items()]
     return {path: text.encode() for plugin in plugins for path, text in plugin.sources}
 
 
-def _plugin_names(spec: AnySpec) -> dict[str, str]:
+def _plugin_names(settings: ImageJobSettings, folder: Path) -> dict[str, str]:
     """The plug-ins by the place of the spec that names them: the spec, or the record of its trained model."""
-    model, preprocess = spec.settings.model, spec.settings.preprocess
+    model, preprocess = settings.model, settings.preprocess
     kind, _, address = model.source.partition(":")
-    trained = read_model(normalise(address, spec.folder)) if kind == "trained" else None
+    trained = read_model(normalise(address, folder)) if kind == "trained" else None
     if trained is not None:
         kind, _, address = trained.model.source.partition(":")
         preprocess = trained.preprocess
-    is_program = trained is not None and PROGRAM in trained.files and spec.settings.job == "predict"
+    is_program = trained is not None and PROGRAM in trained.files and settings.job == "predict"
     names = {
         "model.source": address if kind == "python" and not is_program else None,
         "preprocess.function": None if preprocess is None else preprocess.function,
@@ -69,9 +72,22 @@ def _plugin_names(spec: AnySpec) -> dict[str, str]:
 
 def local_paths(settings: JobSettings) -> Iterator[tuple[str, str]]:
     """Where a spec whose URIs are absolute names something of this machine, and what."""
+    named = {**_named(settings), "output.uri": settings.output.uri}
+    return ((where, uri) for where, uri in named.items() if uri is not None and not scheme(uri))
+
+
+def _named(settings: JobSettings) -> dict[str, str | None]:
+    """What a job reads, by the place in its spec."""
+    if isinstance(settings, EvaluateJobSettings):
+        truth = None if settings.truth is None else settings.truth.uri
+        return {"predictions.uri": settings.predictions.uri, "truth.uri": truth}
+    return _of_images(settings) if isinstance(settings, ImageJobSettings) else {}
+
+
+def _of_images(settings: ImageJobSettings) -> dict[str, str | None]:
     model = settings.model
     address = model.source.partition(":")[2]
-    named = {
+    return {
         **{
             f"{section}.uri ({each.name})" if each.name else f"{section}.uri": each.uri
             for section, images in settings.sections.items()
@@ -82,12 +98,10 @@ def local_paths(settings: JobSettings) -> Iterator[tuple[str, str]]:
         "model.source": address if os.path.isabs(address) else None,
         "model.weights": model.weights,
         "model.labels": model.labels if isinstance(model.labels, str) else None,
-        "output.uri": settings.output.uri,
     }
-    return ((where, uri) for where, uri in named.items() if uri is not None and not scheme(uri))
 
 
-def _beside(settings: JobSettings, key: str) -> Iterator[tuple[str, str | None]]:
+def _beside(settings: ImageJobSettings, key: str) -> Iterator[tuple[str, str | None]]:
     """The folders of masks, or of images, by the section that names them: validation images may share the input's."""
     shared = getattr(settings.input, key)
     yield "input", shared

@@ -16,7 +16,7 @@ from vision_batch.errors import Problem, SpecError, StorageError, UnavailableErr
 from vision_batch.images.settings import PreprocessSettings
 from vision_batch.inference.settings import AUTO
 from vision_batch.jobs.agreement import agreed_preprocess, agreed_task
-from vision_batch.jobs.settings import JobSettings, PredictSettings
+from vision_batch.jobs.settings import ImageJobSettings, PredictSettings
 from vision_batch.jobs.spec import AnySpec, spec_of_kind
 from vision_batch.ledger.definition import CELL_ROWS, ClaimedOutput, Definition, read_definition
 from vision_batch.ledger.paths import LedgerPaths
@@ -164,7 +164,7 @@ class Parts:
         }
 
 
-def find_parts(settings: JobSettings, folder: Path, recorded: Mapping[str, object]) -> Parts:
+def find_parts(settings: ImageJobSettings, folder: Path, recorded: Mapping[str, object]) -> Parts:
     """Finds what a spec in `folder` names. `recorded` are the facts of the output's definition, if it has one.
 
     SpecError for what is wrong.

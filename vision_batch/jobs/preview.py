@@ -19,8 +19,8 @@ from vision_batch.images.example import Example, ExampleMaker
 from vision_batch.images.mask import ignore_of
 from vision_batch.images.resize import limit_threads
 from vision_batch.jobs.prepare import Parts, find_parts, reading_input
-from vision_batch.jobs.settings import JobSettings, TrainJobSettings
-from vision_batch.jobs.spec import AnySpec
+from vision_batch.jobs.settings import ImageJobSettings, TrainJobSettings
+from vision_batch.jobs.spec import AnySpec, spec_of_kind
 from vision_batch.tasks.table import trainable_task_for
 from vision_batch.tasks.task import Target, TrainableTask
 
@@ -44,21 +44,22 @@ def preview(spec: AnySpec, *, images: int, epoch: int) -> Preview:
     Of a train spec each has a row: as served, then in EPOCHS epochs from `epoch` on, counted from 1.
     SpecError for what is wrong with the spec, and where its input has no image.
     """
-    parts = find_parts(spec.settings, spec.folder, {})
+    settings = spec_of_kind(spec, ImageJobSettings).settings
+    parts = find_parts(settings, spec.folder, {})
     with reading_input():
         samples = list(first_samples(parts.input, parts.input.format, images, among=AMONG * images))
     if not samples:
         raise SpecError(Problem("input.uri", "no image", "at least one image to show"))
     limit_threads()
-    epochs = [None, *range(epoch - 1, epoch - 1 + EPOCHS)] if isinstance(spec.settings, TrainJobSettings) else [None]
-    artist = _Artist(maker=_maker(spec.settings, parts), task=_task(parts), labels=parts.model.labels, epochs=epochs)
+    epochs = [None, *range(epoch - 1, epoch - 1 + EPOCHS)] if isinstance(settings, TrainJobSettings) else [None]
+    artist = _Artist(maker=_maker(settings, parts), task=_task(parts), labels=parts.model.labels, epochs=epochs)
     rows = [artist.tiles(sample) for sample in samples]
     columns = len(epochs) if len(epochs) > 1 else math.ceil(math.sqrt(len(rows)))
     broken = sum(row[0].pixels is None for row in rows)
     return Preview(pixels=sheet([tile for row in rows for tile in row], columns), images=len(rows), broken=broken)
 
 
-def _maker(settings: JobSettings, parts: Parts) -> ExampleMaker:
+def _maker(settings: ImageJobSettings, parts: Parts) -> ExampleMaker:
     augment, seed = (settings.augment, settings.train.seed) if isinstance(settings, TrainJobSettings) else ([], 0)
     function = None if parts.function is None else parts.function.load()
     max_pixels = settings.limits.max_pixels

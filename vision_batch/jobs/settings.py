@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 from vision_batch.cluster.schedule.settings import ScheduleSettings
 from vision_batch.datasets.pattern import is_pattern
 from vision_batch.datasets.settings import BESIDE, InputSettings
+from vision_batch.evaluation.settings import EvaluateSettings, PredictionsSettings, TruthSettings
 from vision_batch.images.augmentations.settings import AugmentSettings
 from vision_batch.images.settings import PreprocessSettings
 from vision_batch.inference.settings import ComputeSettings, LimitsSettings
@@ -34,29 +35,43 @@ class OutputSettings(Settings):
 
 
 class JobSettings(Settings):
-    """What the specs of every kind of job have.
-
-    `preprocess` is None where the model brings its own (`transformers:`, `trained:`), `task` where it was trained for
-    one (`trained:`). `schedule` is for `vision-batch schedule`; `run` passes it over.
-    """
+    """What the specs of every kind of job have. `schedule` is for `vision-batch schedule`; `run` passes it over."""
 
     job: str
     name: str = Field(pattern=NAME)
+    output: OutputSettings
+    schedule: ScheduleSettings | None = None
+
+    @property
+    def read_uris(self) -> tuple[str, ...]:
+        """What the job reads, its model aside."""
+        return ()
+
+
+class ImageJobSettings(JobSettings):
+    """What the specs of jobs have that take images to a model.
+
+    `preprocess` is None where the model brings its own (`transformers:`, `trained:`), `task` where it was trained for
+    one (`trained:`).
+    """
+
     input: InputSettings
     model: ModelSettings
     task: TaskSettings | None = None
     preprocess: PreprocessSettings | None = None
-    output: OutputSettings
     limits: LimitsSettings = Field(default_factory=LimitsSettings)
-    schedule: ScheduleSettings | None = None
 
     @property
     def sections(self) -> dict[str, InputSettings]:
-        """What the job reads, by the part of the spec that names it."""
+        """The images that the job reads, by the part of the spec that names them."""
         return {"input": self.input}
 
+    @property
+    def read_uris(self) -> tuple[str, ...]:
+        return tuple(entry.uri for images in self.sections.values() for entry in images.inputs)
 
-class PredictSettings(JobSettings):
+
+class PredictSettings(ImageJobSettings):
     """A predict job: every image of the input gets its row."""
 
     job: Literal["predict"]
@@ -64,7 +79,7 @@ class PredictSettings(JobSettings):
     compute: ComputeSettings = Field(default_factory=ComputeSettings)
 
 
-class TrainJobSettings(JobSettings):
+class TrainJobSettings(ImageJobSettings):
     """A train job: a model learns from the input's images and labels. Without `validation` nothing is measured."""
 
     job: Literal["train"]
@@ -86,3 +101,17 @@ class TrainJobSettings(JobSettings):
     def sections(self) -> dict[str, InputSettings]:
         validation = self.validation_input
         return {"input": self.input} | ({} if validation is None else {"validation": validation})
+
+
+class EvaluateJobSettings(JobSettings):
+    """An evaluate job: predictions are measured. Without `truth` it is their own column of that name."""
+
+    job: Literal["evaluate"]
+    name: str = Field(default="evaluate", pattern=NAME)
+    predictions: PredictionsSettings
+    truth: TruthSettings | None = None
+    evaluate: EvaluateSettings = Field(default_factory=EvaluateSettings)
+
+    @property
+    def read_uris(self) -> tuple[str, ...]:
+        return (self.predictions.uri, *(() if self.truth is None else (self.truth.uri,)))

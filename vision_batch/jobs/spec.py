@@ -20,10 +20,11 @@ from vision_batch.datasets.settings import BESIDE, InputSettings, NamedUri
 from vision_batch.documents.document import read_document
 from vision_batch.documents.scheduled_time import expand_time
 from vision_batch.errors import Problem, SpecError
+from vision_batch.evaluation.settings import PredictionsSettings, TruthSettings
 from vision_batch.jobs.consistency import inconsistencies
 from vision_batch.jobs.override import Location, Override, apply_override, parse_override
 from vision_batch.jobs.placeholder import expand_environment
-from vision_batch.jobs.settings import JobSettings, TrainJobSettings
+from vision_batch.jobs.settings import EvaluateJobSettings, ImageJobSettings, JobSettings, TrainJobSettings
 from vision_batch.jobs.table import JOBS
 from vision_batch.jobs.validation import validate
 from vision_batch.models.settings import ModelSettings
@@ -32,9 +33,10 @@ from vision_batch.training.settings import ValidationSettings
 
 T = TypeVar("T")
 Kind = TypeVar("Kind", bound=JobSettings)
+Named = TypeVar("Named", PredictionsSettings, TruthSettings)
 KindCo = TypeVar("KindCo", bound=JobSettings, covariant=True)
 
-SPEC_FILE = "a spec: a YAML file that begins with job: predict or job: train"
+SPEC_FILE = "a spec: a YAML file that begins with job: predict, job: train or job: evaluate"
 
 _CREDENTIALS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]*@")
 
@@ -59,7 +61,7 @@ AnySpec = LoadedSpec[JobSettings]
 def spec_of_kind(spec: AnySpec, kind: type[Kind]) -> LoadedSpec[Kind]:
     """The same, known to be of that kind; SpecError where it is of another one."""
     if not isinstance(spec.settings, kind):
-        wanted = next(name for name, settings in JOBS.items() if settings is kind)
+        wanted = " or ".join(name for name, settings in JOBS.items() if issubclass(settings, kind))
         raise SpecError(Problem("job", spec.settings.job, f"{wanted}, the kind of job that this is for"))
     return cast("LoadedSpec[Kind]", spec)
 
@@ -135,16 +137,20 @@ class _Places:
 
     def in_settings(self, settings: JobSettings) -> JobSettings:
         output = settings.output.model_copy(update={"uri": self._uri(settings.output.uri, ("output", "uri"))})
-        update: dict[str, Any] = {
-            "input": self._input(settings.input),
-            "output": output,
-            "model": self._model(settings.model),
-        }
+        update: dict[str, Any] = {"output": output}
+        if isinstance(settings, ImageJobSettings):
+            update |= {"input": self._input(settings.input), "model": self._model(settings.model)}
+        if isinstance(settings, EvaluateJobSettings):
+            update["predictions"] = self._named(settings.predictions, "predictions")
+            update["truth"] = None if settings.truth is None else self._named(settings.truth, "truth")
         if isinstance(settings, TrainJobSettings) and settings.validation is not None:
             uri = self._uris(settings.validation.uri, ("validation", "uri"))
             beside = self._beside(settings.validation, "validation")
             update["validation"] = settings.validation.model_copy(update={"uri": uri, **beside})
         return settings.model_copy(update=update)
+
+    def _named(self, settings: Named, section: str) -> Named:
+        return settings.model_copy(update={"uri": self._uri(settings.uri, (section, "uri"))})
 
     def _input(self, settings: InputSettings) -> InputSettings:
         allow = [self._uri(uri, ("input", "allow", index)) for index, uri in enumerate(settings.allow)]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from vision_batch.jobs.settings import JobSettings, PredictSettings, TrainJobSettings
+from vision_batch.jobs.settings import EvaluateJobSettings, JobSettings, PredictSettings, TrainJobSettings
 
 JOBS: dict[str, type[JobSettings]] = {
     "predict": PredictSettings,
     "train": TrainJobSettings,
+    "evaluate": EvaluateJobSettings,
 }
