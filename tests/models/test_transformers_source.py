@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from PIL import Image
 from skimage import data as pictures
@@ -23,6 +24,7 @@ from vision_batch.images.settings import PreprocessSettings
 from vision_batch.models.bundle import ModelBundle, resolve_model
 from vision_batch.models.predictor import Predictor
 from vision_batch.models.settings import ModelSettings
+from vision_batch.models.transformers_folder import CONVERT
 
 transformers = pytest.importorskip("transformers")
 transformers.utils.logging.set_verbosity_error()
@@ -221,6 +223,14 @@ class TestWhatIsRefused:
             SpecError, match=r"only pytorch_model.bin in .*: a pickle, .* convert a folder you trust: pyth"
         ):
             resolved(folder)
+
+    @pytest.mark.slow
+    def test_pickled_weights_are_converted_as_the_message_says(self, folder: Path) -> None:
+        torch.save(safetensors.torch.load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+        before = (folder / "model.safetensors").rename(folder / "kept").read_bytes()
+        command = CONVERT.replace("FOLDER", str(folder)).replace("python", sys.executable, 1)
+        subprocess.run(command, shell=True, check=True, capture_output=True)
+        assert (folder / "model.safetensors").read_bytes() == before
 
     def test_pickled_weights_beside_safetensors_are_not_looked_at(self, folder: Path) -> None:
         (folder / "pytorch_model.bin").write_bytes(b"anything")

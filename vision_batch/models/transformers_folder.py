@@ -28,8 +28,8 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".msgpack", ".h5")
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 SUFFIX = "_sha256"
 CONVERT = (
-    'python -c "from transformers import AutoModelForImageClassification as A; '
-    "A.from_pretrained('FOLDER').save_pretrained('FOLDER')\""
+    "python -c \"import transformers as t; name = t.AutoConfig.from_pretrained('FOLDER').architectures[0]; "
+    "getattr(t, name).from_pretrained('FOLDER').save_pretrained('FOLDER')\""
 )
 INSTALL = "pip install 'vision-batch[transformers]'"
 
