@@ -62,10 +62,7 @@ def test_metrics_classes_and_slices() -> None:
     assert headline_of(found) == results[1]
     made = section(found)
     text = words_of(made)
-    assert (
-        "70 images that have a truth, 2 of which failed; 3 more have none; 4 truths have no image. Intervals come from 200 resamples."
-        in text
-    )
+    assert "70 images that have a truth, 2 of which failed; 3 more have none; 4 truths have no image." in text
     for shown in (
         "accuracy",
         "0.5000",

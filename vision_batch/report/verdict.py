@@ -14,7 +14,7 @@ from vision_batch.ledger.predictions import Predictions
 from vision_batch.report.mistakes import worst_rows
 
 RESAMPLES: Final = 200
-"""For intervals: a fifth of what `evaluate` takes, so that a page of a thousand classes takes seconds and not a minute."""
+"""For intervals: a fifth of what `evaluate` takes, so that a thousand classes take seconds and no minute."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
