@@ -39,7 +39,7 @@ def test_a_person_sees_values_with_intervals_classes_slices_and_what_failed(
     assert accuracy.split()[3] == "to"
     (heading,) = [line for line in shown if line.startswith("  class ")]
     assert heading.startswith("  class (10 worst of 12)")
-    assert heading.split()[-6:] == ["roc_auc", "average_precision", "precision", "recall", "f1", "support"]
+    assert heading.split()[-6:] == ["average_precision", "roc_auc", "precision", "recall", "f1", "support"]
     assert [line.split()[0] for line in shown if line.startswith("  input_site=")] == [
         "input_site=north",
         "input_site=south",
