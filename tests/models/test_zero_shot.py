@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,15 @@ class TestRefused:
         skip = shutil.ignore_patterns("tokenizer*")
         folder = Path(shutil.copytree(folders["clip"], tmp_path / "model", ignore=skip))
         with pytest.raises(SpecError, match=r"no tokenizer in .*; expected tokenizer\.json"):
+            resolved(folder, PROMPTS)
+
+    def test_a_tokenizer_of_a_library_that_is_not_there(
+        self, folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "sentencepiece", None)
+        folder = Path(shutil.copytree(folders["siglip"], tmp_path / "model"))
+        (folder / "tokenizer.json").rename(folder / "spiece.model")
+        with pytest.raises(SpecError, match=r"only spiece\.model, .* and sentencepiece is not installed; expected pip"):
             resolved(folder, PROMPTS)
 
     def test_a_tokenizer_that_is_none(self, folders: dict[str, Path], tmp_path: Path) -> None:

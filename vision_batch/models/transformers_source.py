@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -152,9 +153,14 @@ def _demand_plain_masks(location: str, names: list[str]) -> None:
 
 
 def _demand_tokenizer(location: str, names: list[str]) -> None:
-    if not any(map(TOKENIZER.fullmatch, names)):
+    """SpecError where model.prompts could not be read; SentencePiece's own files need that library."""
+    found = list(filter(TOKENIZER.fullmatch, names))
+    if not found:
         expected = "tokenizer.json, or vocab.json and merges.txt, beside the model that model.prompts are told to"
         raise SpecError(Problem("model.source", f"no tokenizer in {location}", expected))
+    if {"tokenizer.json", "vocab.json"}.isdisjoint(found) and find_spec("sentencepiece") is None:
+        missing = f"only {', '.join(found)} in {location}, and sentencepiece is not installed"
+        raise SpecError(Problem("model.source", missing, "pip install sentencepiece, or a folder with tokenizer.json"))
 
 
 def _labels(config: dict[str, Any]) -> tuple[str, ...] | None:

@@ -64,7 +64,8 @@ def _tokenised(model: Any, texts: Sequence[Sequence[str]], folder: Path) -> Iter
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, ImportError, KeyError, TypeError) as error:
-        raise ModelError(f"the tokenizer for model.prompts cannot be loaded: {error}") from error
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(f"the tokenizer for model.prompts cannot be loaded: {reason}") from error
     flat = [text for each in texts for text in each]
     for start in range(0, len(flat), TEXTS_AT_ONCE):
         some = flat[start : start + TEXTS_AT_ONCE]
