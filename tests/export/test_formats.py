@@ -7,12 +7,15 @@ import csv
 import io
 import json
 import tarfile
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from hypothesis import given
@@ -251,3 +254,31 @@ def test_a_brush_has_every_pixel(brush: NDArray[np.bool_]) -> None:
 
 def test_a_brush_has_long_runs() -> None:
     assert unpacked(brush_rle(np.ones((300, 400), bool))).sum() == 300 * 400 * 4 * 255
+
+
+def test_csv_takes_columns_of_any_type(tmp_path: Path) -> None:
+    moment = datetime(2026, 1, 2, 3, 4, 5)
+    columns = {
+        "image_id": pa.array(["a", "b"], pa.string_view()),
+        "label": pa.array(["cat", None]).dictionary_encode(),
+        "half": pa.array([0.5, None], pa.float16()),
+        "bytes": pa.array([b"\xff", None], pa.binary_view()),
+        "times": pa.array([[moment], None]),
+        "odd": pa.array([[{"of": Decimal("1.50"), "raw": b"\xff", "share": float("nan")}], None]),
+        "map": pa.array([[("k", 1)], None], pa.map_(pa.string(), pa.int64())),
+        "nothing": pa.nulls(2),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    exported(str(tmp_path / "t.parquet"), "csv", tmp_path / "to")
+    first, second = csv.DictReader(io.StringIO((tmp_path / "to" / "predictions.csv").read_text()))
+    assert {name: first[name] for name in columns} == {
+        "image_id": "a",
+        "label": "cat",
+        "half": "0.5",
+        "bytes": "/w==",
+        "times": '["2026-01-02 03:04:05"]',
+        "odd": '[{"of":"1.50","raw":"/w==","share":NaN}]',
+        "map": '[["k",1]]',
+        "nothing": "",
+    }
+    assert {second[name] for name in columns} == {"b", ""}
