@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.conftest import S3Bucket
 from tests.datasets.reading import samples_of, settings_of
 from tests.export.predicted import BOXES, CELL_ROWS, MASKED, box, pictures, predicted
 from tests.ledger.outputs import Output
@@ -109,3 +110,19 @@ def test_changed_labels_are_work_again_for_their_images_alone(tmp_path: Path) ->
     assert len(again.todo()) == 1
     (tmp_path / "to" / "data.yaml").write_text("names: [a, b]\n")
     assert again.plan().changed == 5
+
+
+@pytest.mark.s3
+@pytest.mark.parametrize(("format", "name"), [("coco", "instances.json"), ("yolo", "images")])
+def test_the_trip_goes_over_s3_too(moto_s3: S3Bucket, tmp_path: Path, format: str, name: str) -> None:
+    found = {"boxes": [box(1.5, 2, 3, 4)]}
+    output = predicted(tmp_path, pictures(tmp_path / "in", *NAMES), [BOXES], lambda name: found)
+    to = f"{moto_s3.uri}/set"
+    assert export(output, format=format, to=to, options=Options(copy_images=True)).errors == {}
+    again = planned(tmp_path, settings_of(f"{to}/{name}", format=format, label_column="boxes"))
+    samples = samples_of(again.input)
+    assert [sample.truth for sample in samples] == [samples[0].truth] * len(NAMES)
+    assert [box.edges for box in parse_boxes(samples[0].truth)] == [(1.5, 2, 3, 4)]
+    again.run()
+    assert again.todo() == []
+    assert sum(image.data is not None for image in SourceImages.of(again.paths).all()) == len(NAMES)
