@@ -36,10 +36,11 @@ def quality(verdict: Verdict, palette: Palette) -> Section | None:
     found = verdict.evaluation
     if found is None:
         return None
-    curves = [_curves(kind, found.curves, palette) for kind in AXES]
+    drawn = [_matrix(found), *(_curves(kind, found.curves, palette) for kind in AXES)]
+    pictures = [picture for picture in drawn if picture is not None]
     content = [
-        tag("div", _overall(found), tag("div", _matrix(found), curves[:1], class_="stack"), class_="columns"),
-        tag("div", curves[1:], class_="columns spaced"),
+        tag("div", _overall(found), tag("div", pictures[:2], class_="stack"), class_="columns"),
+        tag("div", pictures[2:], class_="columns spaced"),
         _classes(found, palette),
         _slices(found),
         _notes(found),

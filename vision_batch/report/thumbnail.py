@@ -27,6 +27,7 @@ QUALITY: Final = 80
 OPACITY: Final = 0.55
 BACKGROUND_OPACITY: Final = 0.2
 MOST_BOXES: Final = 40
+BLACK: Final[Colour] = (0, 0, 0)
 WHITE: Final[Colour] = (255, 255, 255)
 
 
@@ -68,7 +69,8 @@ def _drawn(pixels: Pixels, scale: float, row: Mapping[str, Any], palette: Palett
     if row.get("mask_png"):
         return _with_mask(pixels, row["mask_png"], row.get("class_pixels") or (), palette)
     expected: Sequence[TrueBox] = row.get("expected") or ()
-    pixels = _framed(pixels, scale, [box.edges for box in expected[:MOST_BOXES]], [WHITE] * len(expected[:MOST_BOXES]))
+    true_edges = [box.edges for box in expected[:MOST_BOXES]]
+    pixels = _framed(pixels, scale, true_edges, [BLACK] * len(true_edges), [WHITE] * len(true_edges))
     boxes = [*reversed((row.get("boxes") or [])[:MOST_BOXES])]
     colours = [palette.rgb(box["label"]) for box in boxes]
     for box, colour in zip(boxes, colours, strict=True):
@@ -76,15 +78,21 @@ def _drawn(pixels: Pixels, scale: float, row: Mapping[str, Any], palette: Palett
             mask = decode(box["mask_rle"], row["height"], row["width"])
             small = cv2.resize(mask, pixels.shape[1::-1], interpolation=cv2.INTER_NEAREST)
             pixels = _tinted(pixels, small > 0, colour, OPACITY)
-    return _framed(pixels, scale, [[box[edge] for edge in EDGES] for box in boxes], colours)
+    return _framed(pixels, scale, [[box[edge] for edge in EDGES] for box in boxes], colours, colours)
 
 
-def _framed(pixels: Pixels, scale: float, edges: Sequence[Sequence[float | None]], colours: Sequence[Colour]) -> Pixels:
-    """With a frame, two pixels wide, within each of the boxes; the last ones on top."""
+def _framed(
+    pixels: Pixels,
+    scale: float,
+    edges: Sequence[Sequence[float | None]],
+    outer: Sequence[Colour],
+    inner: Sequence[Colour],
+) -> Pixels:
+    """With a frame of two lines within each of the boxes; the last ones on top."""
     if not edges:
         return pixels
     places = np.nan_to_num(np.array(edges, np.float32) * scale).clip(0, [pixels.shape[1], pixels.shape[0]] * 2)
-    for inset in (0, 1):
+    for inset, colours in enumerate((outer, inner)):
         pixels = draw_boxes(pixels, places + np.array([inset, inset, -inset, -inset]), [""] * len(places), colours)
     return pixels
 
