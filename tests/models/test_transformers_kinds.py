@@ -68,9 +68,10 @@ def test_a_detector_without_masks_is_not_asked_for_them() -> None:
         kind_of(config("DetrForObjectDetection"), asked, for_training=False)
 
 
-def test_a_detector_is_not_trained_here() -> None:
-    with pytest.raises(SpecError, match=r"DetrForObjectDetection in a train job; expected an image classifier, "):
-        kind_of(config("DetrForObjectDetection"), "detection", for_training=True)
+def test_a_detector_whose_head_is_not_known_is_not_trained_here() -> None:
+    with pytest.raises(SpecError, match=r"RTDetrForObjectDetection in a train job; expected an image classifier, "):
+        kind_of(config("RTDetrForObjectDetection"), "detection", for_training=True)
+    assert kind_of(config("DetrForObjectDetection"), "detection", for_training=True) == "learning detector"
 
 
 @pytest.mark.parametrize("named", [config("BertForMaskedLM"), {"model_type": "bert"}])

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from tests.models.test_transformers_detection import detr, yolos
 from tests.models.test_transformers_masks import segformer
 from tests.models.test_transformers_source import bit, resnet
+from tests.training.small_training import Case, run_worker
 from tests.training.test_trained_model import outcome, train_job, write
 from vision_batch.errors import ModelError, SpecError
 from vision_batch.models.bundle import ModelBundle, resolve_model
 from vision_batch.models.settings import ModelSettings
+from vision_batch.models.transfer import mapped
+from vision_batch.tasks.detector_answer import answers, found_in
 from vision_batch.tasks.settings import TaskSettings
 
 IMAGES = torch.rand(2, 3, 64, 64)
 LABELS = ("ant", "bee", "fly")
+SIDES = 128, 128
+"""Of the square that the detectors' folders ask for."""
 CLASSIFICATION = TaskSettings(type="classification")
 
 
@@ -100,6 +108,47 @@ def test_a_semantic_segmenter_is_trained_as_a_classifier_is(tmp_path: Path) -> N
     for source in ("trained:out", "transformers:out/transformers"):
         model = resolve_model(ModelSettings(source=source), tmp_path, task="segmentation")
         torch.testing.assert_close(model.load()(images), module(images))
+
+
+@pytest.mark.parametrize("write", [detr, yolos])
+def test_a_detector_of_detrs_kind_brings_its_loss(tmp_path: Path, write: Callable[[Path], None]) -> None:
+    """That of the library, of the boxes as it wants them; what comes out is a program, and a folder to serve."""
+    write(tmp_path / "model")
+    settings = ModelSettings(source="transformers:model", labels=list(LABELS))
+    bundle = resolve_model(settings, tmp_path, task="detection", for_training=True)
+    module = trained_folder(tmp_path, bundle, TaskSettings(type="detection"))
+    images = torch.rand(2, 3, *SIDES)
+    targets = [
+        {"boxes": torch.tensor([[0.0, 32, 64, 96], [16, 16, 48, 80]]), "labels": torch.tensor([2, 0])},
+        {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)},
+    ]
+    wanted = [
+        {
+            "boxes": torch.tensor([[0.25, 0.5, 0.5, 0.5], [0.25, 0.375, 0.25, 0.5]]),
+            "class_labels": torch.tensor([2, 0]),
+        },
+        {"boxes": torch.zeros(0, 4), "class_labels": torch.zeros(0, dtype=torch.int64)},
+    ]
+    answer = module.model(pixel_values=images, labels=wanted)
+    torch.testing.assert_close(module(images, targets), {"loss": answer.loss})
+    scores = answer.logits.softmax(-1)[..., :-1].max(-1).values
+    for source in ("trained:out", "transformers:out/transformers"):
+        model = resolve_model(ModelSettings(source=source), tmp_path, task="detection").load()
+        (found, _) = answers(mapped(model(images), lambda tensor: tensor.detach().numpy()))
+        np.testing.assert_allclose(found_in(found, SIDES, masks=False).scores, scores[0].detach(), atol=1e-5)
+
+
+def test_a_detector_learns_by_its_own_loss(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    detr(tmp_path / "model")
+    settings = ModelSettings(source="transformers:model", labels=list(LABELS))
+    bundle = resolve_model(settings, tmp_path, task="detection", for_training=True)
+    spec = {"epochs": 8, "batch_size": 8, "optimizer": {"lr": 0.03}, "schedule": {"name": "constant"}}
+    ran = run_worker(
+        0, 1, Case(module=bundle.load, task={"type": "detection"}, spec=spec, images=24, validation_images=8)
+    )
+    assert [set(event.metrics) for event in ran.epochs] == [{"mean_average_precision_50", "recall_50"}] * 8
+    assert (ran.epochs[-1].loss or 0) < 0.95 * (ran.epochs[0].loss or 0)
 
 
 def test_masks_that_count_from_1_are_not_learned_from_as_they_are(tmp_path: Path) -> None:

@@ -6,9 +6,12 @@ y_max in pixels of these images, `scores` (Q,) in [0, 1], `labels` (Q,) of class
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
+
+Target: TypeAlias = dict[str, torch.Tensor]
+"""Of one image to learn from: `boxes` (K, 4), corners in pixels, and `labels` (K,)."""
 
 
 class SoftmaxDetector(torch.nn.Module):
@@ -46,6 +49,13 @@ def _corners(boxes: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     x, y, across, down = boxes.float().unbind(-1)  # bf16 has steps of 4 px beyond 512
     left, right, top, bottom = x - across / 2, x + across / 2, y - down / 2, y + down / 2
     return torch.stack([left * width, top * height, right * width, bottom * height], dim=-1)
+
+
+def relative_centres(boxes: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """Corners (K, 4) in pixels as centre x, y, width, height, relative to the images: the other way round."""
+    height, width = images.shape[2:]
+    low, high = boxes[:, :2], boxes[:, 2:]
+    return torch.cat([(low + high) / 2, high - low], dim=1) / boxes.new_tensor([width, height] * 2)
 
 
 def _by_image(boxes: torch.Tensor, scores: torch.Tensor, labels: torch.Tensor) -> list[dict[str, torch.Tensor]]:

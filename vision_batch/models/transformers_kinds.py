@@ -12,9 +12,16 @@ from vision_batch.errors import Problem, SpecError
 BY_PROMPTS: Final = " by model.prompts"
 """What is added to a task's name where the spec tells the classes in words."""
 PROMPTED: Final = "image and text"
+LEARNING: Final = "learning detector"
+"""How the models of another kind are called where they are to be trained."""
 ANY: Final = "…"
 EMBEDDERS: Final = ("embedder", "projected embedder")
 
+SOFTMAX_DETECTORS: Final = (
+    "DetrForObjectDetection",
+    "TableTransformerForObjectDetection",
+    "YolosForObjectDetection",
+)
 MASK_MODELS: Final = ("Mask2FormerForUniversalSegmentation", "MaskFormerForInstanceSegmentation")
 
 
@@ -57,8 +64,15 @@ KINDS: Final[dict[str, ModelKind]] = {
     "softmax detector": ModelKind(
         what="an object detector",
         tasks=("detection",),
-        architectures=("DetrForObjectDetection", "TableTransformerForObjectDetection", "YolosForObjectDetection"),
+        architectures=SOFTMAX_DETECTORS,
         auto="AutoModelForObjectDetection",
+    ),
+    LEARNING: ModelKind(
+        what="an object detector of DETR's kind",
+        tasks=("detection",),
+        architectures=SOFTMAX_DETECTORS,
+        auto="AutoModelForObjectDetection",
+        trainable=True,
     ),
     "sigmoid detector": ModelKind(
         what="an object detector",
@@ -123,24 +137,24 @@ def kind_of(config: Mapping[str, Any], task: str, *, for_training: bool) -> str:
     architecture = str(named[0]) if named else ""
     answering = [name for name, kind in KINDS.items() if kind.has(architecture)]
     may_classify = "For" not in architecture and (for_training or PROMPTED not in answering)
-    for name in [*answering, *(["classifier"] if may_classify else [])]:
-        if task in KINDS[name].tasks:
-            _demand_trainable(KINDS[name], architecture, for_training=for_training)
-            return name
-    raise SpecError(_misfit(architecture or f"model_type {config.get('model_type')!r}", task, answering))
-
-
-def _demand_trainable(kind: ModelKind, architecture: str, *, for_training: bool) -> None:
-    if for_training and not kind.trainable:
-        trained = ", ".join(other.what for other in KINDS.values() if other.trainable)
+    fitting = [n for n in [*answering, *(["classifier"] if may_classify else [])] if task in KINDS[n].tasks]
+    if not fitting:
+        raise SpecError(_misfit(architecture or f"model_type {config.get('model_type')!r}", task, answering))
+    if not for_training:
+        return fitting[0]
+    learning = [name for name in fitting if KINDS[name].trainable]
+    if not learning:
+        trained = ", ".join(kind.what for kind in KINDS.values() if kind.trainable)
         raise SpecError(Problem("model.source", f"{architecture} in a train job", f"{trained}; or a python: model"))
+    return learning[0]
 
 
 def _misfit(found: str, task: str, answering: list[str]) -> Problem:
+    serving = {name: kind for name, kind in KINDS.items() if name != LEARNING}
     wanted = " or ".join(
-        f"{kind.what} ({', '.join(kind.architectures)})" for kind in KINDS.values() if task in kind.tasks
+        f"{kind.what} ({', '.join(kind.architectures)})" for kind in serving.values() if task in kind.tasks
     )
     if answering:
-        kinds = [KINDS[name] for name in answering]
+        kinds = [serving[name] for name in answering if name in serving]
         wanted += "; this is " + " or ".join(f"{kind.what}, for task.type: {kind.tasks[0]}" for kind in kinds)
     return Problem("model.source", f"{found} with the task {task}", wanted)

@@ -15,26 +15,22 @@ from transformers.utils import logging
 from vision_batch.errors import ModelError
 from vision_batch.models.by_size import BySize
 from vision_batch.models.embedder import Embedder
-from vision_batch.models.transformers_detection import SigmoidDetector, SoftmaxDetector
-from vision_batch.models.transformers_kinds import EMBEDDERS, KINDS, PROMPTED
+from vision_batch.models.transformers_detection import SigmoidDetector, SoftmaxDetector, Target, relative_centres
+from vision_batch.models.transformers_kinds import EMBEDDERS, KINDS, LEARNING, PROMPTED
 from vision_batch.models.transformers_masks import Instances, MaskClasses
 from vision_batch.models.zero_shot import ZeroShot
 
 SHOWN = 5
 HEAD = "classifier"
-"""In the name of every weight of the head, in every classifier, of images or pixels, that can be trained here."""
+"""In the name of every weight of the head, in every model that can be trained here."""
 
 
-class Logits(torch.nn.Module):
-    """Float32 images (N, 3, H, W), normalised, to logits: (N, C) of images, or (N, C, h, w) of their pixels."""
+class Trainable(torch.nn.Module):
+    """A model that comes out of a training as a folder of the library, too."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.model(pixel_values=images).logits
-        return logits
 
     def folder_files(self, labels: tuple[str, ...]) -> dict[str, bytes]:
         """Configuration, with the names of the classes, and weights, as a folder of the library has them."""
@@ -45,9 +41,34 @@ class Logits(torch.nn.Module):
             return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
 
 
+class Logits(Trainable):
+    """Float32 images (N, 3, H, W), normalised, to logits: (N, C) of images, or (N, C, h, w) of their pixels."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.model(pixel_values=images).logits
+        return logits
+
+
+class LearningDetector(Trainable):
+    """Float32 images (N, 3, H, W), normalised, to the queries of DETR; with targets to the library's own loss of them.
+
+    That is a mean over the boxes of the images that it is given.
+    """
+
+    def forward(self, images: torch.Tensor, targets: list[Target] | None = None) -> dict[str, torch.Tensor]:
+        if targets is None:
+            answer = self.model(pixel_values=images)
+            return {"logits": answer.logits, "pred_boxes": answer.pred_boxes}
+        wanted = [
+            {"class_labels": each["labels"], "boxes": relative_centres(each["boxes"], images)} for each in targets
+        ]
+        return {"loss": self.model(pixel_values=images, labels=wanted).loss}
+
+
 WRAPPERS: Final[dict[str, Callable[..., torch.nn.Module]]] = {
     "classifier": Logits,
     "semantic": Logits,
+    LEARNING: LearningDetector,
     "softmax detector": lambda model: BySize(SoftmaxDetector(model)),
     "sigmoid detector": lambda model: BySize(SigmoidDetector(model)),
     "instances": lambda model: BySize(Instances(model, masks=True)),
