@@ -42,10 +42,10 @@ def test_a_letterbox_holds_the_whole_picture_in_its_centre(width: int, height: i
 
 @given(sides, sides, targets, targets, st.sampled_from([{}, {"round_up_px": 32}, {"round_down_px": 16}]))
 def test_a_bounded_picture_lies_whole_in_the_corner_of_one_square(
-    width: int, height: int, side: int, more: int, rounding: dict[str, int]
+    width: int, height: int, side: int, longest: int, rounding: dict[str, int]
 ) -> None:
-    placement = placed(width, height, resize_shorter_px=side, longest_px=side + more, **rounding)
-    square = placed(1, 1, resize_shorter_px=side + more, longest_px=side + more, **rounding).resized_width
+    placement = placed(width, height, resize_shorter_px=side, longest_px=longest, **rounding)
+    square = placed(1, 1, resize_shorter_px=longest, longest_px=longest, **rounding).resized_width
     assert (placement.out_width, placement.out_height, placement.fill) == (square, square, 0)
     assert (placement.left, placement.top) == (0, 0)
     resized = placement.resized_width, placement.resized_height

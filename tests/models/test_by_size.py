@@ -69,6 +69,15 @@ def test_what_lies_over_a_picture_lies_at_the_same_place_over_the_square(
         torch.testing.assert_close(resized(places[None], (16, 16))[..., :height, :width], over)
 
 
+def test_places_of_several_sizes_become_pixels() -> None:
+    """12 rows have 2 places of 6 pixels each, of which no number fills 16."""
+    images, sizes = torch.rand(2, 3, 16, 16), [(12, 16), (16, 8)]
+    module = BySize(Seen(every=8, as_dict=False))
+    for image, (height, width), answer in zip(images, sizes, module(images, sizes), strict=True):
+        over = resized(module.module(image[None, :, :height, :width]), (height, width))
+        torch.testing.assert_close(answer[None, :, :height, :width], over)
+
+
 def test_pictures_that_fill_their_image_are_seen_at_once(images: torch.Tensor) -> None:
     module = BySize(Seen(every=1, as_dict=True))
     for sizes in (None, [(16, 16)] * 4):

@@ -109,6 +109,10 @@ class TestNormalisation:
         ({"rescale_offset": True}, r"divided by 255"),
         ({"do_flip_channel_order": True}, r"do_flip_channel_order: true"),
         ({"do_pad": True}, r"do_pad: true"),
+        (
+            {"size": {"height": 0, "width": 64}},
+            r"which cannot be done \(resize_px.0: .* expected a size from 1 to 16384",
+        ),
         ({"image_processor_type": "DetrImageProcessor", "pad_size": {"height": 8, "width": 8}}, r"do_pad: true"),
         ({"image_processor_type": "DetrImageProcessor", "size": {"shortest_edge": 800}}, r"shortest_edge with longest"),
         ({"size": {"shortest_edge": 224, "longest_edge": 400}}, r"expected shortest_edge, or height and width"),

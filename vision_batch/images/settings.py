@@ -45,8 +45,8 @@ class PreprocessSettings(Settings):
         if self.longest_px is None:
             if self.round_up_px is not None or self.round_down_px is not None:
                 raise ValueError("longest_px with round_up_px or round_down_px")
-        elif self.resize_shorter_px is None or self.resize_shorter_px > self.longest_px or self.crop_px is not None:
-            raise ValueError("longest_px together with a resize_shorter_px that is no larger, and no crop_px")
+        elif self.resize_shorter_px is None or self.crop_px is not None:
+            raise ValueError("longest_px together with resize_shorter_px, and no crop_px")
         elif self.round_up_px is not None and self.round_down_px is not None:
             raise ValueError("only one of round_up_px, round_down_px")
         if any(value <= 0 for value in self.std):

@@ -10,7 +10,6 @@ import torch
 Sizes: TypeAlias = Sequence[tuple[int, int]]
 """Of each image height and width in pixels, from the top left corner: beyond lies what fills the batch's size."""
 
-
 MASKS: Final = "masks"
 """Of an image's answer what lies over the picture: (K, h, w)."""
 
@@ -41,7 +40,14 @@ class BySize(torch.nn.Module):
             answers = [_over(answer, size, whole) for answer in self.module(pictures)]
             found |= zip(members, answers, strict=True)
         ordered = [found[index] for index in range(len(sizes))]
-        return torch.stack(ordered) if isinstance(ordered[0], torch.Tensor) else ordered
+        return _stacked(ordered, whole) if isinstance(ordered[0], torch.Tensor) else ordered
+
+
+def _stacked(answers: list[torch.Tensor], whole: tuple[int, int]) -> torch.Tensor:
+    """(N, C, h, w) of N answers over images of the `whole` size; where their places differ, one for each pixel."""
+    if len({answer.shape for answer in answers}) > 1:
+        answers = [_resized(answer, whole) for answer in answers]
+    return torch.stack(answers)
 
 
 def _over(answer: Any, size: tuple[int, int], whole: tuple[int, int]) -> Any:
@@ -61,7 +67,11 @@ def _extended(places: torch.Tensor, size: tuple[int, int], whole: tuple[int, int
         px % places.shape[axis] or all_px % steps[axis - 1]
         for axis, px, all_px in zip((1, 2), size, whole, strict=True)
     ):
-        places = torch.nn.functional.interpolate(places[None], size=size, mode="bilinear", align_corners=False)[0]
+        places = _resized(places, size)
         steps = 1, 1
     below, beside = (whole[0] - size[0]) // steps[0], (whole[1] - size[1]) // steps[1]
     return torch.nn.functional.pad(places, (0, beside, 0, below), mode="replicate")
+
+
+def _resized(places: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    return torch.nn.functional.interpolate(places[None], size=size, mode="bilinear", align_corners=False)[0]

@@ -11,6 +11,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 from vision_batch.errors import Problem, SpecError
 from vision_batch.images.settings import PreprocessSettings, rounded
 
@@ -63,7 +65,12 @@ def read_processor(config: Mapping[str, Any], *, where: str) -> PreprocessSettin
     values = PROCESSORS[kind] | {key: value for key, value in config.items() if value is not None}
     _check_steps(kind, values, where)
     mean, std = _normalisation(values)
-    return PreprocessSettings(**_geometry(kind, values, where), mean=mean, std=std)
+    geometry = _geometry(kind, values, where)
+    try:
+        return PreprocessSettings(**geometry, mean=mean, std=std)
+    except ValidationError as error:
+        found = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        raise _unknown(where, f"{geometry}, which cannot be done ({found})", "a size from 1 to 16384 px") from error
 
 
 def processor_kind(config: Mapping[str, Any]) -> str:

@@ -68,16 +68,15 @@ class MaskClasses(torch.nn.Module):
 
 def _spans(places: torch.Tensor, size: torch.Size) -> torch.Tensor:
     """Boxes (Q, 4) around the true ones of `places` (Q, h, w), which lie over `size`; 0 0 0 0 where none is true."""
-    edges = []
-    for axis, px in (
-        (1, size[1]),
-        (2, size[0]),
-    ):  # what is true in a column says where it lies across, and in a row down
-        line = places.any(dim=axis)
-        count = line.shape[1]
-        numbers = torch.arange(count, device=places.device)
-        first = torch.where(line, numbers, count).amin(1)
-        end = torch.where(line, numbers + 1, 0).amax(1)
-        edges.append((torch.minimum(first, end) * px / count, end * px / count))
-    (left, right), (top, bottom) = edges
+    left, right = _ends(places.any(dim=1), size[1])
+    top, bottom = _ends(places.any(dim=2), size[0])
     return torch.stack([left, top, right, bottom], dim=-1)
+
+
+def _ends(line: torch.Tensor, px: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where the true ones of each line (Q, n) begin and end, in pixels of the `px` over which it lies."""
+    count = line.shape[1]
+    numbers = torch.arange(count, device=line.device)
+    end = torch.where(line, numbers + 1, 0).amax(1)
+    first = torch.minimum(torch.where(line, numbers, count).amin(1), end)
+    return first * px / count, end * px / count
