@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import numpy as np
+import polars
 import pyarrow as pa
 import pytest
 
@@ -148,6 +149,11 @@ def test_masks_of_two_sizes_are_not_compared() -> None:
     result = tally(rows(boxes, truth, masks=True))
     assert numbers(result, "mask_")[0] == 1
     assert result.notes() == ["1 images have no masks, or of another size than the truth's: not in mask_ metrics"]
+
+
+def test_polars_columns_are_read_too() -> None:
+    frame = polars.DataFrame({"boxes": [[CAT | {"score": 0.5}]], "truth": [[CAT]]})
+    assert numbers(tally(frame.to_arrow()))[0] == 1
 
 
 def test_a_column_that_cannot_hold_boxes_is_refused() -> None:

@@ -72,6 +72,7 @@ class Boxes:
 
 def read_found(column: pa.ChunkedArray, classes: Classes) -> Boxes:
     """The boxes of predictions; images that failed have none. SpecError where the column has none at all."""
+    column = _with_lists(column)
     if not (pa.types.is_list(column.type) and pa.types.is_struct(column.type.value_type)):
         raise SpecError(Problem("boxes", f"a column of {column.type}", "a list of structs with label, score and edges"))
     reader = _Reader(array=column.combine_chunks(), classes=classes)
@@ -80,6 +81,7 @@ def read_found(column: pa.ChunkedArray, classes: Classes) -> Boxes:
 
 def read_true(column: pa.ChunkedArray, classes: Classes) -> Boxes:
     """The boxes of truth, in any form that `parse_boxes` takes. SpecError for columns that cannot hold boxes."""
+    column = _with_lists(column)
     reasons: list[str | None] = [None] * len(column)
     if _is_plain(column.type):
         array = column.combine_chunks()
@@ -95,6 +97,11 @@ def read_true(column: pa.ChunkedArray, classes: Classes) -> Boxes:
     first = next(iter(np.flatnonzero(refused).tolist()), None)
     reason = None if first is None else reasons[first] or _why(column[first].as_py())
     return replace(boxes, is_refused=refused, reason=reason)
+
+
+def _with_lists(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """With the ordinary kind of list, where a writer chose the one for very many entries."""
+    return column.cast(pa.list_(column.type.value_type)) if pa.types.is_large_list(column.type) else column
 
 
 def _is_plain(kind: pa.DataType) -> bool:
