@@ -113,7 +113,7 @@ def _shorter(width: int, height: int, side: int, longest: int | None) -> tuple[i
 
     With `longest` that of DETR and its kin, get_size_with_aspect_ratio in transformers: where the longer side would
     exceed it the shorter one is rounded, and the longer one is computed from what it was before. A picture whose
-    shorter side is right stays as it is.
+    shorter side is right keeps its longer one too, up to the bound: the library lets some exceed it by a few pixels.
     """
     short, long = min(width, height), max(width, height)
     exact: float = side
