@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from vision_batch.evaluation.curves import ranking_curves
 from vision_batch.evaluation.measure import Curve, Value
-from vision_batch.evaluation.scores import MOST, Keys, Ranked, ScoreTally, SortedKeys
+from vision_batch.evaluation.score_keys import Keys
+from vision_batch.evaluation.scores import MOST, Ranked, ScoreTally, SortedKeys
 from vision_batch.evaluation.vocabulary import Vocabulary
 
 MOST_CURVES: Final = 20
@@ -35,7 +36,7 @@ class ClassScores:
         if weights is None:
             self._tally.add(keys)
         else:
-            self._tally.add(*self._sorted_keys.weighted(keys, listed, weights))
+            self._tally.add_runs(*self._sorted_keys.weighted(keys, listed, weights))
         self._grow()
         self._positives += positives
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from vision_batch.evaluation.classification_tally import NOT_LISTED, ClassificationFacts, ClassificationTally
 from vision_batch.evaluation.ragged import flattened, floats
-from vision_batch.evaluation.scores import SortedKeys, score_keys
+from vision_batch.evaluation.score_keys import score_keys
+from vision_batch.evaluation.scores import SortedKeys
 from vision_batch.evaluation.vocabulary import Vocabulary
 
 SMALLEST: Final = float(np.finfo(np.float32).eps)

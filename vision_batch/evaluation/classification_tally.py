@@ -15,7 +15,8 @@ from vision_batch.evaluation.class_scores import ClassScores
 from vision_batch.evaluation.confusion import MOST_PAIRS, Confusion
 from vision_batch.evaluation.measure import ConfusionCell, Curve, Value
 from vision_batch.evaluation.ragged import rows_of
-from vision_batch.evaluation.scores import Keys, SortedKeys
+from vision_batch.evaluation.score_keys import Keys
+from vision_batch.evaluation.scores import SortedKeys
 from vision_batch.evaluation.vocabulary import Vocabulary
 
 TOP: Final = (2, 3, 5, 10)
@@ -99,7 +100,7 @@ class ClassificationTally:
             facts.keys, facts.listed, counted(facts.truth[has_scores], count[has_scores], classes), weights
         )
         self._scores.images += int(count[has_scores].sum())
-        self._loss -= float(np.log(facts.probability[has_scores], dtype=np.float64) @ count[has_scores])
+        self._loss -= float((np.log(facts.probability[has_scores], dtype=np.float64) * count[has_scores]).sum())
         self._not_listed += int(count[has_scores & (facts.place == NOT_LISTED)].sum())
         self._calibration.add(facts.score, is_right, count)
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_batch.evaluation.measure import ConfusionCell
-from vision_batch.evaluation.scores import Counts, Keys, first_of_runs, summed
+from vision_batch.evaluation.score_keys import Keys
+from vision_batch.evaluation.scores import Counts, first_of_runs, summed
 
 MOST_PAIRS: Final = 1 << 20
 PREDICTED_BITS: Final = np.uint64(32)

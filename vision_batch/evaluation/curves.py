@@ -19,7 +19,8 @@ def ranking_curves(ranked: Ranked, group: int, label: str) -> Iterator[Curve]:
 
     They begin, as scikit-learn's, at (0, 0) and at recall 0, precision 1, with an infinite threshold.
     """
-    own = ranked.of(group)
+    own = np.arange(*ranked.of(group).indices(len(ranked.groups)))
+    own = own[ranked.positives[own] + ranked.negatives[own] > 0]
     above, below = ranked.above[own].astype(np.float64), ranked.below[own].astype(np.float64)
     thresholds = np.concatenate([[np.inf], ranked.scores[own]])
     if not len(above) or not above[-1]:

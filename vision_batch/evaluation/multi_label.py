@@ -15,7 +15,8 @@ from vision_batch.evaluation.class_counts import ClassCounts, counted
 from vision_batch.evaluation.class_scores import ClassScores
 from vision_batch.evaluation.measure import ConfusionCell, Curve, Value
 from vision_batch.evaluation.ragged import flattened, floats, rows_of
-from vision_batch.evaluation.scores import POSITIVE_BITS, Keys, SortedKeys, score_keys
+from vision_batch.evaluation.score_keys import POSITIVE_BITS, Keys, score_keys
+from vision_batch.evaluation.scores import SortedKeys
 from vision_batch.evaluation.vocabulary import Vocabulary
 from vision_batch.tasks.multilabel import MultiLabel
 
