@@ -106,6 +106,7 @@ def test_what_has_no_score_has_no_lower_one(tmp_path: Path) -> None:
     masks = predicted(tmp_path, pictures(tmp_path / "in", "a.png"), SEGMENTED, lambda name: {"mask_png": b""})
     with pytest.raises(SpecError, match="--min-score: found segmentation, which has no scores"):
         exported(masks, "webdataset", tmp_path / "to", min_score=0.5)
+    assert not (tmp_path / "to").exists()
 
 
 @pytest.mark.parametrize("name", ["../../up.png", "/etc/x.png", "C:\\x.png", "a/./b.png", "x" * 3000, "nul.png", ""])
@@ -163,6 +164,7 @@ def test_a_table_without_an_output_has_no_images_to_copy(tmp_path: Path) -> None
     pq.write_table(pa.table({"image_id": ["a"], "label": ["cat"]}), tmp_path / "t.parquet")
     with pytest.raises(SpecError, match="whose definition says where the images are"):
         exported(str(tmp_path / "t.parquet"), "folders", tmp_path / "to")
+    assert not (tmp_path / "to").exists()
 
 
 @pytest.mark.s3
@@ -227,3 +229,11 @@ def test_an_earlier_export_that_is_half_removed_is_not_complete(
     assert json.loads((tmp_path / "to" / "_export.json").read_text())["complete"] is False
     exported(detected, "yolo", tmp_path / "to")
     assert json.loads((tmp_path / "to" / "_export.json").read_text())["complete"] is True
+
+
+def test_classes_of_two_names_are_refused(tmp_path: Path) -> None:
+    boxes = [[box(0, 0, 1, 1, 0)], [{**box(0, 0, 1, 1, 0), "label": "cow"}]]
+    size = {"width": [40, 40], "height": [30, 30]}
+    pq.write_table(pa.table({"image_id": ["a", "b"], **size, "boxes": boxes}), tmp_path / "t.parquet")
+    with pytest.raises(SpecError, match="class 0 called 'cow', and 'cat' before; expected one name for each index"):
+        exported(str(tmp_path / "t.parquet"), "coco", tmp_path / "to")

@@ -13,8 +13,10 @@ from vision_batch.export.table import FORMATS
 from vision_batch.export.target import Target
 from vision_batch.ledger.definition import read_definition
 from vision_batch.ledger.predictions import Predictions
+from vision_batch.ledger.source_images import SourceImages
 from vision_batch.storage.uri import is_inside
 
+SCORED = ("classification", "multi_label", "detection")
 PLACED = ("detection", "segmentation")
 """Predictions of places in an image."""
 NOT_ERROR_ROWS = ("not_copied", "name_taken", "no_name", "no_prediction", "no_size")
@@ -45,13 +47,17 @@ class Exported:
 def export(uri: str, *, format: str, to: str, options: Options) -> Exported:
     """Exports an output, or any Parquet with its columns, at a normalised URI into the folder `to`.
 
-    An earlier export of the same there is replaced. SpecError where the format cannot say these predictions, for an
-    option that means nothing for it, and for a folder that holds something else; then nothing was written.
+    An earlier export of the same there is replaced. SpecError, before anything is written, where the format cannot say
+    these predictions, for an option that means nothing for it, and for a folder that holds something else; and on the
+    way where a table has two names for one class.
     """
     predictions = Predictions.open(uri)
     problems = list(_problems(predictions, format, to, options))
     if problems:
         raise SpecError(problems)
+    known = FORMATS[format]
+    copies = known.copies or options.copy_images
+    source = SourceImages.of(predictions.output) if copies and predictions.output is not None else None
     facts = {"format": format, "predictions": uri}
     with Target(to) as target, ErrorList() as errors:
         job = Job(
@@ -60,10 +66,11 @@ def export(uri: str, *, format: str, to: str, options: Options) -> Exported:
             options=options,
             names=ClassNames(predictions.labels),
             errors=errors,
-            sized=FORMATS[format].sized and predictions.kind in PLACED,
+            sized=known.sized and predictions.kind in PLACED,
+            source=source,
         )
         target.claim(facts)
-        FORMATS[format].write(job)
+        known.write(job)
         target.flush()
         errors.write(target)
         exported = Exported(
@@ -92,11 +99,19 @@ def _problems(predictions: Predictions, format: str, to: str, options: Options) 
             flag = f"--{field.name.replace('_', '-')}"
             formats = ", ".join(name for name, each in FORMATS.items() if field.name in each.options)
             yield Problem(flag, f"--format {format}", f"one of {formats}, or nothing")
+    if options.min_score is not None and predictions.kind not in SCORED:
+        yield Problem("--min-score", f"{predictions.kind}, which has no scores", "nothing")
+    if (known.copies or options.copy_images) and predictions.output is None:
+        expected = "an output of a predict job, whose definition says where the images are"
+        yield Problem(predictions.uri, "a table", expected)
+    yield from _misplaced(predictions, to)
+
+
+def _misplaced(predictions: Predictions, to: str) -> Iterator[Problem]:
+    """An export is no part of what it is made from: copies would be input of the next run."""
     if is_inside(to, predictions.uri.rstrip("/")):
         yield Problem("--to", f"{to}, inside the predictions", "a folder apart from them")
     claimed = None if predictions.output is None else read_definition(predictions.output)
     for _, uri in claimed.definition.facts.get("input.uri", ()) if claimed is not None else ():
         if is_inside(to, uri):
-            yield Problem(
-                "--to", f"{to}, inside the input {uri}", "a folder apart from it: what is copied would be input"
-            )
+            yield Problem("--to", f"{to}, inside the input {uri}", "a folder apart from it")

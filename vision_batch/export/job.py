@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from vision_batch.errors import Problem, SpecError
 from vision_batch.export.class_names import ClassNames
 from vision_batch.export.error_list import ErrorList
 from vision_batch.export.row import Row, good_rows, with_images
@@ -32,8 +31,9 @@ class Options:
 class Job:
     """What a format writes from, and into. It counts `images` and `annotations` itself.
 
-    `sized` asks for rows whose images have a size. `left_out` counts images of which nothing is exported, since their
-    score is too low; `taken` are the numbers of rows whose files would have had the names of others'.
+    `sized` asks for rows whose images have a size; `source` is there where images are copied. `left_out` counts images
+    of which nothing is exported, since their score is too low; `taken` are the numbers of rows whose files would have
+    had the names of others'.
     """
 
     predictions: Predictions
@@ -42,6 +42,7 @@ class Job:
     names: ClassNames
     errors: ErrorList
     sized: bool
+    source: SourceImages | None
     images: int = 0
     annotations: int = 0
     left_out: int = 0
@@ -53,10 +54,8 @@ class Job:
 
     def rows_with_images(self) -> Iterator[Row]:
         """The good rows whose image can be read, with it."""
-        if self.predictions.output is None:
-            expected = "an output of a predict job, whose definition says where the images are"
-            raise SpecError(Problem(self.predictions.uri, "a table", expected))
-        return with_images(self.rows(), SourceImages.of(self.predictions.output), self.errors)
+        assert self.source is not None, "asked for where images are copied"
+        return with_images(self.rows(), self.source, self.errors)
 
     def put(self, name: str, data: bytes, row: Row) -> None:
         """Writes a file of an image; where another image has its name that is an error of this one."""

@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from vision_batch.errors import Problem, SpecError
 from vision_batch.export.error_list import ErrorList
 from vision_batch.ledger.predictions import KIND_COLUMNS, PredictionKind, Predictions
 from vision_batch.ledger.schema import COMMON_FIELDS
@@ -24,7 +23,6 @@ COLUMNS: Final[dict[PredictionKind, tuple[str, ...]]] = {
     "embedding": ("embedding",),
 }
 """Of these, the ones that the table has are exported."""
-SCORED: Final[frozenset[PredictionKind]] = frozenset({"classification", "multi_label", "detection"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +56,8 @@ def good_rows(
     """Every row that has a prediction, a name and, if they are to be `sized`, a size; the others go to `errors`.
 
     With `min_score` an image keeps the boxes or labels of at least this score. One with a single label of less is still
-    given: `is_below` says so. SpecError for predictions without scores.
+    given: `is_below` says so.
     """
-    if min_score is not None and predictions.kind not in SCORED:
-        raise SpecError(Problem("--min-score", f"{predictions.kind}, which has no scores", "nothing"))
     wanted = [name for name in COLUMNS[predictions.kind] if name in predictions.schema.names]
     least = None if min_score is None else np.float32(min_score)  # as scores are: 0.7 is not below itself
     for number, fields in enumerate(_fields(predictions, [*(field.name for field in COMMON_FIELDS), *wanted])):

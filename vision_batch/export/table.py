@@ -15,12 +15,16 @@ ALL: Final[tuple[PredictionKind, ...]] = ("classification", "multi_label", "dete
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportFormat:
-    """`options` are those of `Options` that mean something for it; a `sized` one tells places by the image's size."""
+    """`options` are those of `Options` that mean something for it; a `sized` one tells places by the image's size.
+
+    With `copies` images are always copied.
+    """
 
     write: Callable[[Job], None]
     kinds: tuple[PredictionKind, ...]
     options: tuple[str, ...] = ("min_score",)
     sized: bool = False
+    copies: bool = False
 
 
 FORMATS: Final[dict[str, ExportFormat]] = {
@@ -32,6 +36,6 @@ FORMATS: Final[dict[str, ExportFormat]] = {
     "labelstudio": ExportFormat(
         write=labelstudio.write, kinds=ALL[:-1], options=("min_score", "image_prefix"), sized=True
     ),
-    "folders": ExportFormat(write=folders.write, kinds=("classification",)),
-    "webdataset": ExportFormat(write=webdataset.write, kinds=ALL),
+    "folders": ExportFormat(write=folders.write, kinds=("classification",), copies=True),
+    "webdataset": ExportFormat(write=webdataset.write, kinds=ALL, copies=True),
 }
