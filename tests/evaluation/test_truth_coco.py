@@ -111,13 +111,24 @@ def test_the_names_in_an_image_are_the_labels_of_it(tmp_path: Path) -> None:
     assert pa.Table.from_batches(truth.batches([]))["truth"].to_pylist() == [["cat"], []]
 
 
-@pytest.mark.parametrize(
-    "change", [{"bbox": None}, {"bbox": [1, 2]}, {"category_id": 9}, {"segmentation": [[1]]}, {"bbox": "abcd"}]
-)
+@pytest.mark.parametrize("change", [{"bbox": None}, {"bbox": [1, 2]}, {"category_id": 9}, {"bbox": "abcd"}])
 def test_an_annotation_that_is_none_is_named(tmp_path: Path, change: dict[str, Any]) -> None:
     truth = opened(tmp_path / "t.json", {"images": [IMAGE], "categories": [CAT], "annotations": [BOX | change]})
     with pytest.raises(SpecError, match=r"t.json: annotation 5: found .* expected COCO's bbox"):
         list(truth.batches([]))
+
+
+@pytest.mark.parametrize("masks", [False, True])
+def test_outlines_are_drawn_only_where_predictions_have_masks(tmp_path: Path, *, masks: bool) -> None:
+    box = BOX | {"area": 4, "segmentation": [[1, 1]]}
+    truth = opened(tmp_path / "t.json", {"images": [IMAGE], "categories": [CAT], "annotations": [box]})
+    found = {"label": "cat", "score": 1.0, "x_min": 0, "y_min": 0, "x_max": 2, "y_max": 2, "mask_rle": "0"}
+    measure = DetectionMeasure()
+    tally = measure.tally()
+    column = pa.Table.from_batches(truth.batches([]))["truth"].combine_chunks()
+    tally.add(measure.facts(rows([[found]], column, masks=masks)))
+    assert numbers(tally)[0] == (-1 if masks else 1)
+    assert len(tally.notes()) == masks
 
 
 @pytest.mark.parametrize("content", ["[]", "{", "1", '{"images": []}', '{"images": [{}], "annotations": []}'])

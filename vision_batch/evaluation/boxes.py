@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import json
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +16,7 @@ from vision_batch.evaluation.mask_overlap import Masks
 from vision_batch.evaluation.matching import box_area
 from vision_batch.evaluation.objects import Objects
 from vision_batch.tasks.box_truth import EDGES, LARGEST_PX, parse_boxes
+from vision_batch.tasks.coco_mask import mask_counts
 
 TRUE_BOXES: Final = pa.list_(
     pa.struct(
@@ -24,10 +26,16 @@ TRUE_BOXES: Final = pa.list_(
             ("is_crowd", pa.bool_()),
             ("area", pa.float64()),
             ("mask_rle", pa.string()),
+            ("segmentation", pa.string()),
+            ("height", pa.int32()),
+            ("width", pa.int32()),
         ]
     )
 )
-"""Truth as this package writes it; of others the last three may be missing."""
+"""Truth as this package reads it; of others all behind the edges may be missing.
+
+`segmentation` is that of a COCO annotation, as JSON, in an image of `height` and `width`: a mask that is to be drawn.
+"""
 
 
 class Classes:
@@ -79,8 +87,11 @@ def read_found(column: pa.ChunkedArray, classes: Classes) -> Boxes:
     return reader.boxes(reader.number("score").astype(np.float32), "a box without a label, a score or an edge")
 
 
-def read_true(column: pa.ChunkedArray, classes: Classes) -> Boxes:
-    """The boxes of truth, in any form that `parse_boxes` takes. SpecError for columns that cannot hold boxes."""
+def read_true(column: pa.ChunkedArray, classes: Classes, *, masks: bool = True) -> Boxes:
+    """The boxes of truth, in any form that `parse_boxes` takes. SpecError for columns that cannot hold boxes.
+
+    Without `masks` those of COCO's annotations are not drawn, unless an area has to be known from them.
+    """
     column = _with_lists(column)
     reasons: list[str | None] = [None] * len(column)
     if _is_plain(column.type):
@@ -92,6 +103,7 @@ def read_true(column: pa.ChunkedArray, classes: Classes) -> Boxes:
             Problem("truth", f"a column of {column.type}", "boxes: lists of structs, or their text in JSON")
         )
     reader = _Reader(array=array, classes=classes)
+    reader.draws_masks = masks or bool(np.isnan(reader.number("area")).any())
     boxes = reader.boxes(np.zeros(len(reader.image), np.float32), None)
     refused = boxes.is_refused | array.is_null().to_numpy(zero_copy_only=False)
     first = next(iter(np.flatnonzero(refused).tolist()), None)
@@ -130,8 +142,7 @@ def _parsed(column: pa.ChunkedArray, reasons: list[str | None]) -> pa.Array:
             reasons[number] = error.message
             rows.append(None)
         else:
-            names = [each.name for each in TRUE_BOXES.value_type]
-            rows.append([{name: getattr(box, name) for name in names} for box in boxes])
+            rows.append([asdict(box) for box in boxes])
     return pa.array(rows, TRUE_BOXES)
 
 
@@ -150,6 +161,7 @@ class _Reader:
 
     array: pa.Array
     classes: Classes
+    draws_masks: bool = False
     image: NDArray[np.int64] = field(init=False)
     _flat: pa.Array = field(init=False)
 
@@ -174,7 +186,7 @@ class _Reader:
         edges = np.stack([self.number(name) for name in EDGES], axis=1)
         names = pc.struct_field(self._flat, "label").cast(pa.string())
         label = pc.fill_null(pc.utf8_trim_whitespace(names), "")
-        masks, is_mask, is_bad_mask = _masks(self.column("mask_rle"), len(self.image))
+        masks, is_mask, is_bad_mask = _masks(self._mask_texts(), len(self.image))
         crowd, area = self.number("is_crowd"), self.number("area")
         good = (np.abs(edges) <= LARGEST_PX).all(axis=1) & (edges[:, :2] <= edges[:, 2:]).all(axis=1)
         good &= ~np.isnan(score) & ~is_bad_mask & pc.not_equal(label, "").to_numpy(zero_copy_only=False)
@@ -195,6 +207,24 @@ class _Reader:
         kept = objects.take(np.flatnonzero(~refused[self.image]))
         reason = bad if refused.any() else None
         return Boxes(objects=kept, masks=masks, is_refused=refused, has_masks=has_masks, reason=reason)
+
+    def _mask_texts(self) -> pa.Array | None:
+        """The compressed counts of masks, drawn where they are outlines yet; null without a mask."""
+        outlines = self.column("segmentation")
+        if outlines is None or not self.draws_masks:
+            return self.column("mask_rle")
+        sizes = (pc.struct_field(self._flat, name).to_pylist() for name in ("height", "width"))
+        return pa.array(map(_drawn, outlines.to_pylist(), *sizes), pa.string())
+
+
+def _drawn(segmentation: str | None, height: int | None, width: int | None) -> str | None:
+    """The mask's counts; a text that is none where they cannot be had."""
+    if segmentation is None:
+        return None
+    try:
+        return mask_counts(json.loads(segmentation), height or 0, width or 0)
+    except ValueError:
+        return "no mask"
 
 
 def _masks(texts: pa.Array | None, count: int) -> tuple[Masks, NDArray[np.bool_], NDArray[np.bool_]]:

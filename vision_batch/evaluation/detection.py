@@ -87,7 +87,7 @@ class DetectionMeasure:
 
     def facts(self, rows: pa.Table) -> ObjectFacts:
         found = read_found(rows.column("boxes"), self._classes)
-        truth = read_true(rows.column("truth"), self._classes)
+        truth = read_true(rows.column("truth"), self._classes, masks=_has_masks(rows.column("boxes").type))
         for what, boxes in (("truth", truth), ("boxes", found)):
             if boxes.reason is not None:
                 self._reasons.setdefault(what, boxes.reason)
@@ -167,6 +167,11 @@ class DetectionTally:
                 f"there are too many objects to hold: scores are binned, precisions within {error:.1g} of exact"
             )
         return notes
+
+
+def _has_masks(column: pa.DataType) -> bool:
+    """Whether the structs of lists have masks."""
+    return bool(column.value_type.get_field_index("mask_rle") >= 0)
 
 
 def _whole(prefix: str, results: Sequence[ClassResult]) -> Iterator[Value]:

@@ -18,7 +18,6 @@ from vision_batch.errors import NotFoundError, Problem, SpecError
 from vision_batch.evaluation.boxes import TRUE_BOXES
 from vision_batch.evaluation.settings import TruthSettings
 from vision_batch.storage.table import storage_for
-from vision_batch.tasks.coco_mask import mask_counts
 
 BATCH_IMAGES: Final = 1 << 12
 
@@ -54,7 +53,6 @@ class CocoTruth:
         segmentation = annotation.get("segmentation")
         try:
             x, y, width, height = map(float, annotation["bbox"])
-            mask = mask_counts(segmentation, int(image["height"]), int(image["width"])) if segmentation else None
         except (KeyError, TypeError, ValueError) as error:
             raise self._problem(annotation, f"{type(error).__name__}: {error}") from error
         return {
@@ -65,7 +63,9 @@ class CocoTruth:
             "y_max": y + height,
             "is_crowd": bool(annotation.get("iscrowd")),
             "area": annotation.get("area"),
-            "mask_rle": mask,
+            "segmentation": json.dumps(segmentation) if segmentation else None,
+            "height": image.get("height"),
+            "width": image.get("width"),
         }
 
     def _name(self, annotation: Mapping[str, Any]) -> str:
@@ -75,7 +75,7 @@ class CocoTruth:
             raise self._problem(annotation, f"category_id is {annotation.get('category_id')!r}") from error
 
     def _problem(self, annotation: Mapping[str, Any], found: str) -> SpecError:
-        expected = "COCO's bbox [x, y, width, height], a category's id, and polygons or runs of the image's size"
+        expected = "COCO's bbox [x, y, width, height] and a category's id"
         return SpecError(Problem(f"{self.uri}: annotation {annotation.get('id')!r}", found, expected))
 
 
@@ -103,9 +103,9 @@ def open_coco(settings: TruthSettings, truth_column: str) -> CocoTruth:
 
 
 def _image(image: Mapping[str, Any]) -> dict[str, Any]:
-    """What of an image is needed; masks need its size too."""
+    """What of an image is needed; masks need its size."""
     named = {"id": image["id"], "file_name": str(image["file_name"])}
-    return named | {name: image[name] for name in ("height", "width") if name in image}
+    return named | {name: int(image[name]) for name in ("height", "width") if name in image}
 
 
 _NAMES: Final = ["image_id", "truth"]
