@@ -121,6 +121,21 @@ class TestFinite:
         task().check(outputs, 3)
         assert task().finite(outputs).tolist() == [True, False, True]
 
+    @pytest.mark.parametrize(("score", "is_usable"), [(1.0005, True), (1.1, False), (-0.1, False), (7.0, False)])
+    def test_a_score_that_is_no_probability_costs_its_image_and_not_the_run(
+        self, score: float, is_usable: bool
+    ) -> None:
+        outputs = [answer(((0, 0, 1, 1), score, 0)), answer(((0, 0, 1, 1), 0.5, 0))]
+        task().check(outputs, 2)
+        assert task().finite(outputs).tolist() == [is_usable, True]
+
+    def test_what_is_not_listed_may_be_infinite(self) -> None:
+        """Sizes that a detector computes as e^x of places where it sees nothing."""
+        outputs = [answer(((0, 0, np.inf, np.nan), 0.01, 0), ((0, 0, 1, 1), 0.5, 0))]
+        assert task().finite(outputs).tolist() == [True]
+        assert [thing["score"] for thing in rows(outputs, task())[0]] == [0.5]
+        assert task(score_threshold=0.01).finite(outputs).tolist() == [False]
+
     def test_masks_count_where_they_are_asked_for(self) -> None:
         outputs = [answer(((0, 0, 1, 1), 0.5, 0)) | {"masks": np.full((1, 2, 2), np.nan)}]
         assert task().finite(outputs).tolist() == [True]

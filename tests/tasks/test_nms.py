@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -33,14 +34,34 @@ def test_what_stays_and_its_order_are_those_of_the_definition(
     things: list[tuple[tuple[int, ...], float, int]], iou: float
 ) -> None:
     boxes, scores, classes = arrays(things)
-    assert best_of_overlapping(boxes, scores, classes, iou).tolist() == by_definition(boxes, scores, classes, iou)
+    wanted = by_definition(boxes, scores, classes, iou)
+    for most in (1, 2, 100):
+        assert best_of_overlapping(boxes, scores, classes, iou, most=most).tolist() == wanted[:most]
+
+
+def test_of_many_boxes_no_more_are_compared_than_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """25,200 of a detector that says what it thinks of every place, each of them apart from the others."""
+    asked: list[int] = []
+    compare = cv2.dnn.NMSBoxesBatched
+    monkeypatch.setattr(
+        cv2.dnn, "NMSBoxesBatched", lambda boxes, *rest: asked.append(len(boxes)) or compare(boxes, *rest)
+    )
+    corner = np.arange(25_200, dtype=np.float32)[:, None] * 2
+    boxes = np.concatenate([corner, corner, corner + 1, corner + 1], axis=1)
+    scores = np.linspace(0, 1, len(boxes), dtype=np.float32)
+    kept = best_of_overlapping(boxes, scores, np.zeros(len(boxes), np.int64), 0.5, most=100)
+    assert kept.tolist() == list(range(25_199, 25_099, -1))
+    assert sum(asked) <= 400
 
 
 def test_large_coordinates_are_told_apart() -> None:
     """Boxes of one place in different classes, in the corner of a large image, with many classes."""
     corner = np.float32(16_000_000)
     boxes = np.tile(np.array([[0, 0, 4, 4]], np.float32), (3, 1)) + corner
-    assert best_of_overlapping(boxes, np.float32([0.5, 0.9, 0.7]), np.array([0, 1000, 0]), 0.5).tolist() == [1, 2]
+    assert best_of_overlapping(boxes, np.float32([0.5, 0.9, 0.7]), np.array([0, 1000, 0]), 0.5, most=9).tolist() == [
+        1,
+        2,
+    ]
 
 
 def test_overlap_is_intersection_over_union() -> None:

@@ -15,7 +15,7 @@ from vision_batch.errors import ModelError
 from vision_batch.images.geometry import Geometry
 from vision_batch.tasks.box_targets import box_names, box_target, packed
 from vision_batch.tasks.detection_metrics import DetectionMetrics
-from vision_batch.tasks.detector_answer import Answer, Found, answers, check_answer, found_in, is_finite
+from vision_batch.tasks.detector_answer import Answer, Found, answers, check_answer, found_in, is_usable
 from vision_batch.tasks.instance_mask import full_rle
 from vision_batch.tasks.logits import NO_NUMBERS, NOT_COMPARABLE
 from vision_batch.tasks.nms import best_of_overlapping, overlaps
@@ -61,7 +61,7 @@ class Detection:
     headline: ClassVar[str] = "mean_average_precision_50"
     losses: ClassVar[tuple[str, ...]] = ()
     default_loss: ClassVar[None] = None
-    unusable: ClassVar[str] = NO_NUMBERS
+    unusable: ClassVar[str] = f"{NO_NUMBERS}, or a score that is not from 0 to 1: apply softmax or sigmoid to logits"
 
     def fields(self) -> list[pa.Field]:
         return [pa.field("boxes", boxes_type(masks=self.masks))]
@@ -71,10 +71,13 @@ class Detection:
         if count is not None and len(given) != count:
             raise ModelError(f"the model returned boxes for {len(given)} images, and it was given {count}")
         for answer in given:
-            check_answer(answer, self.labels, masks=self.masks)
+            check_answer(answer, self.labels, masks=self.masks, score_threshold=self.score_threshold)
 
     def finite(self, outputs: Any) -> NDArray[np.bool_]:
-        return np.array([is_finite(answer, masks=self.masks) for answer in answers(outputs)], bool)
+        usable = [
+            is_usable(answer, masks=self.masks, score_threshold=self.score_threshold) for answer in answers(outputs)
+        ]
+        return np.array(usable, bool)
 
     def agreement(self, exact: Any, lowered: Any) -> Agreement:
         """Close where nearly every box that scores 0.3 or more is found again in the other: the same class, an overlap
@@ -135,7 +138,8 @@ class Detection:
         return DetectionMetrics(classes=len(self.labels or ()), found=self._listed)
 
     def _listed(self, predicted: Predicted) -> list[Found]:
-        """As they lie in the model's input."""
+        """As they lie in the model's input. ModelError as of `check`."""
+        self.check(predicted.outputs)
         height, width = predicted.model_px
         geometry = Geometry(scale_x=1.0, scale_y=1.0, offset_x=0.0, offset_y=0.0)
         view = View(width=width, height=height, geometry=geometry)
@@ -148,15 +152,15 @@ class Detection:
         boxes = view.geometry.boxes_to_full(found.boxes).clip(0, size).astype(np.float32)
         has_area = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
         passed = np.flatnonzero(has_area & (found.scores >= np.float32(self.score_threshold)))
-        best = self._order(boxes[passed], found.scores[passed], found.labels[passed])[: self.max_boxes]
+        best = self._best(boxes[passed], found.scores[passed], found.labels[passed])
         return replace(found, boxes=boxes).take(passed[best])
 
-    def _order(
+    def _best(
         self, boxes: NDArray[np.float32], scores: NDArray[np.float32], labels: NDArray[np.int64]
     ) -> NDArray[np.intp]:
         if self.nms_iou is None:
-            return np.argsort(-scores, kind="stable")
-        return best_of_overlapping(boxes, scores, labels, self.nms_iou)
+            return np.argsort(-scores, kind="stable")[: self.max_boxes]
+        return best_of_overlapping(boxes, scores, labels, self.nms_iou, most=self.max_boxes)
 
 
 def _runs(kept: Sequence[Found], views: Sequence[View], model_px: tuple[int, int]) -> list[str]:

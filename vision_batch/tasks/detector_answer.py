@@ -50,22 +50,36 @@ def answers(outputs: Any) -> list[Answer]:
     """One for each image. ModelError where the structure is none of a detector's."""
     if isinstance(outputs, Mapping):
         keys = QUERIES if set(QUERIES) <= set(outputs) else LISTED
-        keys = (*keys, MASKS) if MASKS in outputs else keys
-        arrays = {key: outputs[key] for key in keys if isinstance(outputs.get(key), np.ndarray)}
+        arrays = _arrays(outputs, (*keys, MASKS))
         counts = {len(array) if array.ndim else 0 for array in arrays.values()}
-        if len(arrays) == len(keys) and len(counts) == 1:
-            return [{key: array[i] for key, array in arrays.items()} for i in range(counts.pop())]
+        if set(keys) <= set(arrays) and len(counts) == 1:
+            by_image = [{key: array[i] for key, array in arrays.items()} for i in range(counts.pop())]
+            return [_with_plain_masks(answer) for answer in by_image]
     elif isinstance(outputs, Sequence) and all(_is_listed(answer) for answer in outputs):
-        return [{key: answer[key] for key in (*LISTED, MASKS) if key in answer} for answer in outputs]
+        return [_with_plain_masks(_arrays(answer, (*LISTED, MASKS))) for answer in outputs]
     raise ModelError(f"the model returned {described(outputs)}; detection needs {EXPECTED}")
 
 
 def _is_listed(answer: Any) -> bool:
-    return isinstance(answer, Mapping) and all(isinstance(answer.get(key), np.ndarray) for key in LISTED)
+    return isinstance(answer, Mapping) and len(_arrays(answer, LISTED)) == len(LISTED)
 
 
-def check_answer(answer: Answer, labels: tuple[str, ...] | None, *, masks: bool) -> None:
-    """ModelError unless shapes, types and class indices fit; with `masks` there must be some."""
+def _arrays(answer: Mapping[str, Any], keys: Sequence[str]) -> dict[str, NDArray[Any]]:
+    return {key: answer[key] for key in keys if isinstance(answer.get(key), np.ndarray)}
+
+
+def _with_plain_masks(answer: dict[str, NDArray[Any]]) -> Answer:
+    """Masks (K, 1, h, w), as torchvision's detectors give them, as (K, h, w)."""
+    masks = answer.get(MASKS)
+    return answer if masks is None or masks.ndim != 4 or masks.shape[1] != 1 else {**answer, MASKS: masks[:, 0]}
+
+
+def check_answer(answer: Answer, labels: tuple[str, ...] | None, *, masks: bool, score_threshold: float = 0.0) -> None:
+    """ModelError unless shapes and types fit; with `masks` there must be some.
+
+    So must the class indices of what scores `score_threshold` or more: answers of a fixed size are filled up with boxes
+    that score nothing and have no class.
+    """
     boxes, count = answer["pred_boxes" if "logits" in answer else "boxes"], _count(answer)
     is_shaped = boxes.shape == (count, 4) or boxes.size == count == 0
     if not is_shaped or not np.issubdtype(boxes.dtype, np.floating):
@@ -75,7 +89,7 @@ def check_answer(answer: Answer, labels: tuple[str, ...] | None, *, masks: bool)
     if "logits" in answer:
         _check_logits(answer["logits"], labels)
     else:
-        _check_listed(answer["scores"], answer["labels"], count, labels)
+        _check_listed(answer["scores"], answer["labels"], count, labels, score_threshold)
     if masks and (MASKS not in answer or _places(answer[MASKS], count) == 0 < count):
         found = _shape(answer[MASKS]) if MASKS in answer else "none"
         raise ModelError(f"the model returned masks, {found}; task.masks needs masks ({count}, h, w), one for each box")
@@ -92,20 +106,17 @@ def _check_logits(logits: NDArray[Any], labels: tuple[str, ...] | None) -> None:
         )
 
 
-def _check_listed(scores: NDArray[Any], indices: NDArray[Any], count: int, labels: tuple[str, ...] | None) -> None:
+def _check_listed(
+    scores: NDArray[Any], indices: NDArray[Any], count: int, labels: tuple[str, ...] | None, score_threshold: float
+) -> None:
     if scores.shape != (count,) or not np.issubdtype(scores.dtype, np.floating):
         raise ModelError(
             f"the model returned scores, {_shape(scores)}; detection needs floating-point scores ({count},)"
         )
     if indices.shape != (count,) or (count and not np.issubdtype(indices.dtype, np.integer)):
         raise ModelError(f"the model returned labels, {_shape(indices)}; detection needs integer labels ({count},)")
-    known = scores[np.isfinite(scores)]
-    if len(known) and (known.min() < -SLACK or known.max() > 1 + SLACK):
-        raise ModelError(
-            f"the model returned scores from {known.min()} to {known.max()}; detection needs scores from 0 to 1: "
-            "apply softmax or sigmoid to logits"
-        )
-    if count and (indices.min() < 0 or (labels is not None and indices.max() >= len(labels))):
+    indices = indices[scores >= np.float32(score_threshold)]
+    if len(indices) and (indices.min() < 0 or (labels is not None and indices.max() >= len(labels))):
         names = "" if labels is None else f", and model.labels has {len(labels)} names"
         raise ModelError(
             f"the model returned labels from {indices.min()} to {indices.max()}{names}; labels are class indices, "
@@ -128,9 +139,18 @@ def _shape(array: NDArray[Any]) -> str:
     return f"{array.dtype} of shape {array.shape}"
 
 
-def is_finite(answer: Answer, *, masks: bool) -> bool:
-    """Whether no number of it is NaN or infinite; masks count where they are asked for."""
-    return all(bool(np.isfinite(array).all()) for key, array in answer.items() if key != MASKS or masks)
+def is_usable(answer: Answer, *, masks: bool, score_threshold: float) -> bool:
+    """Whether each score is a number from 0 to 1, and each number finite of the boxes that score so much.
+
+    Their masks count where they are asked for. Queries see each other: of those all count.
+    """
+    if "logits" in answer:
+        return all(bool(np.isfinite(array).all()) for key, array in answer.items() if key != MASKS or masks)
+    scores = answer["scores"]
+    passed = np.flatnonzero(scores >= np.float32(score_threshold))
+    numbers = [answer["boxes"].reshape(-1, 4), *([answer[MASKS]] if masks else [])]
+    in_range = bool(((scores >= -SLACK) & (scores <= 1 + SLACK)).all())
+    return in_range and all(bool(np.isfinite(array[passed]).all()) for array in numbers)
 
 
 def found_in(answer: Answer, model_px: tuple[int, int], *, masks: bool) -> Found:

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
+ROOM: Final = 4
+"""How many times as many boxes are looked at as are wanted; so many times more each time that too few stay."""
+
 
 def best_of_overlapping(
-    boxes: NDArray[np.floating], scores: NDArray[np.float32], classes: NDArray[np.integer], iou: float
+    boxes: NDArray[np.floating], scores: NDArray[np.float32], classes: NDArray[np.integer], iou: float, *, most: int
 ) -> NDArray[np.intp]:
-    """Indices of the boxes that stay, best first; of equal scores the lower index.
+    """Indices of the boxes that stay, the best `most` of them, best first; of equal scores the lower index.
 
     A box goes where a better one of its class stays with which it shares more than `iou` of their union. `boxes` (K, 4)
     are x_min, y_min, x_max, y_max.
     """
+    order = np.argsort(-scores, kind="stable")
+    looked_at = ROOM * most
+    while True:  # whether a box stays depends on better ones only, so that of many the best are enough
+        best = order[:looked_at]
+        kept = best[_kept(boxes[best], scores[best], classes[best], iou)]
+        if len(kept) >= most or looked_at >= len(order):
+            return kept[:most]
+        looked_at *= ROOM
+
+
+def _kept(
+    boxes: NDArray[np.floating], scores: NDArray[np.float32], classes: NDArray[np.integer], iou: float
+) -> NDArray[np.intp]:
     import cv2
 
     if not len(boxes):
