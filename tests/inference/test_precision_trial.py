@@ -12,6 +12,7 @@ from tests.integration.job import digits, write_folder
 from vision_batch.datasets.settings import InputSettings
 from vision_batch.errors import DeviceError, ModelError
 from vision_batch.images.settings import PreprocessSettings
+from vision_batch.inference import precision_trial
 from vision_batch.inference.precision_trial import Decision, PrecisionTrial
 from vision_batch.models.bundle import ModelBundle, resolve_model
 from vision_batch.models.by_size import Sizes
@@ -58,6 +59,12 @@ def test_a_model_that_minds_no_rounding_gets_the_lower_precision(tmp_path: Path)
     assert decision.precision == "bf16"
     assert decision.reason.startswith("bf16 on 64 images: 6")
     assert "labels are those of fp32, and scores differ by at most 0.00" in decision.reason
+
+
+def test_where_outputs_are_large_fewer_images_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision_trial, "TRIAL_BYTES", 4 * 10 * 12)
+    write_folder(tmp_path / "data", digits(40))
+    assert trial(tmp_path, amplified=1.0).decide(CPU, "bf16").reason.startswith("bf16 on 16 images: 16 of 16")
 
 
 def test_one_that_does_stays_exact(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vision_batch.models.outputs import joined, picked
+from vision_batch.models.outputs import joined, picked, size_bytes
 
 
 def answer(seed: int) -> dict[str, Any]:
@@ -45,3 +45,7 @@ def test_what_has_no_row_for_each_image_stays() -> None:
     chosen = picked(outputs, np.array([True, False, True]))
     assert {name: value.shape for name, value in chosen.items()} == {"logits": (2, 2), "anchors": (7, 4), "loss": ()}
     assert picked(outputs, slice(2))["loss"] == joined([outputs, outputs])["loss"] == 0.5
+
+
+def test_their_size_is_that_of_all_arrays() -> None:
+    assert size_bytes([answer(2), {"more": (np.zeros(3), [np.zeros(1)])}]) == 8 * (8 + 2 + 3 + 1)

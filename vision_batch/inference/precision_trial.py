@@ -5,6 +5,7 @@ It comes before the output is claimed: the precision is part of the definition, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ from vision_batch.inference.chunk import stacked
 from vision_batch.inference.joined_pool import STILL_S
 from vision_batch.inference.settings import EXACT
 from vision_batch.models.bundle import ModelBundle
-from vision_batch.models.outputs import joined
+from vision_batch.models.outputs import joined, size_bytes
 from vision_batch.plugin import Plugin
 from vision_batch.tasks.settings import TaskSettings
 from vision_batch.tasks.table import task_for
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
 TRIAL_IMAGES = 64
 TRIAL_ROWS = 8
 """How many of them the model is given at once: a size that a small device has the memory for too."""
+TRIAL_BYTES = 512 << 20
+"""Of their outputs in each precision: where those are as large as pictures, fewer images are enough."""
 REPEATS = 2
 """How often a trial is repeated whose process died."""
 
@@ -101,7 +104,8 @@ class PrecisionTrial:
             Predictor(module, mean=mean, std=std, precision=precision, device=device) for precision in (EXACT, lower)
         ]
         try:
-            exact, lowered = (_outputs(predictor, task, pixels, sizes) for predictor in predictors)
+            exact, count = _outputs(predictors[0], task, pixels, sizes, most_bytes=TRIAL_BYTES)
+            lowered, _ = _outputs(predictors[1], task, pixels[:count], sizes)
         except (VisionBatchError, MemoryError):
             raise
         except Exception as error:  # noqa: BLE001 - the model is foreign code, and no image is asked for here again
@@ -110,7 +114,7 @@ class PrecisionTrial:
         agreement = task.agreement(exact, lowered)
         return Decision(
             precision=lower if agreement.is_close else EXACT,
-            reason=f"{lower} on {len(images)} images: {agreement.text}",
+            reason=f"{lower} on {count} images: {agreement.text}",
         )
 
     def _images(self) -> Iterator[Preprocessed]:
@@ -133,22 +137,33 @@ def _view(image: Preprocessed) -> View:
     return View(width=image.width, height=image.height, geometry=image.geometry)
 
 
-def _outputs(predictor: Predictor, task: Task, pixels: NDArray[np.uint8], sizes: Sizes | None) -> Any:
-    """What the model says of all of `pixels`, in small batches: halved, as in a run, where memory runs out."""
+def _outputs(
+    predictor: Predictor,
+    task: Task,
+    pixels: NDArray[np.uint8],
+    sizes: Sizes | None,
+    *,
+    most_bytes: float = math.inf,
+) -> tuple[Any, int]:
+    """What the model says of `pixels`, of the first ones where all of it takes more than `most_bytes`, and of how many.
+
+    In small batches: halved, as in a run, where memory runs out.
+    """
     parts: list[Any] = []
-    done, rows = 0, TRIAL_ROWS
-    while done < len(pixels):
+    done, rows, held_bytes = 0, TRIAL_ROWS, 0
+    while done < len(pixels) and held_bytes < most_bytes:
         batch = pixels[done : done + rows]
         outputs = _within_memory(predictor, batch, None if sizes is None else sizes[done : done + rows])
         if outputs is not None:
             task.check(outputs, len(batch))
             parts.append(outputs)
             done += len(batch)
+            held_bytes += size_bytes(outputs)
         elif len(batch) > 1:
             rows = len(batch) // 2
         else:
             raise ModelError("the device has not enough memory for the model and one image")
-    return joined(parts)
+    return joined(parts), done
 
 
 def _within_memory(predictor: Predictor, batch: NDArray[np.uint8], sizes: Sizes | None) -> Any:

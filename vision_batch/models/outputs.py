@@ -37,6 +37,13 @@ def joined(batches: Sequence[Any]) -> Any:
     return [joined(values) for values in zip(*batches, strict=True)]
 
 
+def size_bytes(outputs: Any) -> int:
+    """Of all arrays."""
+    if isinstance(outputs, np.ndarray):
+        return outputs.nbytes
+    return sum(map(size_bytes, outputs.values() if isinstance(outputs, Mapping) else outputs))
+
+
 def is_by_image(outputs: Any) -> bool:
     """Whether they are a list with a dict for each image."""
     return isinstance(outputs, list) and bool(outputs) and isinstance(outputs[0], Mapping)

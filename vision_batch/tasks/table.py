@@ -22,11 +22,7 @@ TRAINABLE: Final[dict[Kind, Trainable]] = {
 }
 """Those whose settings say what an image's label is (`labels_are`)."""
 
-TASKS: Final[dict[Kind, Trainable | type[Detection] | type[Embedding]]] = {
-    **TRAINABLE,
-    "detection": Detection,
-    "embedding": Embedding,
-}
+TASKS: Final[dict[Kind, Trainable | type[Embedding]]] = {**TRAINABLE, "embedding": Embedding}
 
 
 def task_for(settings: TaskSettings, labels: tuple[str, ...] | None) -> Task:
