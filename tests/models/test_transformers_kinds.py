@@ -20,6 +20,7 @@ def config(*architectures: str, **more: Any) -> dict[str, Any]:
     ("architecture", "task", "kind"),
     [
         ("ViTForImageClassification", "classification", "classifier"),
+        ("DeiTForImageClassificationWithTeacher", "classification", "classifier"),
         ("SwinForImageClassification", "multi_label", "classifier"),
         ("SegformerForSemanticSegmentation", "segmentation", "semantic"),
         ("UperNetForSemanticSegmentation", "segmentation", "semantic"),
@@ -52,7 +53,8 @@ def test_what_names_no_task_may_be_a_classifier(named: dict[str, Any]) -> None:
 def test_a_model_of_another_task_says_for_which_it_is() -> None:
     words = (
         "SegformerForSemanticSegmentation with the task classification; expected an image classifier "
-        "(…ForImageClassification); this is a semantic segmenter, for task.type: segmentation"
+        "(…ForImageClassification, …ForImageClassificationWithTeacher); this is a semantic segmenter, "
+        "for task.type: segmentation"
     )
     with pytest.raises(SpecError, match=re.escape(words)):
         kind_of(config("SegformerForSemanticSegmentation"), "classification", for_training=False)

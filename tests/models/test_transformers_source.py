@@ -187,6 +187,11 @@ class TestWhatAFolderSays:
         (folder / "README.md").write_text("not part of the model")
         assert resolved(folder).facts == facts
 
+    def test_a_processor_beside_the_one_that_is_read_changes_no_definition(self, folder: Path) -> None:
+        facts = resolved(folder).facts
+        (folder / "processor_config.json").write_text("{}")
+        assert resolved(folder).facts == facts
+
     def test_without_a_processor_it_says_nothing_of_preprocessing(self, folder: Path) -> None:
         (folder / "preprocessor_config.json").unlink()
         assert resolved(folder).preprocess is None

@@ -50,7 +50,7 @@ KINDS: Final[dict[str, ModelKind]] = {
     "classifier": ModelKind(
         what="an image classifier",
         tasks=("classification", "multi_label"),
-        architectures=("…ForImageClassification",),
+        architectures=("…ForImageClassification", "…ForImageClassificationWithTeacher"),
         auto="AutoModelForImageClassification",
         trainable=True,
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -62,7 +63,7 @@ class TransformersSource:
         location = locate(address, folder)
         prompts = settings.prompts
         sizes = sizes_bytes(location, with_tokenizer=prompts is not None)
-        names = [name for name in sizes if read_preprocess or name not in (PROCESSOR, PROCESSORS)]
+        names = [name for name in sizes if name not in _unread(sizes, read_preprocess=read_preprocess)]
         config = read_json(location, CONFIG)
         asked = (task or "classification") + ("" if prompts is None else BY_PROMPTS)
         kind = kind_of(config, asked, for_training=for_training)
@@ -132,6 +133,13 @@ def _classes(
     if given is None or len(given) == len(labels or ()):
         return labels, {}
     return labels, {NEW_CLASSES: len(given)}
+
+
+def _unread(names: Collection[str], *, read_preprocess: bool) -> tuple[str, ...]:
+    """The processors that decide nothing: where there are both files the first one does."""
+    if not read_preprocess:
+        return PROCESSOR, PROCESSORS
+    return (PROCESSORS,) if PROCESSOR in names else ()
 
 
 def _preprocess(location: str, names: list[str]) -> PreprocessSettings | None:
