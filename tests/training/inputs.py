@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -75,3 +76,35 @@ WRITERS: dict[str, Callable[[Path, int], InputSettings]] = {
     "tars": write_tars,
     "parquet": write_parquet,
 }
+
+
+def write_coco(folder: Path, images: int) -> InputSettings:
+    """Each picture is a box of its class."""
+    write_folder(folder / "images", images)
+    listed = [
+        {"id": number, "file_name": f"{label_of(number)}/{number:05d}.png", "width": SIDE_PX, "height": SIDE_PX}
+        for number in range(images)
+    ]
+    boxes = [
+        {"id": number, "image_id": number, "category_id": CLASSES.index(label_of(number)), "bbox": [0, 0, SIDE_PX, 8]}
+        for number in range(images)
+    ]
+    categories = [{"id": index, "name": name} for index, name in enumerate(CLASSES)]
+    document = {"images": listed, "annotations": boxes, "categories": categories}
+    (folder / "instances.json").write_text(json.dumps(document))
+    return InputSettings(uri=str(folder / "instances.json"), format="coco", label_column="boxes")
+
+
+def write_yolo(folder: Path, images: int) -> InputSettings:
+    """The same."""
+    write_folder(folder / "images", images)
+    for number in range(images):
+        labels = folder / "labels" / label_of(number) / f"{number:05d}.txt"
+        labels.parent.mkdir(parents=True, exist_ok=True)
+        labels.write_text(f"{CLASSES.index(label_of(number))} 0.5 0.25 1 0.5")
+    (folder / "data.yaml").write_text(f"names: [{', '.join(CLASSES)}]")
+    return InputSettings(uri=str(folder), format="yolo", label_column="boxes")
+
+
+OBJECT_WRITERS: dict[str, Callable[[Path, int], InputSettings]] = {"coco": write_coco, "yolo": write_yolo}
+"""Inputs whose labels are boxes."""

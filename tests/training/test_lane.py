@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from tests.training.catalogues import catalogue_of
-from tests.training.inputs import WRITERS, picture, write_parquet
+from tests.training.inputs import OBJECT_WRITERS, SIDE_PX, WRITERS, label_of, picture, write_parquet
 from vision_batch.datasets.settings import InputSettings
 from vision_batch.datasets.table import FORMATS
 from vision_batch.ledger.paths import LedgerPaths
+from vision_batch.tasks.box_truth import parse_boxes
+from vision_batch.tasks.settings import TaskSettings
 from vision_batch.training.epoch import EpochPlan
 from vision_batch.training.lane import LaneReader, LaneStream, Source
 from vision_batch.training.shelf import Room
@@ -39,6 +41,24 @@ def test_lanes_give_every_image_once_whatever_the_pools(tmp_path: Path, format: 
     source = source_of(tmp_path, WRITERS[format](tmp_path / "data", IMAGES), pool_rows=pool_rows, lanes=3)
     found = [data for lane in range(3) for data in contents(source, lane, Room(1 << 20))]
     assert sorted(found) == sorted(map(picture, range(IMAGES)))
+
+
+@pytest.mark.parametrize("format", OBJECT_WRITERS)
+def test_lanes_give_every_image_with_its_boxes(tmp_path: Path, format: str) -> None:
+    settings = OBJECT_WRITERS[format](tmp_path / "data", IMAGES)
+    catalogue = catalogue_of(tmp_path / "out", settings, task=TaskSettings(type="detection"), lanes=3)
+    assert catalogue.labels == tuple(sorted(set(map(label_of, range(IMAGES)))))
+    plan = EpochPlan(replace(catalogue, pool_rows=4), frozenset({0}), seed=0)
+    source, found = Source(LedgerPaths(str(tmp_path / "out")), settings, plan), []
+    for lane in range(3):
+        reader = LaneReader(source, 0, lane)
+        with ThreadPoolExecutor(2) as threads, closing(LaneStream(reader, threads, Room(1 << 20), 0)) as stream:
+            for _ in range(reader.lane.rows):
+                sample = stream.take().sample
+                (box,) = parse_boxes(sample.truth)
+                found.append((bytes(sample.data or b""), box.label, box.edges))
+    edges = (0, 0, SIDE_PX, SIDE_PX / 2)
+    assert sorted(found) == sorted((picture(number), label_of(number), edges) for number in range(IMAGES))
 
 
 def test_lane_begins_at_any_row_and_with_any_room(tmp_path: Path) -> None:
