@@ -6,6 +6,7 @@ What these tests cannot show is that the libraries themselves do what their docu
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,11 @@ from vision_batch.images.settings import PreprocessSettings
 from vision_batch.models.bundle import ModelBundle, resolve_model
 from vision_batch.models.settings import ModelSettings
 from vision_batch.models.timm_source import read_pretrained_cfg
+
+pytestmark = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) for name in ("timm", "torchvision")),
+    reason="timm or torchvision is installed, and would be found instead",
+)
 
 TIMM = """
 import torch

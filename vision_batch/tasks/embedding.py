@@ -16,7 +16,8 @@ from vision_batch.tasks.settings import Number, Pooling
 from vision_batch.tasks.task import Agreement, View
 
 SAME_COSINE: Final = 0.999
-"""Of a vector in a lower precision with the exact one: neighbours that lie closer together may change places."""
+"""Of a vector in a lower precision with the exact one. Measured on four pictures, ViT and DINOv2 of the base size with
+random weights, and those three times as large: 0.99993 or more in bf16, where two pictures have 0.88 to 0.93."""
 
 LARGEST: Final[dict[Number, float]] = {"float32": float(np.finfo(np.float32).max), "float16": 65504.0}
 
