@@ -50,6 +50,14 @@ def test_images_that_failed_count_as_wrong_or_are_left_out(tmp_path: Path, case:
     assert result(without, "accuracy").support == (~case.failed).sum()
 
 
+@pytest.mark.parametrize("failed", ["wrong", "left_out"])
+def test_where_all_images_failed_nothing_breaks(tmp_path: Path, failed: str) -> None:
+    found = evaluated(tmp_path, classified(50, failed=1.1).rows(), failed=failed, bootstrap=10, by=["error_code"])
+    assert (found.images, found.images_failed) == (50, 50)
+    assert result(found, "accuracy").value == (0 if failed == "wrong" else None)
+    assert found.curves == ()
+
+
 def test_the_truth_may_come_from_elsewhere(tmp_path: Path, case: Classified) -> None:
     rows = case.rows()
     pq.write_table(rows.select(["image_id", "truth"]).rename_columns(["image_id", "label"]), tmp_path / "t.parquet")

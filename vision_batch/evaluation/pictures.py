@@ -10,9 +10,11 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vision_batch.datasets.naming import shortened
 from vision_batch.evaluation.measure import ConfusionCell, Curve, CurveKind
+from vision_batch.tasks.class_index import vocabulary
 
 DPI: Final = 100
 MOST_CLASSES: Final = 30
@@ -35,22 +37,19 @@ def draw_confusion(cells: Sequence[ConfusionCell]) -> bytes | None:
     if not cells:
         return None
     names = _most_confused(cells)
-    place = {name: index for index, name in enumerate(names)}
-    counts = np.zeros((len(names), len(names)), np.int64)
-    for cell in cells:
-        if cell.truth in place and cell.predicted in place:
-            counts[place[cell.truth], place[cell.predicted]] = cell.count
-    size_in = 3.5 + 0.3 * len(names)
+    rows = [*names, None] if any(cell.truth is None for cell in cells) else names
+    columns = [*names, None] if any(cell.predicted is None for cell in cells) else names
+    counts = _matrix(cells, rows, columns)
+    size_in = 3.5 + 0.3 * len(columns)
     with _figure((size_in, size_in)) as (figure, buffer):
         axes = figure.subplots()
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        ticks = [NO_CLASS if name is None else shortened(name, LABEL_LENGTH) for name in names]
-        axes.set_xticks(range(len(names)), ticks, rotation=90)
-        axes.set_yticks(range(len(names)), ticks)
+        axes.set_xticks(range(len(columns)), map(_tick, columns), rotation=90)
+        axes.set_yticks(range(len(rows)), map(_tick, rows))
         axes.set_xlabel("predicted")
         axes.set_ylabel("true")
-        axes.set_title("share of each true class", fontsize="medium")
+        axes.set_title("colours: share of the true class", fontsize="medium")
         if len(names) <= NUMBERS_UP_TO:
             for row, column in zip(*np.nonzero(counts), strict=True):
                 colour = "white" if shares[row, column] > 0.5 else "black"
@@ -82,13 +81,28 @@ def draw_curves(curves: Sequence[Curve]) -> bytes | None:
 
 
 def _most_confused(cells: Sequence[ConfusionCell]) -> list[str | None]:
-    """The classes of the picture in the order of their names, what is no class last."""
-    mistakes: Counter[str | None] = Counter()
+    """The classes of the picture, by name, or by value where all are whole numbers."""
+    mistakes: Counter[str] = Counter()
     for cell in cells:
         for name in (cell.truth, cell.predicted):
-            mistakes[name] += cell.count if cell.truth != cell.predicted else 0
-    chosen = {name for name, _ in mistakes.most_common(MOST_CLASSES)}
-    return [*sorted(name for name in chosen if name is not None), *([None] if None in chosen else [])]
+            if name is not None:
+                mistakes[name] += cell.count if cell.truth != cell.predicted else 0
+    return [*vocabulary(name for name, _ in mistakes.most_common(MOST_CLASSES))]
+
+
+def _matrix(
+    cells: Sequence[ConfusionCell], rows: Sequence[str | None], columns: Sequence[str | None]
+) -> NDArray[np.int64]:
+    row, column = ({name: index for index, name in enumerate(names)} for names in (rows, columns))
+    counts = np.zeros((len(rows), len(columns)), np.int64)
+    for cell in cells:
+        if cell.truth in row and cell.predicted in column:
+            counts[row[cell.truth], column[cell.predicted]] = cell.count
+    return counts
+
+
+def _tick(name: str | None) -> str:
+    return NO_CLASS if name is None else shortened(name, LABEL_LENGTH)
 
 
 @contextmanager
