@@ -200,6 +200,11 @@ def test_the_numbers_are_those_of_the_table(browser: Browser, pages: Pages) -> N
         [len(good), len(good) / len(rows)],
         [len(rows) - len(good), (len(rows) - len(good)) / len(rows)],
     ]
+    scores = np.array([row["score"] for row in good])
+    assert numbers(browser, "How the score is distributed, in numbers") == [
+        [int(((scores >= step / 20) & (scores < (step + 1) / 20)).sum() + (scores == 1).sum() * (step == 19))]
+        for step in range(20)
+    ]
     mistakes = browser.ask("return [...document.querySelectorAll('#mistakes .id')].map(e => e.textContent)")
     wrong = sorted((row for row in good if row["label"] != row["truth"]), key=lambda row: -row["score"])[
         : len(mistakes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.report.outputs import BOX, CLASSIFICATION, DETECTION, MULTI_LABEL, SEGMENTATION, make_output
+from tests.report.outputs import BOX, CLASSIFICATION, DETECTION, EMBEDDING, MULTI_LABEL, SEGMENTATION, make_output
 from tests.report.test_html import Reader
 from vision_batch.errors import SpecError
 from vision_batch.evaluation.settings import TruthSettings
@@ -167,6 +168,13 @@ def test_any_table_of_predictions_has_a_page(tmp_path: Path) -> None:
         pq.write_table(pa.table({"image_id": ["a"], **rows}), tmp_path / "b.parquet")
         with pytest.raises(SpecError, match="score"):
             render_report(str(tmp_path / "b.parquet"))
+
+
+@pytest.mark.parametrize("fields", [CLASSIFICATION, DETECTION, SEGMENTATION, MULTI_LABEL, EMBEDDING])
+def test_an_output_of_nothing_but_failures_has_a_page(tmp_path: Path, fields: Sequence[pa.Field]) -> None:
+    page = render_report(make_output(tmp_path, fields, {}, broken={"a.jpg": ("empty", "no bytes")}))
+    assert "The input has 1 image and the output 1 row: one for each image." in page
+    assert "Some of them, drawn at random" in page
 
 
 def test_a_run_is_named_or_refused(tmp_path: Path) -> None:

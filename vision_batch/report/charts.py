@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import itertools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from vision_batch.report.figures import number, table
 from vision_batch.report.html import Html, foreign, tag
 
 WIDTH_IN, HEIGHT_IN, POINTS = 4.8, 2.7, 72
@@ -92,26 +93,27 @@ def line_chart(chart: Chart, lines: Sequence[Line], *, square: bool = False) -> 
     return _figure(chart, draw, _legend([(line.name, line.colour) for line in lines]))
 
 
-def bar_chart(chart: Chart, names: Sequence[str], values: Sequence[float], *, colour: str = SERIES[0]) -> Html:
+def bar_chart(chart: Chart, names: Sequence[str], values: Sequence[float]) -> Html:
     """A bar for each name, side by side; of many names only some are written."""
 
     def draw(axes: Any) -> None:
-        axes.bar(range(len(values)), values, color=colour, width=0.86)
+        axes.bar(range(len(values)), values, color=SERIES[0], width=0.86)
         step = max(1, -(-len(names) // 6))
         axes.set_xticks(range(0, len(names), step), names[::step])
 
-    return _figure(chart, draw)
+    return _figure(chart, draw, _numbers(chart, zip(names, values, strict=True)))
 
 
-def histogram(chart: Chart, edges: Sequence[float], counts: Sequence[int], *, colour: str = SERIES[0]) -> Html:
+def histogram(chart: Chart, edges: Sequence[float], counts: Sequence[float]) -> Html:
     """A bar for each of the bins between `edges`."""
 
     def draw(axes: Any) -> None:
         widths = [right - left for left, right in itertools.pairwise(edges)]
-        axes.bar(edges[:-1], counts, width=[0.94 * width for width in widths], align="edge", color=colour)
+        axes.bar(edges[:-1], counts, width=[0.94 * width for width in widths], align="edge", color=SERIES[0])
         axes.set_xlim(edges[0], edges[-1])
 
-    return _figure(chart, draw)
+    names = (f"{left:g} to {right:g}" for left, right in itertools.pairwise(edges))
+    return _figure(chart, draw, _numbers(chart, zip(names, counts, strict=True)))
 
 
 def scatter(chart: Chart, groups: Sequence[Points]) -> Html:
@@ -125,6 +127,16 @@ def scatter(chart: Chart, groups: Sequence[Points]) -> Html:
         axes.grid(False)
 
     return _figure(chart, draw, _legend([(group.name, group.colour) for group in groups if group.name]))
+
+
+def _numbers(chart: Chart, bars: Iterable[tuple[str, float]]) -> Html:
+    """What the bars show, for who cannot see them or wants to know it exactly."""
+    rows = [(name, number(value, 0 if isinstance(value, int) else 1)) for name, value in bars]
+    return tag(
+        "details",
+        tag("summary", "Numbers"),
+        table(f"{chart.title}, in numbers", (chart.x, chart.y), rows, numeric=(1,)),
+    )
 
 
 def _legend(named: Sequence[tuple[str, str]]) -> Html | None:

@@ -44,6 +44,11 @@ def words(metric: str) -> str:
     return " ".join(_SHORT.sub(lambda short: ACRONYMS[short[0]], word) for word in metric.split("_"))
 
 
+def counted(count: int, thing: str) -> str:
+    """So many things."""
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
+
+
 def bar(share: float, colour: str | None = None) -> Html:
     """A bar for people who see it; the number beside it is for everybody."""
     width = f"{100 * min(1.0, max(0.0, share)):.2f}%"

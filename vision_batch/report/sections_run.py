@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from vision_batch.ledger.run_record import RunRecord
 from vision_batch.report.charts import SERIES, Chart, bar_chart, histogram
-from vision_batch.report.figures import UNKNOWN, duration, facts, number, percent, share_bar, table
+from vision_batch.report.figures import UNKNOWN, counted, duration, facts, number, percent, share_bar, table
 from vision_batch.report.html import Child, Html, foreign, join, tag
 from vision_batch.report.page import Section
 from vision_batch.report.record import Record
@@ -119,10 +119,11 @@ def _statement(total: int | None, rows: int, record: Record | None) -> Child:
         return "A table without a ledger: nobody knows how many images there should be."
     if total is None:
         return "How many images the input has is not known yet: its shards have not all been read."
+    known = f"The input has {counted(total, 'image')} and the output {counted(rows, 'row')}"
     if total == rows:
-        return f"The input has {total:,} images and the output {rows:,} rows: one for each image."
+        return f"{known}: one for each image."
     more = "without a row so far" if total > rows else "more rows than images: some left the input"
-    return f"The input has {total:,} images and the output {rows:,} rows: {abs(total - rows):,} {more}."
+    return f"{known}: {abs(total - rows):,} {more}."
 
 
 def _throughput(throughput: pa.Table, run: RunRecord) -> Html:
