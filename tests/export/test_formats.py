@@ -41,6 +41,7 @@ from vision_batch.export import webdataset
 from vision_batch.export.brush_rle import brush_rle
 from vision_batch.export.export import Exported, export
 from vision_batch.export.job import Options
+from vision_batch.tasks.box_truth import parse_boxes
 from vision_batch.tasks.rle import encode
 
 
@@ -159,6 +160,8 @@ def test_webdataset_has_images_and_predictions_side_by_side(
     told = [json.loads(sample.truth) for sample in samples]
     assert [each["image_id"] for each in told] == ["a/1.png", "b.png"]
     assert told[0]["boxes"][0]["mask_rle"] == encode(mask())
+    (truth,) = parse_boxes(samples[0].truth)
+    assert (truth.label, truth.edges, truth.mask_rle) == ("dog", (2.5, 4.75, 11.125, 20), encode(mask()))
 
 
 def test_webdataset_members_by_kind(tmp_path: Path) -> None:
