@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -94,3 +96,13 @@ def test_what_is_wrong_is_said_before_anything_is_written(
 def test_predictions_that_are_not_there_are_said_too(tmp_path: Path, capsys: Capture) -> None:
     assert main(["evaluate", str(tmp_path / "p")]) == 2
     assert "expected a Parquet file, folder or glob" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("case")
+def test_neither_torch_nor_ray_is_imported(tmp_path: Path) -> None:
+    code = (
+        "import sys; from vision_batch.cli.main import main; main(sys.argv[1:]);"
+        "assert {'torch', 'ray'}.isdisjoint(sys.modules)"
+    )
+    command = [sys.executable, "-c", code, "evaluate", str(tmp_path / "p"), "--bootstrap", "2"]
+    subprocess.run(command, check=True, timeout=60)
