@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ from tests.datasets.reading import (
 )
 from vision_batch.datasets import coco as coco_module
 from vision_batch.datasets.coco import CocoFormat
-from vision_batch.datasets.coco_index import edge
+from vision_batch.datasets.coco_index import coco_index, edge
 from vision_batch.datasets.entry import Span
 from vision_batch.datasets.settings import InputSettings
 from vision_batch.errors import ChangedError, SpecError
+from vision_batch.storage.local import LocalStorage
+from vision_batch.storage.table import STORAGES
 from vision_batch.tasks.box_truth import TrueBox, parse_boxes
 
 
@@ -188,4 +191,17 @@ def test_float32_edges_come_back_exactly(one: float, other: float) -> None:
 
 def test_other_edges_stay_as_they_are() -> None:
     assert edge(10.1 + 20.2) == 10.1 + 20.2
+    assert edge(1e300) == 1e300
     assert edge(float(np.nextafter(np.float32(3), np.float32(4)))) != 3
+
+
+def test_threads_read_a_file_once(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (shard,) = shards_of(coco(dataset))
+    reads = []
+    storage = LocalStorage()
+    monkeypatch.setitem(STORAGES, "", lambda: storage)
+    monkeypatch.setattr(storage, "open", lambda info: (reads.append(info), LocalStorage.open(storage, info))[1])
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: coco_index(shard.files[0]), range(32)))
+    assert len(reads) == 1
+    assert all(index is found[0] for index in found)

@@ -6,10 +6,11 @@ Source of the format: https://cocodataset.org/#format-data (object detection).
 from __future__ import annotations
 
 import json
+import threading
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from vision_batch.datasets.naming import shortened
 from vision_batch.errors import ChangedError, ImageError, Problem, SpecError
 from vision_batch.storage.object_info import ObjectInfo
 from vision_batch.storage.table import storage_for
+
+LARGEST_EDGE: Final = 1e30
+"""Far below the largest float32, far above any picture."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +60,8 @@ class CocoIndex:
 
 def edge(total: float) -> float:
     """A sum of float64 without its rounding: the float32 that is as near as that, if one is, as edges of boxes are."""
+    if abs(total) > LARGEST_EDGE:
+        return total
     near = float(np.float32(total))
     return near if abs(near - total) <= abs(total) * 2**-50 else total
 
@@ -89,13 +95,18 @@ def read_coco(file: ObjectInfo) -> CocoIndex:
     )
 
 
-@lru_cache(maxsize=2)
 def coco_index(file: ObjectInfo) -> CocoIndex:
-    """The same for who reads one shard of a planned file after the other. It cannot be another one by now."""
+    """The same for who reads shards of a planned file, which cannot be another one by now: read once, then kept."""
     try:
-        return read_coco(file)
+        with _READING:
+            return _kept(file)
     except SpecError as error:
         raise ChangedError(file.uri, f"came otherwise than when it was planned: {error}") from error
+
+
+_kept: Final = lru_cache(maxsize=2)(read_coco)
+_READING: Final = threading.Lock()
+"""Threads that begin shards of one file together wait for the first one to read it."""
 
 
 def _compact(annotation: dict[str, Any]) -> str:
