@@ -110,6 +110,17 @@ POOLED = {
 }
 
 
+def test_a_masked_autoencoder_sees_the_whole_picture() -> None:
+    """As it comes from the library it hides other patches in every call."""
+    config = transformers.ViTMAEConfig(**embedders.TOWER)
+    images = torch.rand(2, 3, embedders.SIDE_PX, embedders.SIDE_PX)
+    for pooling in ("auto", "mean"):
+        embedder = Embedder(transformers.ViTMAEModel(config).eval(), pooling=pooling)
+        with torch.inference_mode():
+            once, again = embedder(images), embedder(images)
+        torch.testing.assert_close(once, again, atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize("name", POOLED)
 def test_what_the_librarys_pooler_gives(folders: dict[str, Path], name: str, file: str) -> None:

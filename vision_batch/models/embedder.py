@@ -27,6 +27,8 @@ class Embedder(torch.nn.Module):
         for part in TEXT_PARTS:
             if hasattr(model, part):
                 setattr(model, part, None)
+        if hasattr(model.config, "mask_ratio"):
+            model.config.mask_ratio = 0.0  # ViT-MAE hides three patches of four by chance, also when it does not learn
         self.model = model
         self._pooling = pooling
         self._leading = _leading_tokens(model)
