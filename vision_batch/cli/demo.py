@@ -16,6 +16,7 @@ from vision_batch.cli.progress import Progress
 from vision_batch.cli.run import exit_code, print_summary, terminated_like_interrupted
 from vision_batch.cli.train_report import print_train_summary
 from vision_batch.jobs.demo.demo import run_demo
+from vision_batch.jobs.demo.exercise import EVALUATE
 from vision_batch.jobs.demo.score import Score
 from vision_batch.jobs.demo.summary import DemoSummary, Done
 from vision_batch.jobs.settings import ImageJobSettings
@@ -106,7 +107,7 @@ def next_commands(demo: DemoSummary) -> dict[str, str]:
     return {
         "query": shlex.join([python, "-c", f"import duckdb; duckdb.sql({json.dumps(query)}).show()"]),
         "audit": shlex.join([*program, "verify", output]),
-        "measure": shlex.join([*program, "evaluate", output, "--by", "shard"]),
+        "measure": shlex.join([*program, "run", str(labels.spec.path.with_name(EVALUATE))]),
         "resume": shlex.join([*program, "run", str(labels.spec.path)]),
         "curves": shlex.quote(_typed(join(labels.training.output, CURVES))),
     }

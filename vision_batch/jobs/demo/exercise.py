@@ -31,4 +31,6 @@ EXERCISES: Final = (
     Exercise(task="segmentation", train="segment-train.yaml", predict="segment.yaml", metric="mean_iou", wanted=0.75),
 )
 PLUGINS: Final = ("digits_model.py", "detect_model.py", "segment_model.py")
-SPECS: Final = tuple(name for each in EXERCISES for name in (each.train, each.predict) if name is not None)
+EVALUATE: Final = "evaluate.yaml"
+"""For whoever goes on by himself: what the demo measures one number of, with all numbers."""
+SPECS: Final = (*(name for each in EXERCISES for name in (each.train, each.predict) if name is not None), EVALUATE)
