@@ -129,6 +129,9 @@ class TestFromNothing:
         assert result["metrics"]["ap50"] == pytest.approx(demo.result["exercises"]["detection"]["value"])
         assert (Path(result["output"]) / "metrics.parquet").exists()
 
+    def test_the_export_that_it_prints_has_all_scenes(self, demo: Demo) -> None:
+        assert json.loads(shell(f"{demo.commands()['export']} --json", demo.around))["images"] == 320
+
     def test_the_run_that_it_prints_has_nothing_to_do(self, demo: Demo) -> None:
         assert json.loads(shell(f"{demo.commands()['resume']} --json", demo.around))["images_resumed"] == 1802
 

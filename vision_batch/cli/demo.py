@@ -61,7 +61,7 @@ def print_demo(demo: DemoSummary) -> None:
     print("on images that training never saw:")
     for done in demo.done:
         print_value(done)
-    if demo.last.value is None:
+    if not demo.is_whole:
         return
     print()
     print("try next:")
@@ -95,10 +95,10 @@ def print_value(done: Done) -> None:
 
 def next_commands(demo: DemoSummary) -> dict[str, str]:
     """Lines for the shell by what they are for, as they can be pasted here."""
+    runs = {done.exercise.task: done.run for done in demo.done if done.run is not None}
     labels = demo.done[0]
-    assert labels.run is not None, "no label, no next command"
     assert labels.training is not None
-    output = _typed(labels.run.output)
+    output, boxes = (_typed(runs[task].output) for task in ("classification", "detection"))
     files = f"{output}/*.parquet".replace('"', '""')
     query = f'SELECT {COUNTS} FROM "{files}" GROUP BY ALL ORDER BY ALL'
     python = _typed(sys.executable)
@@ -108,6 +108,7 @@ def next_commands(demo: DemoSummary) -> dict[str, str]:
         "query": shlex.join([python, "-c", f"import duckdb; duckdb.sql({json.dumps(query)}).show()"]),
         "audit": shlex.join([*program, "verify", output]),
         "measure": shlex.join([*program, "run", str(labels.spec.path.with_name(EVALUATE))]),
+        "export": shlex.join([*program, "export", boxes, "--format", "coco", "--to", f"{boxes}-coco"]),
         "resume": shlex.join([*program, "run", str(labels.spec.path)]),
         "curves": shlex.quote(_typed(join(labels.training.output, CURVES))),
     }

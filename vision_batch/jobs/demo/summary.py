@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from vision_batch.jobs.demo.exercise import CLASSIFICATION, Exercise
+from vision_batch.jobs.demo.exercise import CLASSIFICATION, EXERCISES, Exercise
 from vision_batch.jobs.demo.score import Score
 from vision_batch.jobs.spec import AnySpec
 from vision_batch.jobs.summary import RunSummary
@@ -64,6 +64,11 @@ class DemoSummary:
     def last(self) -> Done:
         """The exercise that was done last, in which the demo ended if it ended early."""
         return self.done[-1]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all exercises have been done to their ends."""
+        return len(self.done) == len(EXERCISES) and self.last.value is not None
 
     @property
     def is_good(self) -> bool:
