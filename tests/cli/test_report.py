@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,3 +25,15 @@ def test_it_says_where_the_page_is(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_what_is_no_output_is_refused(tmp_path: Path) -> None:
     assert main(["report", str(tmp_path)]) == 2
     assert main(["report", str(tmp_path / "nothing")]) == 2
+
+
+def test_it_needs_neither_torch_nor_ray(tmp_path: Path) -> None:
+    rows = {f"{n}.jpg": {"label": "cat", "label_index": 0, "score": 0.5} for n in range(3)}
+    output = make_output(tmp_path, CLASSIFICATION, rows, truth=dict.fromkeys(rows, "cat"))
+    code = (
+        "import sys; from vision_batch.cli.main import main; code = main(sys.argv[1:]); "
+        "sys.exit(code or ', '.join({'torch', 'ray'} & set(sys.modules)) or None)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, "report", output], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "How good it is" in Path(f"{output}-report.html").read_text("utf-8")

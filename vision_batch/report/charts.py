@@ -165,7 +165,7 @@ def _figure(chart: Chart, draw: Callable[[Any], None], below: Html | None = None
         drawn = io.StringIO()
         figure.savefig(drawn, format="svg", transparent=True)
     note = None if chart.note is None else tag("p", chart.note, class_="note")
-    parts = (tag("figcaption", chart.title), _svg(chart, drawn.getvalue()), below, note)
+    parts = (tag("figcaption", chart.title), _svg(chart, drawn.getvalue()), note, below)
     return tag("figure", *parts, class_="chart")
 
 

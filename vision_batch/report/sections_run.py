@@ -64,7 +64,7 @@ def accounting(record: Record | None, survey: Survey) -> Section:
 def speed(record: Record) -> Section | None:
     """Images a second over the time of the run, and what its workers were busy with."""
     run, metrics = record.run, record.metrics
-    if run is None or "throughput" not in metrics:
+    if run is None or not len(metrics.get("throughput", ())):
         return None
     parts = [_throughput(metrics["throughput"], run)]
     if "stages" in metrics and len(metrics["stages"]):
