@@ -24,7 +24,7 @@ def outputs(tmp_path: Path) -> list[str]:
         (tmp_path / name).mkdir()
         codes = pa.array([None if label else "truncated" for label in of], pa.string())
         table = pa.table({"image_id": ids, "error_code": codes, "label": of})
-        pq.write_table(table.slice(1) if name == "b" else table, tmp_path / name / "p.parquet")
+        pq.write_table(table.slice(1) if name == "b" else table, tmp_path / name / "p.parquet", row_group_size=25)
     pq.write_table(pa.table({"image_id": ids, "label": truth}), tmp_path / "truth.parquet")
     return [str(tmp_path / name) for name in labels]
 
@@ -59,7 +59,8 @@ def test_a_program_gets_one_object_and_parquet(
     ]
     rows = pq.read_table(sorted(map(str, to.glob("*.parquet")))).to_pylist()
     assert len(rows) == 21
-    assert rows[0] == {"image_id": "38.jpg", "a": None, "b": "truncated", "agreement": None}
+    assert rows[0] == {"image_id": "1.jpg", "a": "cat", "b": "dog", "agreement": 0.0}
+    assert {"image_id": "38.jpg", "a": None, "b": "truncated", "agreement": None} in rows
 
     monkeypatch.undo()
     assert main(["compare", *outputs, "--to", str(to)]) == 0

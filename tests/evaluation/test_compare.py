@@ -79,6 +79,14 @@ def test_an_image_that_failed_on_one_side_only_is_among_the_changed(tmp_path: Pa
     assert found.comparison.agreement == {}
 
 
+def test_an_error_may_change_too(tmp_path: Path) -> None:
+    a = table("label", [None, None, "dog"])
+    b = a.set_column(1, "error_code", pa.array(["truncated", "missing", None]))
+    found = Compared(tmp_path, a, b)
+    assert (found.comparison.failed_in_both, found.comparison.errors_changed) == (2, 1)
+    assert found.changed == [("1.jpg", "truncated", "missing", None)]
+
+
 def test_labels_agree_as_scikit_learn_says(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     names = np.array(["ant", "bee", "cat"])
@@ -227,6 +235,13 @@ def test_boxes_masks_and_vectors_are_judged_by_their_own_measures(tmp_path: Path
     judged = Compared(tmp_path, *of_both, truth).comparison.judgement
     assert judged is not None
     assert (judged.differences[0].metric, judged.differences[0].a) == ("mean_iou", 1)
+
+    kind = pa.list_(pa.string())
+    labels = [["cat"], ["dog"], ["cat", "dog"]] * 3
+    truth = table("labels", labels, kind)
+    judged = Compared(tmp_path, *(table("labels", each, kind) for each in ([["cat"]] * 9, labels)), truth).comparison
+    assert judged.judgement is not None
+    assert judged.judgement.differences[0].difference > 0
 
     kind = pa.list_(pa.float32())
     vectors = np.repeat(np.eye(2), 10, axis=0) + 0.01 * np.arange(20)[:, None]

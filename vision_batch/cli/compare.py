@@ -71,6 +71,7 @@ def print_comparison(comparison: Comparison) -> None:
         ("images only in A", comparison.only_in_a),
         ("images only in B", comparison.only_in_b),
         ("failed in both", comparison.failed_in_both),
+        ("of them with another error", comparison.errors_changed),
         ("failed only in A", comparison.failed_only_in_a),
         ("failed only in B", comparison.failed_only_in_b),
     ):

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from vision_batch.errors import Problem, SpecError
 from vision_batch.evaluation.agreement import AGREEMENTS, Compare, boxes
 from vision_batch.evaluation.agreement_tally import AgreementTally
-from vision_batch.evaluation.bootstrap import intervals
-from vision_batch.evaluation.comparison import CHANGED, Comparison, Difference, Judgement
+from vision_batch.evaluation.comparison import CHANGED, Comparison
 from vision_batch.evaluation.evaluate import is_failed
-from vision_batch.evaluation.mcnemar import mcnemar
-from vision_batch.evaluation.measure import LooksTwice, Measure
-from vision_batch.evaluation.paired import PairedFacts, PairedMeasure
+from vision_batch.evaluation.judgement import judged
 from vision_batch.evaluation.pairs import Pair, Pairs
-from vision_batch.evaluation.sample import Sample
 from vision_batch.evaluation.settings import EvaluateSettings, TruthSettings
-from vision_batch.evaluation.table import measure_for
-from vision_batch.evaluation.truth import open_truth
 from vision_batch.ledger.predictions import KIND_COLUMNS, Predictions
 
 Sink: TypeAlias = Callable[[pa.Table], None]
@@ -39,10 +35,9 @@ def compare(
 ) -> Comparison:
     """What differs between `a` and `b`, which are joined by `image_id`; `changed` gets the images that changed.
 
-    Of boxes those that score less than `min_score` are not compared; the truth judges all.
-
-    `truth`, whose URI is normalised, or else a column `truth` of `a`, says which is better. SpecError where the two are
-    of different kinds or have no image in common, and where ids repeat.
+    Of boxes those that score less than `min_score` are not compared; the truth judges all. `truth`, whose
+    URI is normalised, or else a column `truth` of `a`, says which is better. SpecError where the two are of different
+    kinds or have no image in common, and where ids repeat.
     """
     if a.kind != b.kind:
         raise SpecError(Problem("compare", f"predictions of {a.kind} and of {b.kind}", "two of one kind"))
@@ -52,13 +47,13 @@ def compare(
     called = {str(index): name for index, name in enumerate(a.labels or b.labels or ())}
     tally = AgreementTally(a.kind, called if a.kind == "segmentation" else {}, settings.seed)
     agree = partial(boxes, min_score=min_score) if a.kind == "detection" else AGREEMENTS[a.kind]
-    failed = np.zeros(3, np.int64)
+    failures = _Failures()
     for pair in pairs.of(joined):
-        of_a, of_b = (is_failed(table, of) for table, of in zip(pair, (a, b), strict=True))
-        failed += [np.count_nonzero(of_a & of_b), np.count_nonzero(of_a & ~of_b), np.count_nonzero(of_b & ~of_a)]
-        for table in _changed(pair, of_a, of_b, agree, tally):
-            if changed is not None and len(table):
-                changed(table)
+        failed = is_failed(pair[0], a), is_failed(pair[1], b)
+        apart = failures.add(pair, failed)
+        told = _changed(pair, ~(failed[0] | failed[1]), agree, tally)
+        if changed is not None:
+            changed(pa.concat_tables([apart, told]))
     return Comparison(
         kind=a.kind,
         a=a.uri,
@@ -66,103 +61,48 @@ def compare(
         images=joined.images,
         only_in_a=joined.without_image,
         only_in_b=joined.without_truth,
-        failed_in_both=int(failed[0]),
-        failed_only_in_a=int(failed[1]),
-        failed_only_in_b=int(failed[2]),
+        failed_in_both=failures.in_both,
+        failed_only_in_a=failures.only_in_a,
+        failed_only_in_b=failures.only_in_b,
+        errors_changed=failures.changed,
         compared=tally.images,
         changed=tally.changed,
         agreement=tally.numbers(),
         classes=tally.classes(),
         changes=tally.changes(),
         kinds_of_change=tally.kinds_of_change,
-        judgement=_judged(a, b, truth, settings),
+        judgement=judged(a, b, truth, settings),
     )
 
 
-def _changed(
-    pair: Pair, of_a: np.ndarray, of_b: np.ndarray, agree: Compare, tally: AgreementTally
-) -> Iterator[pa.Table]:
-    """The images that one alone failed on, and those that changed, which the tally takes in."""
-    apart = pa.array(of_a ^ of_b)
-    a, b = (table.filter(apart) for table in pair)
-    codes = [table["error_code"].combine_chunks() for table in (a, b)]
-    yield pa.table([a["image_id"].cast(pa.string()), *codes, pa.nulls(len(a), pa.float64())], schema=CHANGED)
-    a, b = (table.filter(pa.array(~(of_a | of_b))) for table in pair)
-    if len(a):
-        agreement = agree(a, b)
+class _Failures:
+    """Images that failed in one or both; in both, `changed` are those with another error."""
+
+    def __init__(self) -> None:
+        self.in_both = self.only_in_a = self.only_in_b = self.changed = 0
+
+    def add(self, pair: Pair, failed: tuple[NDArray[np.bool_], NDArray[np.bool_]]) -> pa.Table:
+        """Takes in n images, of which some `failed` (n,) for each; those that failed differently."""
+        of_a, of_b = failed
+        codes = [table["error_code"].fill_null("").combine_chunks() for table in pair]
+        other = of_a & of_b & np.asarray(pc.not_equal(*codes), np.bool_)
+        self.in_both += int(np.count_nonzero(of_a & of_b))
+        self.only_in_a += int(np.count_nonzero(of_a & ~of_b))
+        self.only_in_b += int(np.count_nonzero(of_b & ~of_a))
+        self.changed += int(np.count_nonzero(other))
+        some = pa.array((of_a ^ of_b) | other)
+        a, b = (table.filter(some) for table in pair)
         ids = a["image_id"].cast(pa.string())
-        changed = tally.add(agreement, ids.to_pylist())
-        columns = [ids.combine_chunks(), agreement.a, agreement.b, pa.array(agreement.same)]
-        yield pa.table(columns, schema=CHANGED).filter(pa.array(changed))
+        return pa.table([ids, a["error_code"], b["error_code"], pa.nulls(len(a), pa.float64())], schema=CHANGED)
 
 
-def _judged(
-    a: Predictions, b: Predictions, truth: TruthSettings | None, settings: EvaluateSettings
-) -> Judgement | None:
-    """None without a truth."""
-    if truth is None and "truth" not in a.schema.names:
-        return None
-    measures = [measure_for(each, settings) for each in (a, b)]
-    opened = None if truth is None else open_truth(truth, measures[0].truth_column)
-    columns = [
-        [
-            "error_code",
-            *measure.prediction_columns,
-            *(name for name in measure.optional_columns if name in of.schema.names),
-        ]
-        for measure, of in zip(measures, (a, b), strict=True)
-    ]
-    pairs = Pairs(a=a, b=b, columns=(columns[0], columns[1]), has_truth=True, truth=opened)
-    measure = PairedMeasure(*measures)
-    tally = measure.tally()
-    sample: Sample[PairedFacts] = Sample(settings.seed)
-    images = 0
-    disagreements = np.zeros(2, np.int64)
-    has_right = True
-    for facts in map(measure.facts, _rows(measures, pairs)):
-        images += len(facts)
-        tally.add(facts)
-        found = facts.disagreements()
-        has_right = has_right and found is not None
-        disagreements += found or (0, 0)
-        if settings.bootstrap:
-            sample.add(facts, np.empty((len(facts), 0), np.int32))
-    return Judgement(
-        truth=a.uri if opened is None else opened.uri,
-        images=images,
-        differences=tuple(_differences(measure, tally, sample, images, settings)),
-        mcnemar=mcnemar(*disagreements.tolist()) if has_right else None,
-        notes=tuple(tally.notes()),
-    )
-
-
-def _rows(measures: list[Measure[Any]], pairs: Pairs) -> Iterator[Pair]:
-    """The rows that both measures are asked for facts of."""
-
-    def one(side: int) -> Iterator[pa.Table]:
-        return (pair[side] for pair in pairs.of(pairs.joined()))
-
-    a, b = measures
-    if isinstance(a, LooksTwice) and isinstance(b, LooksTwice):
-        return zip(a.rows(partial(one, 0)), b.rows(partial(one, 1)), strict=True)
-    return pairs.of(pairs.joined())
-
-
-def _differences(
-    measure: PairedMeasure, tally: Any, sample: Sample[PairedFacts], images: int, settings: EvaluateSettings
-) -> Iterator[Difference]:
-    """Of the metrics of all classes together."""
-    values = [value for value in tally.values() if value.label is None and value.value is not None]
-    of_a, of_b = (
-        {each.metric: each.value for each in one.values() if each.label is None} for one in (tally.a, tally.b)
-    )
-    taken = sample.taken()
-    found = {}
-    if taken is not None:
-        found = intervals(
-            measure, taken[0], images=images, values=values, resamples=settings.bootstrap, seed=settings.seed
-        )
-    for value in values:
-        low, high = found.get((value.metric, None), (None, None))
-        a, b = of_a[value.metric], of_b[value.metric]
-        yield Difference(metric=value.metric, a=a, b=b, difference=b - a, low=low, high=high)
+def _changed(pair: Pair, good: NDArray[np.bool_], agree: Compare, tally: AgreementTally) -> pa.Table:
+    """Of n images, of which some are `good` (n,) on both sides, those that changed; the tally takes in all."""
+    a, b = (table.filter(pa.array(good)) for table in pair)
+    if not len(a):
+        return CHANGED.empty_table()
+    agreement = agree(a, b)
+    ids = a["image_id"].cast(pa.string()).combine_chunks()
+    changed = tally.add(agreement, ids.to_pylist())
+    table = pa.table([ids, agreement.a, agreement.b, pa.array(agreement.same)], schema=CHANGED)
+    return table.filter(pa.array(changed))

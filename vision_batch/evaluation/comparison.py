@@ -87,8 +87,9 @@ class Judgement:
 class Comparison:
     """What two predictions, A and B, say of the same images.
 
-    Of the `images` that both have some `failed_…`; the others are `compared`, and of these some `changed`. `agreement`
-    are the numbers for all of them, `changes` what changed most often, of `kinds_of_change`.
+    Of the `images` that both have some `failed_…`, in both perhaps with another error (`errors_changed`); the others
+    are `compared`, and of these some `changed`. `agreement` are the numbers for all, `changes` what changed most
+    often, of `kinds_of_change`.
     """
 
     kind: PredictionKind
@@ -100,6 +101,7 @@ class Comparison:
     failed_in_both: int
     failed_only_in_a: int
     failed_only_in_b: int
+    errors_changed: int
     compared: int
     changed: int
     agreement: dict[str, float]
