@@ -56,7 +56,7 @@ def test_a_program_gets_one_object_and_the_files(case: Classified, tmp_path: Pat
     found = json.loads(line)
     assert found["images"] == 300
     assert found["images_failed"] == case.failed.sum()
-    assert found["results"] == str(to)
+    assert found["output"] == str(to)
     table = pq.read_table(to / "metrics.parquet").to_pylist()
     of_all = {row["metric"]: row["value"] for row in table if row["class"] is row["slice"] is None}
     assert {name: value for name, value in of_all.items() if value is not None} == found["metrics"]
@@ -71,6 +71,17 @@ def test_the_truth_may_lie_elsewhere_in_columns_of_any_name(case: Classified, tm
     shown = capsys.readouterr().out
     assert "classification: 200 images with a truth" in shown
     assert "  left out    100 images that have no truth" in shown
+
+
+def test_foreign_labels_do_nothing_to_the_terminal(tmp_path: Path, capsys: Capture) -> None:
+    hostile = ["\x1b[31mred\x1b[0m", "two\nlines", "x" * 300]
+    rows = pa.table({"image_id": ["1", "2", "3"], "label": hostile, "truth": hostile, "site": hostile})
+    pq.write_table(rows, tmp_path / "p.parquet")
+    assert main(["evaluate", str(tmp_path / "p.parquet"), "--by", "site", "--bootstrap", "0"]) == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "two\ufffdlines" in out
+    assert "x" * 50 not in out
 
 
 @pytest.mark.parametrize(

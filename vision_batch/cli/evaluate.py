@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from vision_batch.cli.exit_code import ExitCode
 from vision_batch.cli.output import emit_json
+from vision_batch.datasets.naming import shortened
 from vision_batch.documents.validation import validate_settings
 from vision_batch.storage.uri import normalise
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 SUMMARY = "measure predictions against the truth: metrics with intervals, by class and by slice"
 
 SHOWN_CLASSES: Final = 10
+NAME_LENGTH: Final = 40
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,7 +78,7 @@ def execute(arguments: argparse.Namespace) -> int:
     write_results(evaluation, to)
     print_evaluation(evaluation, to)
     if arguments.json:
-        emit_json(evaluation.as_dict() | {"results": to})
+        emit_json(evaluation.as_dict() | {"output": to})
     return ExitCode.DONE
 
 
@@ -97,7 +99,9 @@ def print_evaluation(evaluation: Evaluation, to: str) -> None:
     if by_slice:
         headline = overall[0].metric
         rows = [
-            (r.slice or "", number(r.value), interval(r), f"{r.support:,}") for r in by_slice if r.metric == headline
+            (shown(r.slice or ""), number(r.value), interval(r), f"{r.support:,}")
+            for r in by_slice
+            if r.metric == headline
         ]
         print_table([("slice", headline, "95 % interval", "support"), *rows])
     print()
@@ -124,7 +128,7 @@ def class_table(results: Iterable[Result]) -> list[tuple[str, ...]]:
     for name in worst:
         found = by_class[name]
         values = (number(found[metric].value) if metric in found else "" for metric in metrics)
-        rows.append((name, *values, f"{max(result.support for result in found.values()):,}"))
+        rows.append((shown(name), *values, f"{max(result.support for result in found.values()):,}"))
     return [(title, *metrics, "support"), *rows]
 
 
@@ -144,6 +148,11 @@ def aligned(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
             *(f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True)),
         ]
         yield "  ".join(cells).rstrip()
+
+
+def shown(name: str) -> str:
+    """A foreign text as a cell: short, and without what would move the cursor or colour the terminal."""
+    return shortened("".join(letter if letter.isprintable() else "\ufffd" for letter in name), NAME_LENGTH)
 
 
 def number(value: float | None) -> str:
