@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from vision_batch.datasets.detect import detect_format
 from vision_batch.datasets.entry import Span
 from vision_batch.datasets.settings import InputSettings
 from vision_batch.datasets.yolo import YoloFormat
-from vision_batch.datasets.yolo_files import image_file, images_of, label_uri, labels_folder, names_uri
+from vision_batch.datasets.yolo_files import image_file, label_uri, labels_folder, names_uri
+from vision_batch.errors import SpecError
 from vision_batch.tasks.box_truth import TrueBox, parse_boxes
 
 
@@ -41,13 +43,27 @@ def yolo(uri: Path, **more: Any) -> InputSettings:
 
 
 def test_a_dataset_is_called_by_its_folder_its_yaml_or_its_images(dataset: Path) -> None:
-    for uri in (dataset, dataset / "data.yaml", dataset / "images"):
+    for uri in (dataset, dataset / "data.yaml", dataset / "images", dataset / "images" / "**" / "*.png"):
         samples = samples_of(yolo(uri))
         assert [sample.image_id for sample in samples] == ["a.png", "b/c.png", "d.e.png"]
         assert [outcome(sample) for sample in samples] == [picture()] * 3
     assert [sample.image_id for sample in samples_of(yolo(dataset / "images" / "b"))] == ["c.png"]
     assert detect_format(yolo(dataset)) == "yolo"
     assert detect_format(settings_of(dataset)) == "folder", "who says nothing means the pictures"
+
+
+def test_a_folder_of_that_name_above_the_dataset_means_nothing(dataset: Path) -> None:
+    inner = dataset / "images" / "set"
+    shutil.copytree(dataset, inner, ignore=shutil.ignore_patterns("set"))
+    for uri in (inner, inner / "data.yaml", inner / "images"):
+        first = samples_of(yolo(uri, label_column="boxes"))[0]
+        assert (first.image_id, first.truth[0]["label"]) == ("a.png", "dog")
+
+
+def test_pictures_in_no_folder_of_images_are_refused(dataset: Path) -> None:
+    (dataset / "images").rename(dataset / "pictures")
+    with pytest.raises(SpecError, match=r"expected a folder with images/ and labels/ in it, its data.yaml, or images/"):
+        shards_of(yolo(dataset / "pictures"))
 
 
 def test_boxes_are_the_truth(dataset: Path) -> None:
@@ -141,8 +157,6 @@ def test_a_picture_without_a_size_is_left_to_the_decoder(dataset: Path) -> None:
 
 
 def test_where_files_lie() -> None:
-    assert images_of("/d/set") == images_of("/d/set/data.yaml") == images_of("/d/set/images") == "/d/set/images"
-    assert images_of("s3://b/images/val") == "s3://b/images/val"
     assert label_uri("/images/set/images/val/x.y.jpg") == "/images/set/labels/val/x.y.txt"
     assert label_uri("s3://b/images/.jpg") == "s3://b/labels/.jpg.txt"
     assert labels_folder("/d/images") == "/d/labels"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from vision_batch.datasets.pattern import Pattern, is_pattern, parse
 from vision_batch.datasets.settings import InputSettings
-from vision_batch.datasets.yolo_files import LabelVersions, images_of
+from vision_batch.datasets.yolo_files import LabelVersions, demand_images, images_of
 from vision_batch.errors import NotFoundError
 from vision_batch.storage.object_info import ObjectInfo
 from vision_batch.storage.table import storage_for
@@ -95,7 +95,8 @@ def list_input(uri: str, format: str = "auto") -> Listing:
     Whether a folder is there shows when the listing is iterated.
     """
     if format == "yolo":
-        listing = list_input(images_of(uri))
+        listing = list_input(uri if is_pattern(uri) else images_of(uri))
+        demand_images(uri, listing.root)
         return LabelledListing(uri=uri, root=listing.root, file=listing.file, pattern=listing.pattern)
     if is_pattern(uri):
         pattern = parse(uri)

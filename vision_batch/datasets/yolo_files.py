@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_batch.errors import NotFoundError
+from vision_batch.errors import NotFoundError, Problem, SpecError
 from vision_batch.storage.object_info import ObjectInfo
 from vision_batch.storage.table import storage_for
 from vision_batch.storage.uri import join, parent
@@ -24,10 +24,15 @@ NO_LABELS: Final = 0
 
 
 def images_of(uri: str) -> str:
-    """Where the images of a dataset are that is called by its folder, its `data.yaml`, or an `images` folder in it."""
-    if "/images/" in f"{uri}/":
-        return uri
-    return join(parent(uri) if uri.endswith((".yaml", ".yml")) else uri, "images")
+    """Where the images of a dataset are that is called by its folder, its `data.yaml`, or its images."""
+    folder = join(parent(uri) if uri.endswith((".yaml", ".yml")) else uri, "images")
+    return folder if folder == join(parent(uri), "images") or _is_folder(folder) else uri
+
+
+def demand_images(uri: str, root: str) -> None:
+    """SpecError where an input's images are in no folder `images`, beside which their labels would be."""
+    if "/images/" not in f"{root}/":
+        raise SpecError(Problem("input.uri", uri, "a folder with images/ and labels/ in it, its data.yaml, or images/"))
 
 
 def labels_folder(images: str) -> str:
@@ -86,6 +91,13 @@ def _hashes(folder: str) -> Iterator[tuple[np.uint64, np.uint64]]:
                 yield _hash(file.uri), _hash(f"{file.size_bytes} {file.version}")
     except NotFoundError:
         return
+
+
+def _is_folder(uri: str) -> bool:
+    try:
+        return next(iter(storage_for(uri).list(uri)), None) is not None
+    except NotFoundError:
+        return False
 
 
 def _version(uri: str) -> str:
