@@ -6,6 +6,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.models.trained_outputs import write_trained
@@ -46,6 +48,20 @@ def test_what_does_not_go_with_the_task_of_the_model_is_refused(spec: Path) -> N
     model = [f"model={{source: 'trained:{spec.parent}/out'}}", "task=null", "preprocess=null"]
     with pytest.raises(SpecError, match=r"train.sampling: found sqrt, for multi-label"):
         prepared(spec, *model, "train.sampling=sqrt")
+
+
+def test_a_detector_of_transformers_does_not_learn_from_borders_that_it_is_not_served(spec: Path) -> None:
+    folder = spec.parent / "detr"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"architectures": ["DetrForObjectDetection"], "id2label": {"0": "cat"}}')
+    (folder / "preprocessor_config.json").write_text('{"image_processor_type": "DetrImageProcessor"}')
+    (folder / "model.safetensors").write_bytes(b"not looked into")
+    pq.write_table(pa.table({"image": [b""], "boxes": ["[]"]}), spec.parent / "boxes.parquet")
+    data = f"input={{uri: {spec.parent}/boxes.parquet, label_column: boxes}}"
+    detector = [data, f"model={{source: 'transformers:{folder}'}}", "task={type: detection}"]
+    with pytest.raises(SpecError, match=r"preprocess\.longest_px: found 1333, of .*; expected steps that give all"):
+        prepared(spec, *detector, "preprocess=null")
+    assert prepared(spec, *detector, "preprocess={letterbox_px: 640}").parts.model.labels == ("cat",)
 
 
 @pytest.mark.parametrize(

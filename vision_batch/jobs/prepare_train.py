@@ -15,6 +15,7 @@ from vision_batch.jobs.settings import TrainJobSettings
 from vision_batch.jobs.spec import AnySpec, spec_of_kind
 from vision_batch.ledger.definition import KIND, ClaimedOutput, Definition, read_definition
 from vision_batch.ledger.paths import LedgerPaths
+from vision_batch.models.transformers_kinds import LEARNING
 from vision_batch.storage.uri import join
 from vision_batch.training.fit import misfits
 from vision_batch.training.imbalance import demand_weights
@@ -79,7 +80,7 @@ def prepare_training(spec: AnySpec) -> PreparedTraining:
     recorded = claimed.definition.facts if claimed is not None else {}
     parts = find_parts(settings, spec.folder, recorded)
     # The spec's own task was looked at: this is the model's, and the input's format is known.
-    if problems := [*misfits(settings.train, parts.task), *_text_for_masks(parts)]:
+    if problems := [*misfits(settings.train, parts.task), *_text_for_masks(parts), *_squares(parts)]:
         raise SpecError(problems)
     if parts.model.labels is not None:
         demand_weights(settings.train.class_weights, parts.model.labels)
@@ -106,6 +107,13 @@ def _text_for_masks(parts: Parts) -> Iterator[Problem]:
     is_of_tars = label and parts.input.format == "webdataset"
     if parts.task.labels_are == "mask" and is_of_tars and not is_picture(label.lower()):
         yield Problem("input.label_column", f"{label!r}, text, to learn a segmentation from", "masks, as mask.png")
+
+
+def _squares(parts: Parts) -> Iterator[Problem]:
+    """Of pictures in their own sizes a batch is made of squares, out of which only serving cuts them."""
+    if parts.model.variant == LEARNING and parts.preprocess.longest_px is not None:
+        expected = "steps that give all pictures one size, as letterbox_px: this model would learn from black borders"
+        yield Problem("preprocess.longest_px", f"{parts.preprocess.longest_px}, of {parts.model.location}", expected)
 
 
 def _facts(
