@@ -112,8 +112,9 @@ class ScoreTally:
     def __init__(self, *, most: int = MOST) -> None:
         self._most = most
         self._lost_bits = 0
-        self._runs = Runs.of(np.empty(0, np.uint64))
+        self._keys = np.empty(0, np.uint64)  # ascending, each once
         self._counts = np.empty(0, np.int64)
+        self._runs: Runs | None = None  # of these keys, where somebody has made them already
         self._waiting: list[Keys] = []
         self._waiting_count = 0
 
@@ -127,7 +128,7 @@ class ScoreTally:
     def add_runs(self, runs: Runs, counts: Counts) -> None:
         """Counts the keys (K,) of `runs`, each as often as `counts` (K,) says."""
         if not len(self._counts) and len(counts) <= self._most:
-            self._runs, self._counts = runs, counts
+            self._keys, self._counts, self._runs = runs.keys, counts, runs
         else:
             self._merge(self._rounded(runs.keys), counts)
 
@@ -135,7 +136,8 @@ class ScoreTally:
         """What was counted. With `positives` and `negatives` (groups,), how many of each group there are in all, those
         that were not counted score less than all others (-inf), an entry for each group."""
         self._settle()
-        return self._runs.ranked(self._counts, positives, negatives, self._lost_bits)
+        runs = self._runs or Runs.of(self._keys)
+        return runs.ranked(self._counts, positives, negatives, self._lost_bits)
 
     def _settle(self) -> None:
         """Merges what is waiting into what is held."""
@@ -148,13 +150,13 @@ class ScoreTally:
 
     def _merge(self, keys: Keys, counts: Counts) -> None:
         """Merges keys; rounds further where there are too many, until half of them are left."""
-        keys, counts = summed(np.concatenate([self._runs.keys, keys]), np.concatenate([self._counts, counts]))
+        keys, counts = summed(np.concatenate([self._keys, keys]), np.concatenate([self._counts, counts]))
         most = self._most
         while len(keys) > most and self._lost_bits < MOST_LOST_BITS:
             self._lost_bits += 1
             keys, counts = summed(self._rounded(keys), counts)
             most = self._most // 2
-        self._runs, self._counts = Runs.of(keys), counts
+        self._keys, self._counts, self._runs = keys, counts, None
 
     def _rounded(self, keys: Keys) -> Keys:
         lost = ((1 << self._lost_bits) - 1) << int(POSITIVE_BITS)
