@@ -20,7 +20,7 @@ from vision_batch.evaluation.neighbours import vectors
 from vision_batch.evaluation.objects import Objects
 from vision_batch.evaluation.ragged import flattened
 from vision_batch.evaluation.segmentation import NO_CLASS, pixel_pairs
-from vision_batch.ledger.predictions import PredictionKind
+from vision_batch.tasks.settings import Kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,14 +107,14 @@ def embeddings(a: pa.Table, b: pa.Table) -> Agreement:
     return Agreement(same=cosine, a=nothing, b=nothing, names=none, others=none, counts=empty, image=empty)
 
 
-AGREEMENTS: Final[dict[PredictionKind, Compare]] = {
+AGREEMENTS: Final[dict[Kind, Compare]] = {
     "classification": labels,
     "multi_label": label_sets,
     "detection": boxes,
     "segmentation": masks,
     "embedding": embeddings,
 }
-CHANGED_BELOW: Final[dict[PredictionKind, float]] = {"segmentation": 0.99, "embedding": 0.999}
+CHANGED_BELOW: Final[dict[Kind, float]] = {"segmentation": 0.99, "embedding": 0.999}
 """An image has changed where `same` is less; of the other kinds, where it is less than 1."""
 
 _LABELS: Final = 1 << 32

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vision_batch.evaluation.agreement import CHANGED_BELOW, Agreement
 from vision_batch.evaluation.comparison import Change, ClassAgreement
-from vision_batch.ledger.predictions import PredictionKind
+from vision_batch.tasks.settings import Kind
 
 SHOWN: Final = 20
 """Changes that are listed, the most frequent ones."""
@@ -28,7 +28,7 @@ SHARES: Final = (0, 1, 5, 25, 50, 75, 95, 99, 100)
 class AgreementTally:
     """`called` are names to be shown for what predictions say, where they say indices only."""
 
-    def __init__(self, kind: PredictionKind, called: Mapping[str, str], seed: int) -> None:
+    def __init__(self, kind: Kind, called: Mapping[str, str], seed: int) -> None:
         self._kind = kind
         self._called = called
         self._random = np.random.default_rng(seed)

@@ -8,7 +8,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from vision_batch.evaluation.mcnemar import McNemar
-from vision_batch.ledger.predictions import PredictionKind
+from vision_batch.tasks.settings import Kind
 
 CHANGED: Final = pa.schema(
     [("image_id", pa.string()), ("a", pa.string()), ("b", pa.string()), ("agreement", pa.float64())]
@@ -92,7 +92,7 @@ class Comparison:
     often, of `kinds_of_change`.
     """
 
-    kind: PredictionKind
+    kind: Kind
     a: str
     b: str
     images: int

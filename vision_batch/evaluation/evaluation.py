@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vision_batch.evaluation.measure import ConfusionCell, Curve
-from vision_batch.ledger.predictions import PredictionKind
+from vision_batch.tasks.settings import Kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,7 @@ class Evaluation:
     `truths_without_image` a truth only; neither is in any metric. `curves` and `confusion` are of all images.
     """
 
-    kind: PredictionKind
+    kind: Kind
     predictions: str
     truth: str | None
     images: int

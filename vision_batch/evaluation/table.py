@@ -13,9 +13,10 @@ from vision_batch.evaluation.measure import Measure
 from vision_batch.evaluation.multi_label import MultiLabelMeasure
 from vision_batch.evaluation.segmentation import SegmentationMeasure
 from vision_batch.evaluation.settings import EvaluateSettings
-from vision_batch.ledger.predictions import PredictionKind, Predictions
+from vision_batch.ledger.predictions import Predictions
+from vision_batch.tasks.settings import Kind
 
-MEASURES: Final[dict[PredictionKind, Callable[[Predictions, EvaluateSettings], Measure[Any]]]] = {
+MEASURES: Final[dict[Kind, Callable[[Predictions, EvaluateSettings], Measure[Any]]]] = {
     "classification": lambda predictions, settings: ClassificationMeasure(predictions.labels),
     "multi_label": lambda predictions, settings: MultiLabelMeasure(predictions.labels),
     "detection": lambda predictions, settings: DetectionMeasure(predictions.labels),

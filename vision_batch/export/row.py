@@ -9,13 +9,14 @@ from typing import Any, Final
 import numpy as np
 
 from vision_batch.export.error_list import ErrorList
-from vision_batch.ledger.predictions import KIND_COLUMNS, PredictionKind, Predictions
+from vision_batch.ledger.predictions import KIND_COLUMNS, Predictions
 from vision_batch.ledger.schema import COMMON_FIELDS
 from vision_batch.ledger.source_images import SourceImage, SourceImages
+from vision_batch.tasks.settings import Kind
 
 SLICE_ROWS: Final = 256
 """How many rows are Python objects at a time: of embeddings and masks each is large."""
-COLUMNS: Final[dict[PredictionKind, tuple[str, ...]]] = {
+COLUMNS: Final[dict[Kind, tuple[str, ...]]] = {
     "classification": ("label", "label_index", "score", "top_labels", "top_scores"),
     "multi_label": ("labels", "label_scores"),
     "detection": ("boxes",),

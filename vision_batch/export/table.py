@@ -8,9 +8,9 @@ from typing import Final
 
 from vision_batch.export import coco, csv_table, folders, labelstudio, webdataset, yolo
 from vision_batch.export.job import Job
-from vision_batch.ledger.predictions import PredictionKind
+from vision_batch.tasks.settings import Kind
 
-ALL: Final[tuple[PredictionKind, ...]] = ("classification", "multi_label", "detection", "segmentation", "embedding")
+ALL: Final[tuple[Kind, ...]] = ("classification", "multi_label", "detection", "segmentation", "embedding")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +21,7 @@ class ExportFormat:
     """
 
     write: Callable[[Job], None]
-    kinds: tuple[PredictionKind, ...]
+    kinds: tuple[Kind, ...]
     options: tuple[str, ...] = ("min_score",)
     sized: bool = False
     copies: bool = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 import pyarrow as pa
 
@@ -16,10 +16,9 @@ from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.ledger.schema import COMMON_FIELDS
 from vision_batch.storage.object_info import ObjectInfo
 from vision_batch.storage.table import storage_for
+from vision_batch.tasks.settings import Kind
 
-PredictionKind: TypeAlias = Literal["classification", "multi_label", "detection", "segmentation", "embedding"]
-
-KIND_COLUMNS: Final[dict[PredictionKind, str]] = {
+KIND_COLUMNS: Final[dict[Kind, str]] = {
     "embedding": "embedding",
     "segmentation": "mask_png",
     "detection": "boxes",
@@ -39,7 +38,7 @@ class Predictions:
 
     table: ParquetTable
     schema: pa.Schema
-    kind: PredictionKind
+    kind: Kind
     labels: tuple[str, ...] | None
     output: LedgerPaths | None
 
@@ -87,7 +86,7 @@ def _parts(paths: LedgerPaths) -> Iterator[ObjectInfo]:
     return (file for file in storage_for(paths.output).list(paths.output) if paths.is_table_file(file.uri))
 
 
-def _kind(table: ParquetTable) -> PredictionKind:
+def _kind(table: ParquetTable) -> Kind:
     for kind, column in KIND_COLUMNS.items():
         if {column, "image_id"} <= set(table.schema.names):
             return kind
