@@ -170,7 +170,7 @@ def test_masks_agree_pixel_by_pixel(tmp_path: Path) -> None:
     }
     assert found.comparison.changes == (Change(a="1", b="0", count=50, images=("1.jpg",)),)
     assert [(row[0], row[3]) for row in found.changed] == [("1.jpg", 0.5), ("2.jpg", 0.0)]
-    assert found.changed[1][1] == "the mask has 10 x 10 pixels and its truth 10 x 5"
+    assert found.changed[1][1] == "one mask has 10 x 10 pixels, the other 10 x 5"
 
 
 def test_vectors_agree_by_their_cosine(tmp_path: Path) -> None:

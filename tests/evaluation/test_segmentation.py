@@ -111,7 +111,7 @@ def test_pixels_that_the_model_did_not_see_and_images_that_failed_are_wrong() ->
 
 @pytest.mark.parametrize(
     ("truth", "reason"),
-    [(b"no PNG", "mask"), (png(np.zeros((3, 2), np.uint8)), "the mask has 2 x 2 pixels and its truth 2 x 3")],
+    [(b"no PNG", "mask"), (png(np.zeros((3, 2), np.uint8)), "one mask has 2 x 2 pixels, the other 2 x 3")],
 )
 def test_what_cannot_be_measured_is_counted_and_one_is_named(truth: bytes, reason: str) -> None:
     table = rows([SQUARE, SQUARE], [SQUARE, SQUARE])

@@ -124,7 +124,7 @@ def pixel_pairs(mask: bytes | None, truth: Any) -> Pairs | str:
         return error.message
     if found is not None and found.shape != expected.shape:
         sizes = (f"{shape[1]} x {shape[0]}" for shape in (found.shape, expected.shape))
-        return "the mask has {} pixels and its truth {}".format(*sizes)
+        return "one mask has {} pixels, the other {}".format(*sizes)
     return _counted(expected, found)
 
 
