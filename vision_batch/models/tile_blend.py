@@ -97,7 +97,7 @@ class TileBlend(torch.nn.Module):
         end = starts[row] if row < len(starts) else self._stripe.height
         done = end - starts[self._row]
         classes = len(self._scores)
-        best = self._scores[:, :done].argmax(dim=0)
+        best = self._scores[:, :done].max(dim=0).indices  # on a CPU a third of argmax's time
         self._rows.append(best.to(torch.uint8 if classes <= BYTE_CLASSES else torch.int32))
         kept = self._scores[:, done:].clone()
         self._scores.zero_()
