@@ -57,6 +57,16 @@ def test_what_was_put_is_read_back(place: Place) -> None:
     assert place.storage.read(info.uri, version=info.version) == b"\x00\xff" * 1000
 
 
+def test_an_open_file_is_put_from_its_beginning(place: Place, tmp_path: Path) -> None:
+    content = bytes(range(256)) * 9000
+    with (tmp_path / "spool").open("w+b") as file:
+        file.write(content)
+        for condition in ({"if_absent": True}, {}):
+            info = place.storage.put(join(place.root, "from a file"), file, **condition)
+            assert info == place.storage.stat(info.uri)
+            assert place.storage.read(info.uri) == content
+
+
 def test_any_name_works_in_every_verb(place: Place) -> None:
     for name in NAMES:
         folder = f"folder of {name[:20]}"

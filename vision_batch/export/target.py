@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import mmap
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -73,13 +72,8 @@ class Target:
             self.put_file(name, cast(BinaryIO, file))
 
     def put_file(self, name: str, file: BinaryIO) -> None:
-        """Writes all that a temporary file holds, now. On S3 it goes through the memory: one PUT, of at most 5 GiB."""
-        file.flush()
-        size_bytes = file.seek(0, 2)
-        if not size_bytes:
-            raise ValueError(f"{name} would be empty")
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            self._storage.put(join(self.uri, name), data[:] if scheme(self.uri) else cast(bytes, data))
+        """Writes all that a temporary file holds, now."""
+        self._storage.put(join(self.uri, name), file)
         self.files += 1
 
     def finish(self, facts: Mapping[str, Any], summary: Mapping[str, Any]) -> None:

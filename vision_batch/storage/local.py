@@ -61,13 +61,15 @@ class LocalStorage:
     def put(
         self,
         uri: str,
-        data: bytes,
+        data: bytes | BinaryIO,
         *,
         if_absent: bool = False,
         if_version: str | None = None,
         scratch: str | None = None,
     ) -> ObjectInfo:
         """Writes a temporary file into `scratch`, syncs it and gives it its name in one step.
+
+        An open file is copied piece by piece.
 
         `if_absent` is as safe as link(2). `if_version` is compared just before the file is replaced: a writer that
         comes in between is not noticed, since file systems know no such condition; the ledger's lease keeps writers

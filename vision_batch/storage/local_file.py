@@ -6,8 +6,10 @@ import errno
 import io
 import os
 import secrets
+import shutil
 import stat
 from contextlib import suppress
+from typing import BinaryIO, Final
 
 from vision_batch.errors import ChangedError, ExistsError, NotFoundError, TooLargeError, UnavailableError
 from vision_batch.storage.local_errors import translated
@@ -16,6 +18,8 @@ from vision_batch.storage.retry import Retry, TransientError
 
 NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EXDEV, errno.EMLINK}
 VANISHED = "its temporary file vanished"
+COPIED_BYTES: Final = 1 << 20
+"""Of a file that is written, in memory at a time."""
 
 
 def info_of(path: str, status: os.stat_result) -> ObjectInfo:
@@ -55,7 +59,9 @@ def _opener(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def write_file(path: str, data: bytes, scratch: str, *, if_absent: bool, if_version: str | None) -> ObjectInfo:
+def write_file(
+    path: str, data: bytes | BinaryIO, scratch: str, *, if_absent: bool, if_version: str | None
+) -> ObjectInfo:
     """Makes `path` hold `data` in one step: a synced temporary file in `scratch` gets the name.
 
     A temporary file may be removed by whoever takes its writer for dead; it is then written again.
@@ -191,9 +197,13 @@ def _temporary(scratch: str) -> str:
     return os.path.join(scratch, f".{secrets.token_hex(12)}.tmp")
 
 
-def _write_synced(temporary: str, path: str, data: bytes) -> ObjectInfo:
+def _write_synced(temporary: str, path: str, data: bytes | BinaryIO) -> ObjectInfo:
     with open(temporary, "xb") as file:
-        file.write(data)
+        if isinstance(data, bytes | bytearray | memoryview):
+            file.write(data)
+        else:
+            data.seek(0)
+            shutil.copyfileobj(data, file, COPIED_BYTES)
         file.flush()
         os.fsync(file.fileno())
         return info_of(path, os.fstat(file.fileno()))

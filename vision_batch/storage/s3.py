@@ -93,7 +93,7 @@ class S3Storage:
     def put(
         self,
         uri: str,
-        data: bytes,
+        data: bytes | BinaryIO,
         *,
         if_absent: bool = False,
         if_version: str | None = None,
@@ -101,12 +101,18 @@ class S3Storage:
     ) -> ObjectInfo:
         """One PUT of at most 5 GiB, never multipart: some servers ignore conditions there. `scratch` is not needed.
 
+        A file is in memory while it is put: a request is signed, and may be repeated, as a whole.
+
         The request's signature covers a SHA-256 of `data`: a server that checks it refuses what was damaged on the way.
         A first attempt may have succeeded although its answer was lost; with `if_absent` the next one then raises
         ExistsError, and the caller compares what is stored with what it wanted to store.
         """
-        if len(data) > MOST_PUT_BYTES:
-            raise StorageError(uri, f"{len(data):,} bytes, expected at most {MOST_PUT_BYTES:,}: S3's limit of one PUT")
+        size_bytes = len(data) if isinstance(data, bytes | bytearray | memoryview) else data.seek(0, os.SEEK_END)
+        if size_bytes > MOST_PUT_BYTES:
+            raise StorageError(uri, f"{size_bytes:,} bytes, expected at most {MOST_PUT_BYTES:,}: S3's limit of one PUT")
+        if not isinstance(data, bytes | bytearray | memoryview):
+            data.seek(0)
+            data = data.read()
         if if_version is not None:
             return self._put_over(uri, data, if_version)
         condition = {"IfNoneMatch": "*"} if if_absent else {}

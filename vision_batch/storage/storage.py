@@ -51,13 +51,13 @@ class Storage(Protocol):
     def put(
         self,
         uri: str,
-        data: bytes,
+        data: bytes | BinaryIO,
         *,
         if_absent: bool = False,
         if_version: str | None = None,
         scratch: str | None = None,
     ) -> ObjectInfo:
-        """Writes an object whole or not at all.
+        """Writes an object whole or not at all: bytes, or all that an open file holds.
 
         With `if_absent`, ExistsError when there is one already (exactly one of several writers wins); a writer whose
         answer got lost may see it for its own object, so the caller compares. With `if_version`, ChangedError when the
