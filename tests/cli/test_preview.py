@@ -9,12 +9,15 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from PIL import Image
 
 from tests.images.pictures import encoded, photo
 from vision_batch.cli.main import main
+from vision_batch.images.draw import colour_of
 from vision_batch.images.preprocess import Preprocessor
 from vision_batch.images.settings import PreprocessSettings
 
@@ -101,6 +104,25 @@ def test_masks_are_drawn_where_the_pixels_are(folder: Path) -> None:
         tile = drawn(spec(folder, kind, **changes))[4 : 4 + 130, 4 : 4 + 140]
         assert np.abs(tile[:, :69] - plain[:, :69] * 0.75).max() <= 1
         assert np.abs(tile[:, 71:] - plain[:, 71:] * 0.5).max() > 50
+
+
+def test_boxes_are_drawn_where_the_pixels_are(folder: Path) -> None:
+    """Edges of 200 x 150 pixels in a picture of 140 x 130."""
+    box = {"label": "cat", "x_min": 50, "y_min": 30, "x_max": 150, "y_max": 120}
+    pictures = [(folder / "images" / "cats" / f"{name}.jpg").read_bytes() for name in "ab"]
+    pq.write_table(pa.table({"image": pictures, "boxes": [[box], []]}), folder / "boxes.parquet")
+    changes = {
+        "task": {"type": "detection"},
+        "input": {"uri": "boxes.parquet", "label_column": "boxes"},
+        "model": {"source": "python:plug_in:build", "labels": ["dog", "cat"]},
+    }
+    framed = np.zeros((130, 140), bool)
+    framed[26:104, 35:105] = True
+    framed[27:103, 36:104] = False
+    for kind in ("train", "predict"):
+        tile = drawn(spec(folder, kind, **changes))[4 : 4 + 130, 4 : 4 + 140]
+        assert (tile[framed] == colour_of(1)).all(axis=1).mean() > 0.9  # but where its name is
+        assert np.array_equal(tile[110:], served(folder, "cats/a.jpg")[110:])
 
 
 def test_a_label_that_cannot_be_used_is_shown_as_broken(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

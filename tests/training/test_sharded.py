@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.training.small_modules import Plain, Wide
+from tests.training.small_modules import Detector, Plain, Wide
 from tests.training.small_training import Case, WorkerPool
-from tests.training.test_equivalence import assert_same, case_of
+from tests.training.test_equivalence import DETECTION, assert_same, case_of
 from tests.training.test_resume import EVERYTHING, folder_after, state_of
 
 
@@ -19,6 +19,11 @@ def test_sharded_parameters_learn_what_whole_ones_learn(pool: WorkerPool, tmp_pa
     alone, together = assert_same(pool, case_of(spec=spec, validation_images=17), 2, tmp_path, steps=10)
     for one, other in zip(alone.epochs, together.epochs, strict=True):
         assert one.metrics == pytest.approx(dict(other.metrics), abs=1e-5)
+
+
+def test_a_sharded_module_that_brings_its_loss_learns_what_a_whole_one_learns(pool: WorkerPool, tmp_path: Path) -> None:
+    case = case_of(module=Detector, task=DETECTION, spec={"fsdp": True, "epochs": 2}, validation_images=17)
+    assert_same(pool, case, 2, tmp_path, steps=10)
 
 
 def test_a_sharded_training_resumes_to_the_bit(pool: WorkerPool, tmp_path: Path) -> None:
