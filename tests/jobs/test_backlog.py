@@ -15,6 +15,7 @@ from vision_batch.jobs.backlog import Backlog
 from vision_batch.jobs.predict import run_predict
 from vision_batch.jobs.prepare import prepare
 from vision_batch.jobs.spec import load_spec
+from vision_batch.ledger.definition import read_definition
 from vision_batch.ledger.lease import held_lease
 from vision_batch.ledger.patch import commit_patch
 
@@ -37,6 +38,17 @@ def test_what_looks_stale_stays_when_the_plan_may_be_outdated(tmp_path: Path, ho
     with held_lease(prepared.paths, "run-4"):
         Backlog(prepared, "run-4", prune=True)
     assert len(list(job.output.glob("*.parquet"))) == 1
+
+
+def test_a_new_output_knows_the_names_of_its_classes(tmp_path: Path) -> None:
+    job = Job(tmp_path, {})
+    write_folder(job.data, digits(3))
+    prepared = prepare(load_spec(job.spec, ("model.labels=[zero, one]",)))
+    with held_lease(prepared.paths, "run-1"):
+        Backlog(prepared, "run-1")
+    claimed = read_definition(prepared.paths)
+    assert claimed is not None
+    assert claimed.labels == ("zero", "one")
 
 
 def parts_of(job: Job) -> dict[str, Path]:
