@@ -48,6 +48,17 @@ def refusal(folder: Path, **sections: object) -> str:
 
 
 class TestWhatTheModelSays:
+    def test_a_threshold_that_the_spec_does_not_say_stays(self, tmp_path: Path) -> None:
+        trained = {"type": "detection", "score_threshold": 0.3, "nms_iou": 0.5}
+        write_trained(str(tmp_path / "out"), tmp_path, task=trained)
+        task = prepared(tmp_path, task={"type": "detection", "max_boxes": 7}).task
+        assert task == TaskSettings(**trained, max_boxes=7)
+
+    def test_of_several_labels_it_is_the_one_that_it_always_was(self, tmp_path: Path) -> None:
+        write_trained(str(tmp_path / "out"), tmp_path, task=MULTI_LABEL)
+        task = prepared(tmp_path, task={"type": "classification", "multi_label": True}).task
+        assert task.score_threshold == 0.5
+
     def test_nothing_but_the_model_is_needed(self, tmp_path: Path) -> None:
         write_trained(str(tmp_path / "out"), tmp_path)
         job = prepared(tmp_path)

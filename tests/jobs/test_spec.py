@@ -377,7 +377,7 @@ class TestValidation:
             ("model.crop_px=3", "model.crop_px: found an unknown key ('crop_px' belongs under preprocess)"),
             ("task.name=x", "task.name: found an unknown key ('name' belongs at the top level)"),
             ("task.batchsize=3", "task.batchsize: found an unknown key (did you mean 'batch_size' under compute?)"),
-            ("task.xyzzy=3", "task.xyzzy: found an unknown key; expected one of type, top_k"),
+            ("task.xyzzy=3", "task.xyzzy: found an unknown key; expected one of type, multi_label"),
         ],
     )
     def test_what_is_wrong_is_said_in_plain_words(self, load: Load, override: str, line: str) -> None:

@@ -35,6 +35,8 @@ def agreed_task(settings: ImageJobSettings, model: ModelBundle) -> TaskSettings:
     if asked is None:
         return trained
     given = {key: getattr(asked, key) for key in asked.model_fields_set}
+    if asked.multi_label:  # not said it has meant 0.5 ever since: outputs were made so
+        given["score_threshold"] = asked.score_threshold
     problems = [
         Problem(f"task.{key}", repr(value), f"{getattr(trained, key)!r}, for which the model was trained, or nothing")
         for key, value in given.items()

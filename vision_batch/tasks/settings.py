@@ -54,6 +54,12 @@ YOUNGER: Final = {"temperature": 1.0, "tile_px": None, "tile_overlap": 0.25}
 """Settings that outputs were made without: at these values they are no part of a definition, which thus stays."""
 
 
+def _threshold_of_its_kind(said: dict[str, Any]) -> float:
+    """What a spec means that does not say it; `said` are the fields before it, as far as they are right."""
+    facts = KINDS.get("multi_label" if said.get("multi_label") else said.get("type", "classification"))
+    return facts.score_threshold if facts else 0.0
+
+
 class TaskSettings(Settings):
     """What a prediction means and how much of it is kept.
 
@@ -75,10 +81,10 @@ class TaskSettings(Settings):
     """
 
     type: Literal["classification", "detection", "segmentation", "embedding"]
-    top_k: Annotated[int, Field(ge=1)] = 5
-    score_threshold: Share | dict[str, Share] = 0.0
-    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     multi_label: bool = False
+    top_k: Annotated[int, Field(ge=1)] = 5
+    score_threshold: Share | dict[str, Share] = Field(default_factory=_threshold_of_its_kind)
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     nms_iou: Share | None = None
     max_boxes: Annotated[int, Field(ge=1)] = 100
     masks: bool = False
@@ -87,15 +93,6 @@ class TaskSettings(Settings):
     pooling: Pooling = "auto"
     tile_px: Annotated[int, Field(ge=16, le=16384)] | None = None
     tile_overlap: Annotated[float, Field(ge=0, le=0.75)] = 0.25
-
-    @model_validator(mode="before")
-    @classmethod
-    def _threshold_of_its_kind(cls, values: Any) -> Any:
-        if not isinstance(values, dict):
-            return values
-        kind = "multi_label" if values.get("multi_label") is True else values.get("type")
-        facts = KINDS.get(kind) if isinstance(kind, str) else None  # type: ignore[call-overload]
-        return {"score_threshold": facts.score_threshold, **values} if facts and facts.score_threshold else values
 
     @model_validator(mode="after")
     def _only_its_own_keys(self) -> TaskSettings:
