@@ -14,6 +14,7 @@ from vision_batch.images.settings import PreprocessSettings
 from vision_batch.models.digest import weights_digest
 from vision_batch.models.labels import read_labels
 from vision_batch.models.settings import ModelSettings
+from vision_batch.models.source import Wanted
 from vision_batch.models.table import SOURCES
 from vision_batch.models.trained import TrainedModel
 from vision_batch.plugin import Plugin
@@ -74,15 +75,16 @@ def resolve_model(
 
     SpecError for an unknown kind of source, files that are not there, and options that do not fit.
     """
-    kind, _, address = settings.source.partition(":")
-    if kind not in SOURCES or not address:
+    wanted = Wanted(
+        settings=settings, folder=folder, task=task, read_preprocess=read_preprocess, for_training=for_training
+    )
+    kind = settings.source.partition(":")[0]
+    if kind not in SOURCES or not wanted.address:
         raise SpecError(_unknown_source(settings.source, kind))
     if problems := _foreign(settings, kind, pooling):
         raise SpecError(problems)
     weights = None if settings.weights is None else normalise(settings.weights, folder)
-    found = SOURCES[kind].resolve(
-        address, settings, folder, task=task, read_preprocess=read_preprocess, for_training=for_training
-    )
+    found = SOURCES[kind].resolve(wanted)
     labels = read_labels(settings.labels, folder) or found.labels
     facts = {"source": kind, **found.facts}
     if weights is not None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vision_batch.errors import Problem, SpecError
 from vision_batch.models.digest import file_digest, read_checked
-from vision_batch.models.settings import ModelSettings
-from vision_batch.models.source import Resolved, refuse_extras
+from vision_batch.models.source import Resolved, Wanted, refuse_extras
 from vision_batch.storage.table import storage_for
 from vision_batch.storage.uri import normalise
 
@@ -21,20 +19,13 @@ if TYPE_CHECKING:
 class ExportSource:
     """Loads the program from what `export_archive` has checked, and nothing else."""
 
-    def resolve(
-        self,
-        address: str,
-        settings: ModelSettings,
-        folder: Path,
-        *,
-        task: str | None,
-        read_preprocess: bool,
-        for_training: bool,
-    ) -> Resolved:
-        refuse_extras(settings)
-        if for_training:
-            raise SpecError(Problem("model.source", settings.source, "a module: a program is fixed in its eval mode"))
-        location = normalise(address, folder)
+    def resolve(self, wanted: Wanted) -> Resolved:
+        refuse_extras(wanted.settings)
+        if wanted.for_training:
+            raise SpecError(
+                Problem("model.source", wanted.settings.source, "a module: a program is fixed in its eval mode")
+            )
+        location = normalise(wanted.address, wanted.folder)
         digest = file_digest(location, where="model.source")
         return Resolved(
             location=location,

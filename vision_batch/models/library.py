@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from vision_batch.errors import ModelError, Problem, SpecError
-from vision_batch.models.settings import ModelSettings
+from vision_batch.models.source import Wanted
 
 
 def version_of(library: str) -> str:
@@ -32,14 +32,19 @@ def imported(library: str) -> ModuleType:
         raise ModelError(f"{library} cannot be imported ({reason}); {_how_to_install(library)}") from error
 
 
-def demand_own_weights(settings: ModelSettings, downloads: tuple[str, ...], *, for_training: bool) -> None:
-    """SpecError without `weights`, for training, and for those options that would download pickled weights."""
+def demand_fit(wanted: Wanted, *, tasks: tuple[str, ...], downloads: tuple[str, ...]) -> None:
+    """SpecError for another task than `tasks`, without `weights`, for training, and for those options that would
+    download pickled weights."""
+    settings = wanted.settings
     problems = [
         Problem(f"model.options.{name}", repr(settings.options[name]), "nothing: model.weights has the weights")
         for name in downloads
         if name in settings.options
     ]
-    if for_training:
+    if wanted.task is not None and wanted.task not in tasks:
+        found = f"{settings.source} with the task {wanted.task}"
+        problems.append(Problem("model.source", found, f"one of {', '.join(tasks)}"))
+    if wanted.for_training:
         expected = "a python: model, whose few lines may build it with this library"
         problems.append(Problem("model.source", f"{settings.source} in a train job", expected))
     elif settings.weights is None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vision_batch.errors import ModelError, VisionBatchError
-from vision_batch.models.settings import ModelSettings
-from vision_batch.models.source import Resolved
+from vision_batch.models.source import Resolved, Wanted
 from vision_batch.plugin import find_plugin
 
 if TYPE_CHECKING:
@@ -19,18 +17,11 @@ if TYPE_CHECKING:
 class PythonSource:
     """Calls `factory(**model.options)` and loads `model.weights` into what it returns."""
 
-    def resolve(
-        self,
-        address: str,
-        settings: ModelSettings,
-        folder: Path,
-        *,
-        task: str | None,
-        read_preprocess: bool,
-        for_training: bool,
-    ) -> Resolved:
-        plugin = find_plugin(address, folder, where="model.source")
-        return Resolved(location=address, plugin=plugin, facts={"factory": address, "plugin_sha256": plugin.digest})
+    def resolve(self, wanted: Wanted) -> Resolved:
+        plugin = find_plugin(wanted.address, wanted.folder, where="model.source")
+        return Resolved(
+            location=wanted.address, plugin=plugin, facts={"factory": wanted.address, "plugin_sha256": plugin.digest}
+        )
 
     def load(self, bundle: ModelBundle) -> torch.nn.Module:
         from vision_batch.models.weights import load_weights

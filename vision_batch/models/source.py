@@ -40,25 +40,32 @@ class Resolved:
     variant: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a spec in `folder` wants of a source.
+
+    `task` is what the spec asks of the model, as TaskSettings.asked says it; None where the model says it.
+    Without `read_preprocess` the spec has steps of its own, and the model's are not looked at. `for_training` asks for
+    a module that can be trained further.
+    """
+
+    settings: ModelSettings
+    folder: Path
+    task: str | None = None
+    read_preprocess: bool = True
+    for_training: bool = False
+
+    @property
+    def address(self) -> str:
+        """What follows the kind of source and its colon."""
+        return self.settings.source.partition(":")[2]
+
+
 class Source(Protocol):
     """One kind of `model.source`. Its name is the part before the first colon, its address what follows."""
 
-    def resolve(
-        self,
-        address: str,
-        settings: ModelSettings,
-        folder: Path,
-        *,
-        task: str | None,
-        read_preprocess: bool,
-        for_training: bool,
-    ) -> Resolved:
-        """Finds and digests the model; SpecError for what the spec has wrong. Runs on the driver, without torch.
-
-        `task` is what the spec asks of it, as TaskSettings.asked says it; None where the model says it.
-        Without `read_preprocess` the spec has steps of its own, and the model's are not looked at. `for_training` asks
-        for a module that can be trained further.
-        """
+    def resolve(self, wanted: Wanted) -> Resolved:
+        """Finds and digests the model; SpecError for what the spec has wrong. Runs on the driver, without torch."""
 
     def load(self, bundle: ModelBundle) -> torch.nn.Module:
         """The module, in the mode for inference, on the CPU; ModelError if it cannot be loaded."""

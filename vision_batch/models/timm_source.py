@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from vision_batch.errors import ModelError, Problem, SpecError
 from vision_batch.images.settings import PreprocessSettings
-from vision_batch.models.library import built, demand_own_weights, imported, version_of
-from vision_batch.models.settings import ModelSettings
-from vision_batch.models.source import Resolved
+from vision_batch.models.library import built, demand_fit, imported, version_of
+from vision_batch.models.source import Resolved, Wanted
 
 if TYPE_CHECKING:
     import torch
@@ -32,24 +30,13 @@ class TimmSource:
     `reset_classifier(0)` leaves it: `weights` are those of the whole model.
     """
 
-    def resolve(
-        self,
-        address: str,
-        settings: ModelSettings,
-        folder: Path,
-        *,
-        task: str | None,
-        read_preprocess: bool,
-        for_training: bool,
-    ) -> Resolved:
-        demand_own_weights(settings, DOWNLOADS, for_training=for_training)
-        if task is not None and task not in TASKS:
-            raise SpecError(Problem("model.source", f"{settings.source} with the task {task}", f"one of {TASKS}"))
+    def resolve(self, wanted: Wanted) -> Resolved:
+        demand_fit(wanted, tasks=TASKS, downloads=DOWNLOADS)
         return Resolved(
-            location=address,
-            facts={"name": address, LIBRARY: version_of(LIBRARY)},
-            preprocess=_preprocess(address) if read_preprocess else None,
-            variant=task or "",
+            location=wanted.address,
+            facts={"name": wanted.address, LIBRARY: version_of(LIBRARY)},
+            preprocess=_preprocess(wanted.address) if wanted.read_preprocess else None,
+            variant=wanted.task or "",
         )
 
     def load(self, bundle: ModelBundle) -> torch.nn.Module:

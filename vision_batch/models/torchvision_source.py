@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from vision_batch.errors import Problem, SpecError
-from vision_batch.models.library import built, demand_own_weights, imported, version_of
-from vision_batch.models.settings import ModelSettings
-from vision_batch.models.source import Resolved
+from vision_batch.models.library import built, demand_fit, imported, version_of
+from vision_batch.models.source import Resolved, Wanted
 
 if TYPE_CHECKING:
     import torch
@@ -27,21 +24,10 @@ class TorchvisionSource:
     A segmenter's answer is its `out`; an embedding is what a classifier gives to its last linear layer.
     """
 
-    def resolve(
-        self,
-        address: str,
-        settings: ModelSettings,
-        folder: Path,
-        *,
-        task: str | None,
-        read_preprocess: bool,
-        for_training: bool,
-    ) -> Resolved:
-        demand_own_weights(settings, DOWNLOADS, for_training=for_training)
-        if task is not None and task not in TASKS:
-            raise SpecError(Problem("model.source", f"{settings.source} with the task {task}", f"one of {TASKS}"))
-        facts = {"name": address, LIBRARY: version_of(LIBRARY)}
-        return Resolved(location=address, facts=facts, variant=task or "")
+    def resolve(self, wanted: Wanted) -> Resolved:
+        demand_fit(wanted, tasks=TASKS, downloads=DOWNLOADS)
+        facts = {"name": wanted.address, LIBRARY: version_of(LIBRARY)}
+        return Resolved(location=wanted.address, facts=facts, variant=wanted.task or "")
 
     def load(self, bundle: ModelBundle) -> torch.nn.Module:
         from vision_batch.models.torchvision_model import Out, without_head

@@ -12,7 +12,7 @@ from vision_batch.models.export_source import ExportSource
 from vision_batch.models.labels import read_labels
 from vision_batch.models.python_source import PythonSource
 from vision_batch.models.settings import ModelSettings
-from vision_batch.models.source import Resolved, refuse_extras
+from vision_batch.models.source import Resolved, Wanted, refuse_extras
 from vision_batch.models.trained import DESCRIPTION, FOLDER, PROGRAM, WEIGHTS, PluginPlace, TrainedModel, read_model
 from vision_batch.models.transformers_folder import SUFFIX
 from vision_batch.models.transformers_source import TransformersSource, is_transformers
@@ -37,24 +37,15 @@ class TrainedSource:
     must be the one that was trained; a model of transformers is built from its folder.
     """
 
-    def resolve(
-        self,
-        address: str,
-        settings: ModelSettings,
-        folder: Path,
-        *,
-        task: str | None,
-        read_preprocess: bool,
-        for_training: bool,
-    ) -> Resolved:
-        refuse_extras(settings)
-        location = normalise(address, folder)
+    def resolve(self, wanted: Wanted) -> Resolved:
+        refuse_extras(wanted.settings)
+        location = normalise(wanted.address, wanted.folder)
         trained = read_model(location)
         if trained is None:
             raise SpecError(_unfinished(location))
-        _check_labels(trained, settings, folder)
-        found = _module if for_training or PROGRAM not in trained.files else _program
-        return found(trained, location, folder)
+        _check_labels(trained, wanted.settings, wanted.folder)
+        found = _module if wanted.for_training or PROGRAM not in trained.files else _program
+        return found(trained, location, wanted.folder)
 
     def load(self, bundle: ModelBundle) -> torch.nn.Module:
         if bundle.plugin is not None:
@@ -114,10 +105,7 @@ def _module(trained: TrainedModel, location: str, folder: Path) -> Resolved:
 def _transformers(trained: TrainedModel, location: str, folder: Path) -> Resolved:
     """The folder in that library's format, file by file as recorded."""
     settings = ModelSettings(source=f"transformers:{join(location, FOLDER)}")
-    address = settings.source.partition(":")[2]
-    found = TransformersSource().resolve(
-        address, settings, folder, task=trained.task.get("type"), read_preprocess=True, for_training=False
-    )
+    found = TransformersSource().resolve(Wanted(settings=settings, folder=folder, task=trained.task.get("type")))
     for fact, digest in found.facts.items():
         _compare(trained, location, f"{FOLDER}/{fact.removesuffix(SUFFIX)}", digest)
     return replace(found, labels=trained.label_names, preprocess=trained.preprocess, trained=trained)

@@ -13,8 +13,7 @@ from vision_batch.models.digest import file_digest, read_checked
 from vision_batch.models.labels import read_labels
 from vision_batch.models.processor_config import read_processor
 from vision_batch.models.prompts import Prompts, prompted_labels, texts_of
-from vision_batch.models.settings import ModelSettings
-from vision_batch.models.source import Resolved, refuse_extras
+from vision_batch.models.source import Resolved, Wanted, refuse_extras
 from vision_batch.models.transformers_folder import (
     CONFIG,
     INSTALL,
@@ -49,29 +48,22 @@ class TransformersSource:
     To be trained for another number of labels than the folder's model has classes, it gets a new head.
     """
 
-    def resolve(
-        self,
-        address: str,
-        settings: ModelSettings,
-        folder: Path,
-        *,
-        task: str | None,
-        read_preprocess: bool,
-        for_training: bool,
-    ) -> Resolved:
-        refuse_extras(settings)
-        location = locate(address, folder)
-        prompts = settings.prompts
+    def resolve(self, wanted: Wanted) -> Resolved:
+        refuse_extras(wanted.settings)
+        location = locate(wanted.address, wanted.folder)
+        prompts = wanted.settings.prompts
         sizes = sizes_bytes(location, with_tokenizer=prompts is not None)
-        names = [name for name in sizes if name not in _unread(sizes, read_preprocess=read_preprocess)]
+        names = [name for name in sizes if name not in _unread(sizes, read_preprocess=wanted.read_preprocess)]
         config = read_json(location, CONFIG)
-        asked = (task or "classification") + ("" if prompts is None else BY_PROMPTS)
-        kind = kind_of(config, asked, for_training=for_training)
+        asked = (wanted.task or "classification") + ("" if prompts is None else BY_PROMPTS)
+        kind = kind_of(config, asked, for_training=wanted.for_training)
         if prompts is not None:
             _demand_tokenizer(location, names)
-        given = read_labels(settings.labels, folder) if for_training or prompts is not None else None
+        given = (
+            read_labels(wanted.settings.labels, wanted.folder) if wanted.for_training or prompts is not None else None
+        )
         labels, options = _classes(config, kind, prompts, given)
-        if for_training and NEW_CLASSES not in options:
+        if wanted.for_training and NEW_CLASSES not in options:
             _demand_plain_masks(location, names)
         return Resolved(
             location=location,
