@@ -52,6 +52,7 @@ def test_runs_are_the_same_compressed_or_not(lengths: list[int]) -> None:
         [[1, 2, 3, 4]],
         [[1, 2, 3, 4, 5]],
         [["a"] * 6],
+        [[0, 0, 1e7, 5, 0, 9]],
         [[float("nan")] * 6],
         [[[1, 2], [3]]],
         {"counts": [5]},
@@ -61,5 +62,5 @@ def test_runs_are_the_same_compressed_or_not(lengths: list[int]) -> None:
     ],
 )
 def test_what_is_no_mask_is_refused(segmentation: Any) -> None:
-    with pytest.raises(ValueError, match=r"no polygon|no runs|runs have"):
+    with pytest.raises(ValueError, match=r"no polygon|a polygon with points farther|no runs|runs have"):
         mask_counts(segmentation, HEIGHT, WIDTH)

@@ -15,6 +15,8 @@ from vision_batch.tasks.rle import encode_spans, lengths_of
 
 FINER: Final = 5
 """A polygon's outline is followed on a grid so many times finer than pixels."""
+FAR: Final = 10
+"""How many times the image's longer side a point may lie away: the way round a polygon is kept point by point."""
 
 
 def mask_counts(segmentation: Any, height: int, width: int) -> str:
@@ -27,7 +29,7 @@ def mask_counts(segmentation: Any, height: int, width: int) -> str:
         return _from_counts(segmentation.get("counts"), height * width)
     if not isinstance(segmentation, Sequence) or isinstance(segmentation, str) or not segmentation:
         raise ValueError(f"no polygons and no runs: {segmentation!r:.80}")
-    spans = [polygon_spans(_points(polygon), height, width) for polygon in segmentation]
+    spans = [polygon_spans(_points(polygon, FAR * max(height, width)), height, width) for polygon in segmentation]
     return encode_spans(spans[0] if len(spans) == 1 else _united(spans), height * width)
 
 
@@ -81,13 +83,15 @@ def _united(several: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
     return np.stack([edges[order][begins], edges[order][ends]], axis=1)
 
 
-def _points(polygon: Any) -> NDArray[np.float64]:
+def _points(polygon: Any, farthest: int) -> NDArray[np.float64]:
     try:
         numbers = np.array(polygon, np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"no polygon: {polygon!r:.80}") from error
-    if numbers.ndim != 1 or numbers.size < 6 or numbers.size % 2 or not (np.abs(numbers) < 1e9).all():
+    if numbers.ndim != 1 or numbers.size < 6 or numbers.size % 2:
         raise ValueError(f"no polygon: {polygon!r:.80}")
+    if not (np.abs(numbers) <= farthest).all():
+        raise ValueError(f"a polygon with points farther than {farthest} pixels away: {polygon!r:.80}")
     return numbers.reshape(-1, 2)
 
 
