@@ -133,6 +133,15 @@ def test_the_names_of_classes(dataset: Path, text: str | None, outcomes: list[st
         assert [box["label"] for box in first.truth] == outcomes
 
 
+def test_names_that_repeat_others_without_end_are_refused(dataset: Path) -> None:
+    """Nine lists of ten times the one before would be a billion texts."""
+    bomb = ["a0: &a0 [x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10))]
+    for names in ("{0: *a9, 1: dog}", "[*a9]"):
+        (dataset / "data.yaml").write_text("\n".join([*bomb, f"names: {names}"]))
+        first, *_ = samples_of(yolo(dataset, label_column="boxes"))
+        assert "the name of class 0 is no text" in str(first.error)
+
+
 def test_an_image_whose_labels_change_is_a_changed_one(dataset: Path) -> None:
     def versions() -> list[str]:
         (shard,) = shards_of(yolo(dataset))

@@ -7,13 +7,26 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import S3Bucket
-from tests.datasets.reading import FaultyStorage
-from tests.export.predicted import BOXES, CLASSIFIED, ERROR, SEGMENTED, box, classified, picture, pictures, predicted
+from tests.datasets.reading import FaultyStorage, samples_of, settings_of
+from tests.export.predicted import (
+    BOXES,
+    CLASSIFIED,
+    ERROR,
+    MASKED,
+    SEGMENTED,
+    box,
+    classified,
+    picture,
+    pictures,
+    predicted,
+)
 from vision_batch.datasets.settings import InputSettings
 from vision_batch.errors import SpecError, UnavailableError
 from vision_batch.export.export import Exported, export
@@ -78,6 +91,31 @@ def test_a_folder_with_anything_else_is_refused(detected: str, tmp_path: Path, s
     exported(detected, "csv", tmp_path / "other")
     with pytest.raises(SpecError, match=r"--to: found .*other/_e"):
         exported(detected, "coco", tmp_path / "other")
+
+
+@pytest.mark.parametrize("strange", ["notes.txt", "runs/best.pt", "images/mine.png", "labels/a.json"])
+def test_what_no_export_has_written_is_never_removed(detected: str, tmp_path: Path, strange: str) -> None:
+    exported(detected, "yolo", tmp_path / "to")
+    (tmp_path / "to" / strange).parent.mkdir(exist_ok=True)
+    (tmp_path / "to" / strange).write_text("mine")
+    before = files(tmp_path / "to")
+    with pytest.raises(SpecError, match="which no export has written; expected only the earlier export, to replace it"):
+        exported(detected, "yolo", tmp_path / "to", copy_images=True)
+    assert files(tmp_path / "to") == before
+
+
+def test_what_a_link_leads_to_is_never_removed(detected: str, tmp_path: Path) -> None:
+    exported(detected, "yolo", tmp_path / "to", copy_images=True)
+    (tmp_path / "to" / "images").rename(tmp_path / "elsewhere")
+    (tmp_path / "to" / "images").symlink_to(tmp_path / "elsewhere")
+    before = files(tmp_path / "elsewhere")
+    with pytest.raises(SpecError, match="which no export has written"):
+        exported(detected, "yolo", tmp_path / "to", copy_images=True)
+    assert files(tmp_path / "elsewhere") == before
+    (tmp_path / "link").symlink_to(tmp_path / "new")
+    (tmp_path / "new").mkdir()
+    for _ in range(2):
+        exported(detected, "yolo", tmp_path / "link")
 
 
 def test_a_format_that_cannot_say_it_is_refused_with_those_that_can(detected: str, tmp_path: Path) -> None:
@@ -152,6 +190,27 @@ def test_a_copied_image_whose_name_is_taken_is_counted_once(tmp_path: Path) -> N
     assert (found.images, found.errors) == (1, {"name_taken": 1})
 
 
+@pytest.mark.parametrize("format", ["coco", "yolo"])
+def test_no_image_is_given_the_boxes_of_another_one(tmp_path: Path, format: str) -> None:
+    """`a.jpg` and `a.png` have one file of labels; images of one id one copy."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.png").write_bytes(picture(shade=ord(name)))
+    ids = ["a.jpg", "a.png"] if format == "yolo" else ["same.png"] * 2
+    pq.write_table(pa.table({"image": ["a/1.png", "b/1.png"], "id": ids}), tmp_path / "t.parquet")
+    settings = InputSettings(uri=str(tmp_path / "t.parquet"), format="parquet", id_column="id")
+    places = iter([box(0, 0, 9, 9), box(20, 20, 30, 30)])
+    output = predicted(tmp_path, settings, [BOXES], lambda name: {"boxes": [next(places)]})
+    found = exported(output, format, tmp_path / "to", copy_images=True)
+    assert (found.images, found.annotations, found.errors) == (1, 1, {"name_taken": 1})
+    (copied,) = (tmp_path / "to" / "images").iterdir()
+    uri = tmp_path / "to" / ("instances.json" if format == "coco" else "")
+    (sample,) = samples_of(settings_of(uri, format=format, label_column="boxes"))
+    assert sample.image_id == copied.name
+    shade = cv2.imread(str(copied))[0, 0, 0]
+    assert sample.truth[0]["x_min"] == {ord("a"): 0, ord("b"): 20}[int(shade)]
+
+
 def test_an_image_that_is_gone_is_an_error_of_its_own(tmp_path: Path) -> None:
     output = predicted(tmp_path, pictures(tmp_path / "in", "a.png", "b.png"), CLASSIFIED, lambda name: classified())
     (tmp_path / "in" / "a.png").unlink()
@@ -193,6 +252,38 @@ def test_rows_of_tables_from_elsewhere_that_lack_something_are_listed(tmp_path: 
         found = exported(str(tmp_path / "t.parquet"), format, tmp_path / format, min_score=0.5)
         lacking = {"no_name": 1, "no_prediction": 1, "no_size": 1}
         assert (found.images, found.annotations, found.errors, found.unread) == (1, 1, lacking, 3)
+
+
+@pytest.mark.parametrize("format", ["coco", "yolo", "labelstudio"])
+@pytest.mark.parametrize(
+    "change", [{"x_min": float("nan")}, {"y_max": float("inf")}, {"x_max": None}, {"label": None}, {"score": -np.inf}]
+)
+def test_a_box_that_is_none_costs_its_image(tmp_path: Path, format: str, change: dict[str, Any]) -> None:
+    good, size = box(0, 0, 9, 9), {"width": [40] * 3, "height": [30] * 3}
+    boxes = pa.array([[good, {**good, **change}], [None], [good]], BOXES.type)
+    pq.write_table(pa.table({"image_id": ["a", "b", "c"], **size, "boxes": boxes}), tmp_path / "t.parquet")
+    found = exported(str(tmp_path / "t.parquet"), format, tmp_path / "to")
+    assert (found.images, found.annotations, found.errors, found.unread) == (1, 1, {"bad_prediction": 2}, 2)
+
+
+def test_a_mask_that_is_none_costs_its_image(tmp_path: Path) -> None:
+    settings = pictures(tmp_path / "in", "a.png")
+    output = predicted(tmp_path, settings, [MASKED], lambda name: {"boxes": [box(0, 0, 9, 9, mask_rle="\x7f")]})
+    for format in ("coco", "labelstudio"):
+        assert exported(output, format, tmp_path / format).errors == {"bad_prediction": 1}
+    columns = {"image_id": ["a"], "width": [40], "height": [30], "mask_png": [b"no png"], "class_pixels": [[]]}
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    found = exported(str(tmp_path / "t.parquet"), "labelstudio", tmp_path / "masks")
+    assert (found.images, found.errors) == (0, {"bad_prediction": 1})
+
+
+@pytest.mark.parametrize("index", [-1, 2_000_000_000])
+def test_a_number_that_is_no_class_is_refused(tmp_path: Path, index: int) -> None:
+    boxes = [[{**box(0, 0, 1, 1), "label_index": index}]]
+    columns = {"image_id": ["a"], "width": [40], "height": [30], "boxes": boxes}
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    with pytest.raises(SpecError, match=r"label_index: found .* of 'cat'; expected a number from 0 to 999999"):
+        exported(str(tmp_path / "t.parquet"), "yolo", tmp_path / "to")
 
 
 def test_what_was_broken_off_says_so_and_is_done_again(

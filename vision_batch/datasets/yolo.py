@@ -180,8 +180,10 @@ def _class_names(uri: str) -> ClassNames:
         names = yaml.load(storage_for(uri).read(uri), yaml.BaseLoader)["names"]  # of texts, dicts and lists only
         if not isinstance(names, dict | list):
             raise TypeError(f"names are {names!r}")
-        pairs = names.items() if isinstance(names, dict) else enumerate(names)
-        return {int(index): str(name) for index, name in pairs}
+        named = {int(index): name for index, name in (names.items() if isinstance(names, dict) else enumerate(names))}
+        if strange := [index for index, name in named.items() if not isinstance(name, str)]:
+            raise TypeError(f"the name of class {strange[0]} is no text")  # nor shown: aliases make much of little
+        return named
     except NotFoundError:
         return {}
     except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from vision_batch.errors import Problem, SpecError
+
+MOST_CLASSES: Final = 1_000_000
+"""Formats name all classes up to the highest one: a number that is no class must not fill the memory."""
 
 
 class ClassNames:
@@ -17,9 +21,11 @@ class ClassNames:
     def index(self, label: str, label_index: int | None) -> int:
         """The class of a prediction; without an index that of its name, or the next one.
 
-        SpecError where the index is another class's, as in tables that were put together of several outputs.
+        SpecError where the index is another class's, as in tables that were put together of several outputs, or none.
         """
         index = label_index if label_index is not None else self._indices.get(label, len(self._names))
+        if not 0 <= index < MOST_CLASSES:
+            raise SpecError(Problem("label_index", f"{index} of {label!r}", f"a number from 0 to {MOST_CLASSES - 1}"))
         name = self._names.setdefault(index, label)
         if name != label:
             found = f"class {index} called {label!r}, and {name!r} before"

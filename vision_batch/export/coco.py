@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import IO, Any, Final
 
 from vision_batch.export.copied_image import copied_name
@@ -31,11 +32,15 @@ def write(job: Job) -> None:
             files.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n")) for _ in range(2)
         )
         for row in job.rows_with_images() if job.options.copy_images else job.rows():
-            job.images += 1
-            _append(images, job.images, _image(job, row))
-            for annotation in _annotations(job, row):
-                job.annotations += 1
-                _append(annotations, job.annotations, {"id": job.annotations, **annotation})
+            try:
+                told = list(_annotations(job, row))
+            except ValueError as error:
+                job.note_broken(row, error)
+                continue
+            name, copies = _copies(row)
+            image = {"file_name": name, "width": row.width, "height": row.height}
+            job.put(row, copies, partial(_tell, job, image, told, images, annotations))
+        job.target.flush()
         categories = [{"id": index + FIRST_CATEGORY, "name": name} for index, name in enumerate(job.names.names)]
         with job.target.spool(NAME) as file:
             file.write(b'{"images":[\n')
@@ -45,12 +50,21 @@ def write(job: Job) -> None:
             file.write(f'],\n"categories":{json_text(categories)}}}\n'.encode())
 
 
-def _image(job: Job, row: Row) -> dict[str, Any]:
-    file_name = row.image_id
-    if row.data is not None:
-        file_name = copied_name(row.image_id, row.data)
-        job.put(f"images/{file_name}", row.data, row)
-    return {"id": job.images, "file_name": file_name, "width": row.width, "height": row.height}
+def _copies(row: Row) -> tuple[str, list[tuple[str, bytes]]]:
+    """What the image is called, and the files of its copy."""
+    if row.data is None:
+        return row.image_id, []
+    name = copied_name(row.image_id, row.data)
+    return name, [(f"images/{name}", row.data)]
+
+
+def _tell(job: Job, image: dict[str, Any], told: list[dict[str, Any]], images: IO[str], annotations: IO[str]) -> None:
+    """Of an image, once its copy is there: another image's is none."""
+    first = job.annotations + 1
+    job.count(len(told))
+    _append(images, job.images, {"id": job.images, **image})
+    for number, annotation in enumerate(told, first):
+        _append(annotations, number, {"id": number, "image_id": job.images, **annotation})
 
 
 def _annotations(job: Job, row: Row) -> Iterator[dict[str, Any]]:
@@ -59,7 +73,6 @@ def _annotations(job: Job, row: Row) -> Iterator[dict[str, Any]]:
         counts = box.get("mask_rle")
         mask = {} if counts is None else {"segmentation": {"size": [row.height, row.width], "counts": counts}}
         yield {
-            "image_id": job.images,
             "category_id": job.names.index(box["label"], box.get("label_index")) + FIRST_CATEGORY,
             "bbox": [box["x_min"], box["y_min"], width, height],
             "area": width * height if counts is None else area(counts),

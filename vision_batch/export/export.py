@@ -19,7 +19,7 @@ from vision_batch.storage.uri import is_inside
 SCORED = ("classification", "multi_label", "detection")
 PLACED = ("detection", "segmentation")
 """Predictions of places in an image."""
-NOT_ERROR_ROWS = ("not_copied", "name_taken", "no_name", "no_prediction", "no_size")
+NOT_ERROR_ROWS = ("not_copied", "name_taken", "no_name", "no_prediction", "no_size", "bad_prediction")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,7 @@ def export(uri: str, *, format: str, to: str, options: Options) -> Exported:
             sized=known.sized and predictions.kind in PLACED,
             source=source,
         )
-        target.claim(facts)
+        target.claim(facts, known.names, copies=options.copy_images)
         known.write(job)
         target.flush()
         errors.write(target)
@@ -77,12 +77,12 @@ def export(uri: str, *, format: str, to: str, options: Options) -> Exported:
             format=format,
             to=to,
             files=target.files,
-            images=job.images - len(job.taken),
+            images=job.images,
             annotations=job.annotations,
             left_out=job.left_out,
             errors=dict(sorted(errors.counts.items())),
         )
-        target.finish(facts, {"options": asdict(options), **asdict(exported)})
+        target.finish(facts, {"options": asdict(options), **asdict(exported)}, copies=options.copy_images)
     return exported
 
 

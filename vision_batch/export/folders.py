@@ -15,7 +15,5 @@ def write(job: Job) -> None:
             job.left_out += 1
             continue
         assert row.data is not None
-        job.images += 1
-        job.annotations += 1
         name = copied_name(row.image_id, row.data, flat=True)
-        job.put(f"{safe_part(row.values['label'])}/{name}", row.data, row)
+        job.put(row, [(f"{safe_part(row.values['label'])}/{name}", row.data)], lambda: job.count(annotations=1))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from vision_batch.export.class_names import ClassNames
 from vision_batch.export.error_list import ErrorList
@@ -32,8 +32,7 @@ class Job:
     """What a format writes from, and into. It counts `images` and `annotations` itself.
 
     `sized` asks for rows whose images have a size; `source` is there where images are copied. `left_out` counts images
-    of which nothing is exported, since their score is too low; `taken` are the numbers of rows whose files would have
-    had the names of others'.
+    of which nothing is exported, since their score is too low.
     """
 
     predictions: Predictions
@@ -46,7 +45,6 @@ class Job:
     images: int = 0
     annotations: int = 0
     left_out: int = 0
-    taken: set[int] = field(default_factory=set)
 
     def rows(self) -> Iterator[Row]:
         """The good rows."""
@@ -57,13 +55,26 @@ class Job:
         assert self.source is not None, "asked for where images are copied"
         return with_images(self.rows(), self.source, self.errors)
 
-    def put(self, name: str, data: bytes, row: Row) -> None:
-        """Writes a file of an image; where another image has its name that is an error of this one."""
-        self.target.put(name, data, lambda: self._note_taken(name, row))
+    def put(self, row: Row, files: Sequence[tuple[str, bytes]], then: Callable[[], None]) -> None:
+        """Writes the files of an image; `then` is called when they are there, in the order of these calls.
 
-    def _note_taken(self, name: str, row: Row) -> None:
-        """Once for an image, whose files may all be of that name."""
-        if row.number not in self.taken:
-            self.taken.add(row.number)
-            text = f"{name} is there already, of another image"
-            self.errors.add(row.image_id, row.shard, row.row, "name_taken", text)
+        Where another image has the name of one it is an error of this one, of which those behind it are not written.
+        """
+
+        def done(are_there: bool) -> None:
+            if are_there:
+                then()
+            else:
+                text = f"{' or '.join(name for name, _ in files)} is there already, of another image"
+                self.errors.add(row.image_id, row.shard, row.row, "name_taken", text)
+
+        self.target.put(files, done)
+
+    def note_broken(self, row: Row, error: Exception) -> None:
+        """Of a mask that is none."""
+        self.errors.add(row.image_id, row.shard, row.row, "bad_prediction", str(error))
+
+    def count(self, annotations: int) -> None:
+        """One more image."""
+        self.images += 1
+        self.annotations += annotations

@@ -10,6 +10,7 @@ from typing import Any, Final
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
+from vision_batch.errors import ImageError
 from vision_batch.export.brush_rle import brush_rle
 from vision_batch.export.job import Job
 from vision_batch.export.json_text import json_text
@@ -39,7 +40,11 @@ def write(job: Job) -> None:
         if is_below(row, job.options.min_score):
             job.left_out += 1
             continue
-        results = [result for result in _results(job, row)]
+        try:
+            results = list(_results(job, row))
+        except (ImageError, ValueError) as error:
+            job.note_broken(row, error)
+            continue
         kinds |= {result["type"] for result in results}
         texts.append(json_text(_task(job, row, results)))
         size_bytes += len(texts[-1])

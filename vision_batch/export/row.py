@@ -9,9 +9,11 @@ from typing import Any, Final
 import numpy as np
 
 from vision_batch.export.error_list import ErrorList
+from vision_batch.export.json_text import json_text
 from vision_batch.ledger.predictions import KIND_COLUMNS, Predictions
 from vision_batch.ledger.schema import COMMON_FIELDS
 from vision_batch.ledger.source_images import SourceImage, SourceImages
+from vision_batch.tasks.box_truth import EDGES
 from vision_batch.tasks.settings import Kind
 
 SLICE_ROWS: Final = 256
@@ -30,11 +32,9 @@ COLUMNS: Final[dict[Kind, tuple[str, ...]]] = {
 class Row:
     """The prediction of a good image, which has `width` and `height` in pixels where these are known.
 
-    `number` counts the rows of the table. `values` are the task's columns; `data` is the encoded image where it is
-    copied.
+    `values` are the task's columns; `data` is the encoded image where it is copied.
     """
 
-    number: int
     image_id: str
     shard: str | None
     row: int | None
@@ -61,7 +61,7 @@ def good_rows(
     """
     wanted = [name for name in COLUMNS[predictions.kind] if name in predictions.schema.names]
     least = None if min_score is None else np.float32(min_score)  # as scores are: 0.7 is not below itself
-    for number, fields in enumerate(_fields(predictions, [*(field.name for field in COMMON_FIELDS), *wanted])):
+    for fields in _fields(predictions, [*(field.name for field in COMMON_FIELDS), *wanted]):
         code, error = fields.pop("error_code"), fields.pop("error")
         if code is None:
             code, error = _lacking(fields, KIND_COLUMNS[predictions.kind], sized=sized)
@@ -69,7 +69,7 @@ def good_rows(
             errors.add(fields["image_id"], fields["shard"], fields["row"], code, error)
             continue
         values = {name: fields.pop(name) for name in wanted}
-        yield Row(number=number, **fields, values=values if least is None else _at_least(values, least))
+        yield Row(**fields, values=values if least is None else _at_least(values, least))
 
 
 def _lacking(fields: dict[str, Any], column: str, *, sized: bool) -> tuple[str | None, str | None]:
@@ -78,9 +78,25 @@ def _lacking(fields: dict[str, Any], column: str, *, sized: bool) -> tuple[str |
         return "no_name", "image_id is null"
     if fields[column] is None:
         return "no_prediction", f"{column} is null"
+    if broken := _broken(fields):
+        return "bad_prediction", broken
     if sized and not (fields["width"] and fields["height"]):
         return "no_size", "the places of boxes and masks need the image's width and height"
     return None, None
+
+
+def _broken(fields: dict[str, Any]) -> str | None:
+    """What of labels and boxes nobody can name or place; masks are left to who decodes them."""
+    for box in fields.get("boxes") or ():
+        if box is None or any(box.get(name) is None for name in ("label", *EDGES)):
+            return f"a box has no label or no edges: {box}"
+    if None in (fields.get("labels") or ()):
+        return "a label is null"
+    try:
+        json_text([fields.get(name) for name in ("boxes", "score", "top_scores", "label_scores")])
+    except ValueError:
+        return "a score or an edge is NaN or infinite"
+    return None
 
 
 def is_below(row: Row, min_score: float | None) -> bool:

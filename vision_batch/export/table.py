@@ -15,27 +15,43 @@ ALL: Final[tuple[Kind, ...]] = ("classification", "multi_label", "detection", "s
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportFormat:
-    """`options` are those of `Options` that mean something for it; a `sized` one tells places by the image's size.
+    """`names` is a pattern of the names of its files, but for copies on request.
 
-    With `copies` images are always copied.
+    `options` are those of `Options` that mean something for it; a `sized` one tells places by the image's size. With
+    `copies` images are always copied.
     """
 
     write: Callable[[Job], None]
     kinds: tuple[Kind, ...]
+    names: str
     options: tuple[str, ...] = ("min_score",)
     sized: bool = False
     copies: bool = False
 
 
 FORMATS: Final[dict[str, ExportFormat]] = {
-    "coco": ExportFormat(write=coco.write, kinds=("detection",), options=("min_score", "copy_images"), sized=True),
+    "coco": ExportFormat(
+        write=coco.write,
+        names=r"instances\.json",
+        kinds=("detection",),
+        options=("min_score", "copy_images"),
+        sized=True,
+    ),
     "yolo": ExportFormat(
-        write=yolo.write, kinds=("detection",), options=("min_score", "copy_images", "scores"), sized=True
+        write=yolo.write,
+        names=r"data\.yaml|labels/.+\.txt",
+        kinds=("detection",),
+        options=("min_score", "copy_images", "scores"),
+        sized=True,
     ),
-    "csv": ExportFormat(write=csv_table.write, kinds=ALL, options=()),
+    "csv": ExportFormat(write=csv_table.write, names=r"predictions\.csv", kinds=ALL, options=()),
     "labelstudio": ExportFormat(
-        write=labelstudio.write, kinds=ALL[:-1], options=("min_score", "image_prefix"), sized=True
+        write=labelstudio.write,
+        names=r"tasks-\d+\.json|config\.xml",
+        kinds=ALL[:-1],
+        options=("min_score", "image_prefix"),
+        sized=True,
     ),
-    "folders": ExportFormat(write=folders.write, kinds=("classification",), copies=True),
-    "webdataset": ExportFormat(write=webdataset.write, kinds=ALL, copies=True),
+    "folders": ExportFormat(write=folders.write, names=r"[^/]+/[^/]+", kinds=("classification",), copies=True),
+    "webdataset": ExportFormat(write=webdataset.write, names=r"\d+\.tar", kinds=ALL, copies=True),
 }

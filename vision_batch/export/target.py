@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from itertools import islice
@@ -13,13 +15,15 @@ from typing import Any, BinaryIO, Final, cast
 
 from vision_batch.errors import ExistsError, NotFoundError, Problem, SpecError
 from vision_batch.storage.table import storage_for
-from vision_batch.storage.uri import join, scheme
+from vision_batch.storage.uri import join, relative_to, scheme
 
 MARKER: Final = "_export.json"
 WRITERS: Final = 16
 WAITING: Final = 4 * WRITERS
 WAITING_BYTES: Final = 256 << 20
 """So many files, and so many bytes of them, are in memory at most; large files are spooled to a disk."""
+OWN: Final = r"_export\.json|_errors\.csv"
+COPIES: Final = "images/"
 DELETED: Final = 1000
 """How many files of an earlier export are removed with one listing."""
 
@@ -32,7 +36,7 @@ class Target:
         self.files = 0
         self._storage = storage_for(uri)
         self._pool = ThreadPoolExecutor(WRITERS, "export")
-        self._waiting: deque[tuple[Future[bool], int, Callable[[], None]]] = deque()
+        self._waiting: deque[tuple[Future[bool], int, int, Callable[[bool], None]]] = deque()
         self._waiting_bytes = 0
 
     def __enter__(self) -> Target:
@@ -41,26 +45,35 @@ class Target:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def claim(self, facts: Mapping[str, Any]) -> None:
+    def claim(self, facts: Mapping[str, Any], names: str, *, copies: bool) -> None:
         """Makes the folder that of an export of these `facts`; one that is there already, whole or not, is removed.
 
-        SpecError for a folder with anything else in it.
+        `names` is a pattern of the names of its files; with `copies` it has images too, below COPIES. SpecError, before
+        anything is removed, for a folder with anything else in it, or with a link to what lies elsewhere.
         """
-        first = next(self._listed(), None)
-        if first is not None and self._facts() != facts:
+        first, earlier = next(self._listed(), None), self._marker()
+        if first is not None and earlier.get("export") != facts:
             expected = f"a new or empty folder, or an earlier export of the same: {json.dumps(facts)}"
             raise SpecError(Problem("--to", first, expected))
-        self._mark({"export": facts, "complete": False})
+        had_copies = bool(earlier.get("copies"))
+        known = re.compile(f"{names}|{OWN}|{COPIES}.+" if had_copies else f"{names}|{OWN}")
+        for uri in self._listed():
+            if known.fullmatch(relative_to(uri, self.uri)) is None or self._is_linked(uri):
+                found = f"{uri}, which no export has written"
+                raise SpecError(Problem("--to", found, "only the earlier export, to replace it; or take a new folder"))
+        self._mark({"export": facts, "complete": False, "copies": had_copies or copies})
         while some := [uri for uri in islice(self._listed(), 1 + DELETED) if uri != join(self.uri, MARKER)]:
             list(self._pool.map(self._storage.delete, some))
 
-    def put(self, name: str, data: bytes, taken: Callable[[], None]) -> None:
-        """Writes a file, soon: what goes wrong is raised by a later call.
+    def put(self, files: Sequence[tuple[str, bytes]], then: Callable[[bool], None]) -> None:
+        """Writes files that belong together, soon, one after the other: what goes wrong is raised by a later call.
 
-        Where another file has the name and other content it stays, and `taken` is called, by a later call too.
+        `then` is called by a later call, in the order of these calls, and told whether all are there. Where another
+        file has one of the names, and other content, it stays; those behind it are not written.
         """
-        self._waiting.append((self._pool.submit(self._put, join(self.uri, name), data), len(data), taken))
-        self._waiting_bytes += len(data)
+        size_bytes = sum(len(data) for _, data in files)
+        self._waiting.append((self._pool.submit(self._put_all, files), len(files), size_bytes, then))
+        self._waiting_bytes += size_bytes
         while len(self._waiting) > WAITING or self._waiting_bytes > WAITING_BYTES:
             self._wait()
 
@@ -76,10 +89,10 @@ class Target:
         self._storage.put(join(self.uri, name), file)
         self.files += 1
 
-    def finish(self, facts: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
+    def finish(self, facts: Mapping[str, Any], summary: Mapping[str, Any], *, copies: bool) -> None:
         """Waits for all files, and says in the folder that it is complete."""
         self.flush()
-        self._mark({"export": facts, "complete": True, "summary": summary})
+        self._mark({"export": facts, "complete": True, "copies": copies, "summary": summary})
 
     def flush(self) -> None:
         """Waits for all files."""
@@ -90,12 +103,14 @@ class Target:
         self._storage.put(join(self.uri, MARKER), json.dumps(marker, indent=2).encode())
 
     def _wait(self) -> None:
-        future, size_bytes, taken = self._waiting.popleft()
+        future, files, size_bytes, then = self._waiting.popleft()
         self._waiting_bytes -= size_bytes
-        if future.result():
-            self.files += 1
-        else:
-            taken()
+        are_there = future.result()
+        self.files += files if are_there else 0
+        then(are_there)
+
+    def _put_all(self, files: Sequence[tuple[str, bytes]]) -> bool:
+        return all(self._put(join(self.uri, name), data) for name, data in files)
 
     def _put(self, uri: str, data: bytes) -> bool:
         """False where another file has the name, or a folder. The same content may be there: of this call, or equal."""
@@ -117,9 +132,15 @@ class Target:
         except NotFoundError:
             return
 
-    def _facts(self) -> Any:
-        """What the export that is there is of; None where there is none."""
+    def _is_linked(self, uri: str) -> bool:
+        """Whether a listed file lies below a link to a folder, and so elsewhere."""
+        folder = os.path.dirname(uri)
+        return not scheme(uri) and os.path.realpath(folder) != os.path.realpath(self.uri) + folder[len(self.uri) :]
+
+    def _marker(self) -> Mapping[str, Any]:
+        """What the export that is there says of itself; nothing where there is none."""
         try:
-            return json.loads(self._storage.read(join(self.uri, MARKER)))["export"]
-        except (NotFoundError, ValueError, KeyError, TypeError):
-            return None
+            marker = json.loads(self._storage.read(join(self.uri, MARKER)))
+        except (NotFoundError, ValueError):
+            return {}
+        return marker if isinstance(marker, dict) else {}
