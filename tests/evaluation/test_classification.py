@@ -238,3 +238,34 @@ def test_a_column_with_very_many_names_is_no_label(monkeypatch: pytest.MonkeyPat
     with pytest.raises(SpecError, match="more than 3 different labels"):
         classified().values()
         ClassificationMeasure().facts(classified().rows())
+
+
+def test_two_classes_of_one_name_count_as_the_better_of_them() -> None:
+    scores = np.array([[0.5, 0.3, 0.2], [0.1, 0.5, 0.4], [0.2, 0.1, 0.7], [0.3, 0.6, 0.1]], np.float32)
+    case = Classified(
+        labels=("crane", "dog", "crane"),
+        scores=scores,
+        truth=np.array(["crane", "dog", "crane", "crane"]),
+        failed=np.zeros(4, bool),
+    )
+    values = case.values()
+    is_crane, best = case.truth == "crane", scores[:, [0, 2]].max(axis=1)
+    assert values["accuracy", None].value == 0.75
+    assert values["roc_auc", "crane"].value == pytest.approx(metrics.roc_auc_score(is_crane, best))
+    assert values["average_precision", "crane"].value == pytest.approx(metrics.average_precision_score(is_crane, best))
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("top_scores", [[0.5]], "top_scores: found lists of other lengths"),
+        ("top_labels", [["c0", None]], "top_labels: found a list that has a null in it"),
+        ("top_labels", ["c0"], "top_labels: found a column of string; expected a column of lists"),
+        ("score", ["much"], "score: found a column of string"),
+    ],
+)
+def test_columns_that_do_not_go_together_are_refused(column: str, values: list[object], message: str) -> None:
+    rows = classified(1, 2).rows()
+    rows = rows.set_column(rows.column_names.index(column), column, [values])
+    with pytest.raises(SpecError, match=message):
+        ClassificationMeasure().facts(rows)

@@ -266,3 +266,9 @@ def test_what_has_nothing_in_common_is_refused(tmp_path: Path) -> None:
     twice = pa.concat_tables([table("label", ["a"])] * 2)
     with pytest.raises(SpecError, match="more than once"):
         Compared(tmp_path, twice, table("label", ["a"]))
+
+
+def test_labels_that_are_numbers_are_the_same_as_texts_and_as_text(tmp_path: Path) -> None:
+    found = Compared(tmp_path, table("label", ["1", "2", "3"]), table("label", [1.0, None, 4.0]))
+    assert (found.comparison.compared, found.comparison.changed) == (2, 1)
+    assert found.changed[1] == ("2.jpg", "3", "4", 0.0)

@@ -171,3 +171,13 @@ def test_resampled_images_count_as_often_as_they_are_drawn(scene: tuple[Objects,
     for one, other in zip(numbers(twice), numbers(weighted), strict=True):
         assert one == pytest.approx(other, abs=0.05)  # equal scores of one image are in another order
     assert len(facts.merged([facts, facts])) == 30
+
+
+def test_boxes_that_lack_labels_cost_their_images_and_edges_that_are_words_the_column() -> None:
+    columns = {"boxes": [[{name: 1.0 for name in ("score", *EDGES)}]], "truth": [[CAT]]}
+    (note,) = tally(pa.table(columns)).notes()
+    assert note.startswith("1 images are not measured, their boxes are not understood: a box without a label")
+    with pytest.raises(SpecError, match="x_min of boxes"):
+        tally(pa.table(columns | {"boxes": [[CAT | {"score": 0.5, "x_min": "left"}]]}))
+    (note,) = tally(rows([[CAT | {"score": 0.5}]], [[CAT | {"x_min": "left"}]])).notes()
+    assert note.startswith("1 images are not measured, their truth is not understood: box 0: x_min is str 'left'")

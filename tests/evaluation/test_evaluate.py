@@ -182,3 +182,9 @@ def test_a_sample_is_of_all_images_alike_and_within_its_bytes() -> None:
     held = small.taken()
     assert held is not None
     assert sample.fact_bytes(held[0]) <= sample.fact_bytes(facts) // 100
+
+
+@pytest.mark.parametrize("k", [[], [0], [1001]])
+def test_numbers_of_neighbours_that_make_no_sense_are_refused(k: list[int]) -> None:
+    with pytest.raises(ValueError, match="k"):
+        EvaluateSettings(k=k)

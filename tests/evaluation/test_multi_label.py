@@ -130,3 +130,34 @@ def test_weights_count_an_image_as_often_as_they_say() -> None:
     for one, other in zip(weighted.values(), repeated.values(), strict=True):
         assert (one.metric, one.label, one.support) == (other.metric, other.label, other.support)
         assert one.value == pytest.approx(other.value)
+
+
+def test_a_label_listed_twice_counts_once_with_its_first_score() -> None:
+    lists = pa.list_(pa.string())
+    columns = {
+        "error_code": pa.nulls(2, pa.string()),
+        "labels": pa.array([["a", "a", "b"], ["b", "a"]], lists),
+        "label_scores": [[0.9, 0.1, 0.05], [0.8, 0.7]],
+        "truth": pa.array([["a"], ["b"]], lists),
+    }
+    measure = MultiLabelMeasure()
+    tally = measure.tally()
+    tally.add(measure.facts(pa.table(columns)))
+    values = {(value.metric, value.label): value.value for value in tally.values()}
+    assert values["macro_roc_auc", None] == 1
+    assert values["precision", "a"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"truth": [["a", None]]}, "truth: found a list that has a null in it"),
+        ({"labels": [["a", None]]}, "labels: found a list that has a null in it"),
+        ({"labels": ["a;b"]}, "labels: found a column of string; expected a column of lists"),
+        ({"label_scores": [[0.5, 0.5]]}, "label_scores: found lists of other lengths"),
+    ],
+)
+def test_lists_that_are_no_labels_are_refused(columns: dict[str, list[object]], message: str) -> None:
+    good = {"error_code": [None], "labels": [["a"]], "label_scores": [[0.5]], "truth": [["a"]]}
+    with pytest.raises(SpecError, match=message):
+        MultiLabelMeasure().facts(pa.table(good | columns))

@@ -48,3 +48,31 @@ def test_dictionaries_that_differ_from_batch_to_batch_mean_the_same() -> None:
 def test_what_is_no_class_is_refused(value: object) -> None:
     with pytest.raises(SpecError, match="expected the name of a class"):
         Vocabulary().true(pa.array([value]))
+
+
+@pytest.mark.parametrize(
+    ("predicted", "true"),
+    [
+        (pa.array([2.0, 1.0, None]), pa.array([2, 1, 1])),  # a column of whole numbers with a null in it
+        (pa.array(["cat ", "dog"]), pa.array(["cat", " dog"])),
+        (pa.array([True, False]), pa.array([True, False])),
+    ],
+)
+def test_a_prediction_is_called_as_its_truth_is(predicted: pa.Array, true: pa.Array) -> None:
+    found = Vocabulary()
+    known = [index for index in found.predicted(predicted).tolist() if index >= 0]
+    assert known == found.true(true).tolist()[: len(known)]
+    assert len(found) == 2
+
+
+def test_two_classes_of_one_name_are_one() -> None:
+    found = Vocabulary(("crane", "maillot", "crane", "dog"))
+    assert found.names == ["crane", "maillot", "dog"]
+    assert found.predicted(pa.array(["crane", "dog", "stranger"])).tolist() == [0, 2, 3]
+    assert found.true(pa.array([0, 2, 3])).tolist() == [0, 0, 2]
+    assert found.order == [0, 1, 2, 3]
+
+
+def test_a_column_of_lists_holds_no_labels() -> None:
+    with pytest.raises(SpecError, match=r"label: found a column of list<.*expected the names of classes"):
+        Vocabulary().predicted(pa.array([["a"]]))

@@ -20,6 +20,7 @@ from vision_batch.evaluation.neighbours import vectors
 from vision_batch.evaluation.objects import Objects
 from vision_batch.evaluation.ragged import flattened
 from vision_batch.evaluation.segmentation import NO_CLASS, pixel_pairs
+from vision_batch.evaluation.vocabulary import Vocabulary
 from vision_batch.tasks.settings import Kind
 
 
@@ -46,7 +47,9 @@ Compare: TypeAlias = Callable[[pa.Table, pa.Table], Agreement]
 
 def labels(a: pa.Table, b: pa.Table) -> Agreement:
     """1 where the label is the same, else 0."""
-    one, other = (_objects(table["label"]) for table in (a, b))
+    vocabulary = Vocabulary()
+    indices = [vocabulary.predicted(table["label"]) for table in (a, b)]
+    one, other = (np.array(vocabulary.names, np.object_)[each] for each in indices)
     return Agreement(
         same=(one == other).astype(np.float64),
         a=pa.array(one, pa.string()),
@@ -151,12 +154,8 @@ def _keys(image: NDArray[np.int64], label: NDArray[np.int64]) -> NDArray[np.int6
 
 
 def _set_keys(column: pa.ChunkedArray, classes: Classes) -> NDArray[np.int64]:
-    sizes, names = flattened(column)
+    sizes, names = flattened(column, "labels")
     return np.unique(_keys(np.repeat(np.arange(len(sizes)), sizes), classes.indices(names.cast(pa.string()))))
-
-
-def _objects(column: pa.ChunkedArray) -> NDArray[np.object_]:
-    return np.asarray(column.to_numpy(), np.object_)
 
 
 def _called(classes: NDArray[np.int64]) -> NDArray[np.object_]:

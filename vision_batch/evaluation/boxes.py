@@ -38,6 +38,9 @@ TRUE_BOXES: Final = pa.list_(
 """
 
 
+BAD_BOX: Final = "a box without a label, a score or an edge, or with a mask that is none"
+
+
 class Classes:
     """The classes met so far, by name; a number stands for the model's class of that index where none is called so."""
 
@@ -84,7 +87,7 @@ def read_found(column: pa.ChunkedArray, classes: Classes) -> Boxes:
     if not (pa.types.is_list(column.type) and pa.types.is_struct(column.type.value_type)):
         raise SpecError(Problem("boxes", f"a column of {column.type}", "a list of structs with label, score and edges"))
     reader = _Reader(array=column.combine_chunks(), classes=classes)
-    return reader.boxes(reader.number("score").astype(np.float32), "a box without a label, a score or an edge")
+    return reader.boxes(reader.number("score").astype(np.float32), BAD_BOX)
 
 
 def read_true(column: pa.ChunkedArray, classes: Classes, *, masks: bool = True) -> Boxes:
@@ -122,6 +125,9 @@ def _is_plain(kind: pa.DataType) -> bool:
         return False
     names = [kind.value_type.field(index).name for index in range(kind.value_type.num_fields)]
     if not {"label", *EDGES} <= set(names):
+        return False
+    edges = (kind.value_type.field(name).type for name in EDGES)
+    if not all(pa.types.is_integer(edge) or pa.types.is_floating(edge) for edge in edges):
         return False
     label = kind.value_type.field("label").type
     return any(test(label) for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_integer))
@@ -178,13 +184,17 @@ class _Reader:
         column = self.column(name)
         if column is None:
             return np.full(len(self.image), np.nan)
-        numbers: NDArray[np.float64] = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+        try:
+            numbers: NDArray[np.float64] = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+        except pa.ArrowException as error:
+            raise SpecError(Problem(f"{name} of boxes", f"{column.type}: {error}", "numbers")) from None
         return numbers
 
     def boxes(self, score: NDArray[np.float32], bad: str | None) -> Boxes:
         """All that was understood; `bad` is what is said of an image that was not."""
         edges = np.stack([self.number(name) for name in EDGES], axis=1)
-        names = pc.struct_field(self._flat, "label").cast(pa.string())
+        names = self.column("label")
+        names = pa.nulls(len(edges), pa.string()) if names is None else names.cast(pa.string())
         label = pc.fill_null(pc.utf8_trim_whitespace(names), "")
         masks, is_mask, is_bad_mask = _masks(self._mask_texts(), len(self.image))
         crowd, area = self.number("is_crowd"), self.number("area")

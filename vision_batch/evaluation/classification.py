@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vision_batch.evaluation.classification_tally import NOT_LISTED, ClassificationFacts, ClassificationTally
-from vision_batch.evaluation.ragged import flattened, floats
+from vision_batch.evaluation.ragged import first_of_each, flattened, floats, scores_beside
 from vision_batch.evaluation.score_keys import score_keys
 from vision_batch.evaluation.scores import SortedKeys
 from vision_batch.evaluation.vocabulary import Vocabulary
@@ -32,7 +32,9 @@ class ClassificationMeasure:
     def facts(self, rows: pa.Table) -> ClassificationFacts:
         truth = self._vocabulary.true(rows["truth"])
         predicted = self._vocabulary.predicted(rows["label"])
-        score = floats(rows["score"]) if "score" in rows.column_names else np.full(len(truth), np.nan, np.float32)
+        score = (
+            floats(rows["score"], "score") if "score" in rows.column_names else np.full(len(truth), np.nan, np.float32)
+        )
         listed, labels, scores = self._lists(rows, predicted, score)
         image = np.repeat(np.arange(len(truth)), listed)
         is_true = labels == truth[image]
@@ -57,8 +59,11 @@ class ClassificationMeasure:
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
         """How many classes are listed for each image, which, and their scores: the best one alone without lists."""
         if {"top_labels", "top_scores"} <= set(rows.column_names):
-            listed, labels = flattened(rows["top_labels"])
-            return listed, self._vocabulary.predicted(labels), floats(flattened(rows["top_scores"])[1])
+            listed, names = flattened(rows["top_labels"], "top_labels")
+            labels, scores = self._vocabulary.predicted(names), scores_beside(rows["top_scores"], listed, "top_scores")
+            once = first_of_each(listed, labels)
+            image = np.repeat(np.arange(len(listed)), listed)[once]
+            return np.bincount(image, minlength=len(listed)), labels[once], scores[once]
         is_listed = (predicted >= 0) & ~np.isnan(score)
         return is_listed.astype(np.int64), predicted[is_listed], score[is_listed]
 

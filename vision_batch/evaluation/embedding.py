@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from vision_batch.errors import Problem, SpecError
 from vision_batch.evaluation.measure import ConfusionCell, Curve, Value
 from vision_batch.evaluation.neighbours import Nearest, vectors
+from vision_batch.evaluation.vocabulary import Vocabulary
 
 MOST_QUERIES: Final = 20_000
 """Of more images so many are drawn; their neighbours are looked for among all."""
@@ -66,7 +66,7 @@ class EmbeddingMeasure:
         self.k = tuple(sorted(set(k)))
         self._seed = seed
         self._most_queries = most_queries
-        self.names: dict[str, int] = {}
+        self.vocabulary = Vocabulary()
         self._images = 0
         self.known = 0
 
@@ -82,7 +82,7 @@ class EmbeddingMeasure:
         at = 0
         for table in joined():
             others, is_other = vectors(table["embedding"])
-            labels = self._labels(table["truth"])
+            labels = self.vocabulary.true(table["truth"]).astype(np.int32)
             nearest.add(others, labels[is_other], _queries_in(position, at, len(table))[is_other])
             self.known += len(others)
             at += len(table)
@@ -92,10 +92,10 @@ class EmbeddingMeasure:
         yield from _in_pieces(queries.drop_columns([POSITION]).append_column(NEIGHBOURS, beside))
 
     def facts(self, rows: pa.Table) -> NeighbourFacts:
-        label = self._labels(rows["truth"])
+        label = self.vocabulary.true(rows["truth"]).astype(np.int32)
         flat = rows[NEIGHBOURS].combine_chunks().flatten()
         neighbours = flat.to_numpy(zero_copy_only=False).reshape(len(label), -1)
-        order = self._by_name()
+        order = np.argsort(self.vocabulary.order)  # the place of each class
         votes = [voted(neighbours[:, :k], order) == label for k in self.k]
         hits = [(neighbours[:, :k] == label[:, None]).any(axis=1) for k in self.k]
         return NeighbourFacts(label=label, right=np.stack(votes, axis=1), hit=np.stack(hits, axis=1))
@@ -133,20 +133,6 @@ class EmbeddingMeasure:
         kept = np.sort(np.argsort(number)[: self._most_queries])
         return [pa.concat_tables(held).take(pa.array(kept)).combine_chunks()], number[kept]
 
-    def _labels(self, column: pa.ChunkedArray) -> NDArray[np.int32]:
-        """The numbers (n,) of classes. SpecError where the truth is no class."""
-        kind = column.type
-        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)):
-            raise SpecError(Problem("truth", f"a column of {kind}", "the names of classes, or whole numbers"))
-        encoded = column.combine_chunks().cast(pa.string()).dictionary_encode()
-        known = [self.names.setdefault(name, len(self.names)) for name in encoded.dictionary.to_pylist()]
-        labels: NDArray[np.int32] = np.array(known, np.int32)[encoded.indices.to_numpy(zero_copy_only=False)]
-        return labels
-
-    def _by_name(self) -> NDArray[np.int64]:
-        """The place of each class in the order of names."""
-        return np.argsort([self.names[name] for name in sorted(self.names)])
-
 
 class EmbeddingTally:
     """What is right, by class and k. Where an image has fewer neighbours than k there is no value."""
@@ -165,12 +151,12 @@ class EmbeddingTally:
             self._sums[:, column] += counts.astype(np.int64)
 
     def values(self) -> list[Value]:
-        names = sorted(
-            (name, at) for name, at in self._measure.names.items() if at < len(self._sums) and self._sums[at, 0]
-        )
+        vocabulary = self._measure.vocabulary
+        names, occurring = vocabulary.names, set(np.flatnonzero(self._sums[:, 0]).tolist())
+        shown = [at for at in vocabulary.order if at in occurring]
         return [
             *self._values(self._sums.sum(axis=0)),
-            *(v for name, at in names for v in self._values(self._sums[at], name)),
+            *(value for at in shown for value in self._values(self._sums[at], names[at])),
         ]
 
     def confusion(self) -> list[ConfusionCell]:

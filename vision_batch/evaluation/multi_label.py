@@ -14,7 +14,7 @@ from vision_batch.errors import ImageError, Problem, SpecError
 from vision_batch.evaluation.class_counts import ClassCounts, counted
 from vision_batch.evaluation.class_scores import ClassScores
 from vision_batch.evaluation.measure import ConfusionCell, Curve, Value
-from vision_batch.evaluation.ragged import flattened, floats, rows_of
+from vision_batch.evaluation.ragged import first_of_each, flattened, rows_of, scores_beside
 from vision_batch.evaluation.score_keys import POSITIVE_BITS, Keys, score_keys
 from vision_batch.evaluation.scores import SortedKeys
 from vision_batch.evaluation.vocabulary import Vocabulary
@@ -72,18 +72,18 @@ class MultiLabelMeasure:
 
     def facts(self, rows: pa.Table) -> MultiLabelFacts:
         images, true = self._true(rows["truth"])
-        listed, names = flattened(rows["labels"])
-        predicted = self._vocabulary.predicted(names)
-        image = np.repeat(np.arange(len(listed)), listed)
-        is_true = np.isin(_pairs(image, predicted), _pairs(images, true))
-        scores = np.full(len(predicted), np.nan, np.float32)
+        listed, names = flattened(rows["labels"], "labels")
+        predicted, scores = self._vocabulary.predicted(names), np.full(len(names), np.nan, np.float32)
         if "label_scores" in rows.column_names:
-            scores = floats(flattened(rows["label_scores"])[1])
+            scores = scores_beside(rows["label_scores"], listed, "label_scores")
+        once = first_of_each(listed, predicted)
+        image, predicted, scores = np.repeat(np.arange(len(listed)), listed)[once], predicted[once], scores[once]
+        is_true = np.isin(_pairs(image, predicted), _pairs(images, true))
         return MultiLabelFacts(
             failed=np.asarray(rows["labels"].is_null(), np.bool_),
             trues=np.bincount(images, minlength=len(listed)),
             true=true,
-            listed=listed,
+            listed=np.bincount(image, minlength=len(listed)),
             predicted=predicted,
             keys=score_keys(predicted, scores, is_true),
         )
@@ -93,9 +93,9 @@ class MultiLabelMeasure:
 
     def _true(self, truth: pa.ChunkedArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Images and class indices of all that is true, by image, each pair once."""
-        if not pa.types.is_list(truth.type) and not pa.types.is_large_list(truth.type):
+        if not pa.types.is_nested(truth.type):
             truth = pa.chunked_array([_listed(truth)])
-        trues, names = flattened(truth)
+        trues, names = flattened(truth, "truth")
         pairs = np.unique(_pairs(np.repeat(np.arange(len(trues)), trues), self._vocabulary.true(names)))
         return (pairs >> 32), pairs & 0xFFFF_FFFF
 

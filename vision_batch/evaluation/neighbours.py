@@ -28,8 +28,11 @@ def vectors(column: pa.ChunkedArray) -> tuple[NDArray[np.float32], NDArray[np.bo
         raise SpecError(Problem("embedding", f"a column of {array.type}", "lists of floating-point numbers"))
     numbers = lists.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
     sizes = np.unique(pc.list_value_length(lists).to_numpy(zero_copy_only=False))
-    if len(sizes) > 1 or np.isnan(numbers).any():
-        raise SpecError(Problem("embedding", f"vectors of {sizes.tolist()} numbers", "equally many, none of them NaN"))
+    if len(sizes) > 1:
+        found = f"vectors of {', '.join(map(str, sizes.tolist()))} numbers"
+        raise SpecError(Problem("embedding", found, "equally many in every image"))
+    if not np.isfinite(numbers).all():
+        raise SpecError(Problem("embedding", "a vector with NaN, an infinity or a null in it", "finite numbers"))
     return unit(numbers.reshape(len(lists), *sizes.tolist() or [0])), np.asarray(known, np.bool_)
 
 

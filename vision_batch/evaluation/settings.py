@@ -42,4 +42,4 @@ class EvaluateSettings(Settings):
     bootstrap: Annotated[int, Field(ge=0, le=100_000)] = 1000
     seed: Annotated[int, Field(ge=0)] = 0
     failed: Literal["wrong", "left_out"] = "wrong"
-    k: list[Annotated[int, Field(ge=1)]] = Field(default_factory=lambda: [1, 5, 10])
+    k: list[Annotated[int, Field(ge=1, le=1000)]] = Field(default_factory=lambda: [1, 5, 10], min_length=1)

@@ -26,12 +26,17 @@ def class_name(truth: Any) -> str:
     raise ImageError("invalid_label", f"the label is {found}; expected the name of a class, or a whole number")
 
 
-def class_index(name: str, labels: tuple[str, ...]) -> int:
-    """The index of the class called `name`; ImageError where there is none.
+def find_class(name: str, labels: tuple[str, ...]) -> int | None:
+    """The index of the class called `name`; None where there is none.
 
     Where no label is a number itself, a number is an index.
     """
-    index = _indices(labels).get(name)
+    return _indices(labels).get(name)
+
+
+def class_index(name: str, labels: tuple[str, ...]) -> int:
+    """What `find_class` finds; ImageError where that is nothing."""
+    index = find_class(name, labels)
     if index is not None:
         return index
     near = difflib.get_close_matches(name, labels, n=1)
