@@ -41,6 +41,8 @@ def test_labels_and_texts(
         ({"cat": ["a cat", ""]}, None, "nothing, or an empty text"),
         (["a cat", "a dog", "a cat"], None, "'a cat' more than once; expected every class its own text"),
         (["a photo of a {}", "a cat"], ("cat", "dog"), "'a cat'; expected templates with {} for the label"),
+        (["a photo of a {}"], None, "'a photo of a {}'; expected no {}, for which there is a label only in a list of"),
+        ({"cat": "a {}"}, ("cat",), "'a {}'; expected no {}, for which"),
         ({"cat": "a cat"}, ("cat", "dog"), "a mapping of other labels than model.labels"),
     ],
 )

@@ -20,6 +20,11 @@ def prompted_labels(prompts: Prompts, labels: tuple[str, ...] | None) -> tuple[s
     """The labels that `prompts` tell of; `labels` are the spec's own. SpecError for what does not go together."""
     if not prompts or any(not text.strip() for text in _all_texts(prompts)):
         raise SpecError(Problem(WHERE, "nothing, or an empty text", "a text for each class"))
+    has_templates = labels is not None and not isinstance(prompts, Mapping)
+    loose = [text for text in _all_texts(prompts) if PLACE in text]
+    if loose and not has_templates:
+        expected = f"no {PLACE}, for which there is a label only in a list of templates with model.labels"
+        raise SpecError(Problem(WHERE, repr(loose[0]), expected))
     if isinstance(prompts, Mapping):
         if labels is not None and set(labels) != set(prompts):
             raise SpecError(
