@@ -292,6 +292,20 @@ def test_a_report_that_fails_spoils_no_run(finished: Job, capsys: Capture) -> No
     assert "warning: no report: " in shown.err
 
 
+def test_a_report_whose_process_dies_spoils_no_run(
+    finished: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """As that of a decoder does, of a picture that kills it."""
+    dying = tmp_path / "python"
+    dying.write_text("#!/bin/sh\nkill -SEGV $$\n")
+    dying.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(dying))
+    assert main(["run", str(finished.spec), "--json", "--report"]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["report"] is None
+    assert "warning: no report: its process was killed by signal 11; " in shown.err
+
+
 def test_a_run_that_finds_nothing_to_do_has_a_progress_line_too(finished: Job, capsys: Capture) -> None:
     assert main(["run", str(finished.spec), "--progress", "--json"]) == 0
     captured = capsys.readouterr()

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from vision_batch.report.charts import Chart, Line, bar_chart, histogram, line_chart
+from vision_batch.report.charts import Chart, Line, bar_chart, histogram, line_chart, thinned
 from vision_batch.report.figures import counted, duration, number, percent, words
 
 
@@ -56,3 +56,12 @@ def test_charts_share_no_names_and_say_what_they_show() -> None:
     for title, about in (("First", "It rises."), ("Second", "Two bars."), ("Third", "Bins.")):
         assert re.search(rf'<title id="[^"]+">{title}</title><desc id="[^"]+">{about}</desc>', page)
     assert "0 to 0.5" in page
+    assert '<th scope="row"><bdi>a</bdi></th><td class="number"><data value="2">' in page
+
+
+def test_thinned_lines_keep_their_ends() -> None:
+    points = [(float(x), float(x)) for x in range(101)]
+    assert thinned(points, 200) == points
+    some = thinned(points, 20)
+    assert (some[0], some[-1], len(some)) == (points[0], points[-1], 18)
+    assert thinned([], 20) == []

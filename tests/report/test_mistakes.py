@@ -10,12 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.report.outputs import BOX, CLASSIFICATION, DETECTION, SEGMENTATION, make_output
+from tests.report.outputs import BOX, CLASSIFICATION, DETECTION, MULTI_LABEL, SEGMENTATION, make_output
 from vision_batch.errors import SpecError
 from vision_batch.evaluation.settings import EvaluateSettings, TruthSettings
 from vision_batch.ledger.predictions import Predictions
 from vision_batch.report import mistakes
 from vision_batch.report.mistakes import worst_rows
+from vision_batch.report.report import render_report
 from vision_batch.report.verdict import judged
 
 SETTINGS = EvaluateSettings(bootstrap=0)
@@ -51,6 +52,21 @@ def test_wrong_labels_by_their_scores(tmp_path: Path, monkeypatch: pytest.Monkey
         "03.jpg",
         "01.jpg",
     ]
+
+
+def test_labels_too_many_by_their_scores(tmp_path: Path) -> None:
+    rows = {
+        "a.jpg": {"labels": ["x", "y"], "label_scores": [0.9, 0.6]},
+        "b.jpg": {"labels": ["y"], "label_scores": [0.8]},
+        "c.jpg": {"labels": [], "label_scores": []},
+        "d.jpg": {"labels": ["x"], "label_scores": [0.95]},
+    }
+    output = make_output(tmp_path, MULTI_LABEL, rows, broken={"e.jpg": ("empty", "no bytes")})
+    truth = table(tmp_path, image_id=list(rows), labels=[["x"], ["x"], ["y"], ["x"]])
+    assert worst(output, truth) == ["b.jpg", "a.jpg"]
+    page = render_report(output, truth=TruthSettings(uri=str(truth)))
+    mistakes = page[page.index('<section id="mistakes"') : page.index('<section id="predictions"')]
+    assert mistakes.count("truth: <b><bdi>x</bdi></b>") == 2
 
 
 def test_boxes_on_nothing_by_their_scores(tmp_path: Path) -> None:

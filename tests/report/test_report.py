@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -17,8 +18,10 @@ from tests.report.outputs import BOX, CLASSIFICATION, DETECTION, EMBEDDING, MULT
 from tests.report.test_html import Reader
 from vision_batch.errors import SpecError
 from vision_batch.evaluation.settings import TruthSettings
+from vision_batch.ledger.run_record import RunRecord
 from vision_batch.report.html import Html
 from vision_batch.report.report import default_place, render_report, write_report
+from vision_batch.report.sections_run import _throughput
 from vision_batch.tasks.rle import encode
 
 ADDRESS = re.compile(r"""(?:src|href|action|data|poster|srcset)=["'](?!#|data:image/jpeg;base64,)|url\((?!#)|@import""")
@@ -58,6 +61,26 @@ def test_it_lies_beside_the_output_and_fetches_nothing(tmp_path: Path) -> None:
     assert "<script" not in page
     elsewhere = write_report(output, to=str(tmp_path / "sub" / "a.html"))
     assert Path(elsewhere).read_text("utf-8") == page
+
+
+@pytest.mark.parametrize("place", ["out/report.html", "truth.parquet", "in"])
+def test_it_is_never_in_the_way(tmp_path: Path, place: str) -> None:
+    """In an output is nothing but its parts; and what is there and no page stays."""
+    output = make_output(tmp_path, CLASSIFICATION, digits(2))
+    with pytest.raises(SpecError, match=r"--to: found .*; expected a file that ends in .html, outside"):
+        write_report(output, to=str(tmp_path / place))
+    assert len(pq.read_table(output)) == 2
+
+
+def test_rows_that_are_not_all_there_are_said_to_be(tmp_path: Path) -> None:
+    page = render_report(make_output(tmp_path, CLASSIFICATION, digits(2), counts={"images_total": 5}))
+    assert "The input has 5 images and the output 2 rows: 3 without a row so far." in page
+    assert "Every image accounted for" not in page
+
+
+def test_long_specs_are_cut(tmp_path: Path) -> None:
+    output = make_output(tmp_path, CLASSIFICATION, digits(2), name="n" * 1_000_000, counts={"warnings": ["w"] * 9999})
+    assert len(render_report(output)) < 200_000
 
 
 def test_what_others_wrote_is_text(tmp_path: Path) -> None:
@@ -183,6 +206,18 @@ def test_a_run_is_named_or_refused(tmp_path: Path) -> None:
         render_report(output, run_id="nobody")
     with pytest.raises(SpecError):
         render_report(str(tmp_path / "nothing"))
+
+
+def test_the_end_of_a_run_is_no_slower_for_being_short() -> None:
+    """12 periods of 10 s and 5 s of another one, in bars of 10 s; 130 in bars of 20 s."""
+    run = RunRecord.begun(definition="d", output="out", spec={}).ended_now("done", seconds=125.0, counts={})
+    for periods, seconds, last in ((13, 125.0, 20), (121, 1210.0, 10)):
+        rows = [{"seconds": 10.0 * period, "images": 100, "failed": 0} for period in range(1, periods + 1)]
+        table = pa.Table.from_pylist(rows)
+        shown = re.findall(
+            r'<td class="number"><data value="([0-9.]+)">', str(_throughput(table, replace(run, seconds=seconds)))
+        )
+        assert (float(shown[0]), float(shown[-1])) == (10.0, last)
 
 
 def picture_of(page: str, name: str, step: int = 2) -> np.ndarray:

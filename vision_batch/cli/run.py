@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shlex
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from types import FrameType
@@ -107,17 +110,25 @@ def execute(arguments: argparse.Namespace) -> int:
 def report_of(summary: RunSummary | TrainSummary) -> str | None:
     """Writes the report of a run and says where it is; None where it could not be written, or the run was interrupted.
 
-    Whatever is wrong with a page for people, the run has ended as it has: it is a warning.
+    Whatever is wrong with a page for people, the run has ended as it has: it is a warning. It is made in a process of
+    its own, since an image that kills its decoder may be among those shown.
     """
     if summary.status == "interrupted":
         return None
-    from vision_batch.report.report import write_report
-
+    command = [sys.executable, "-P", "-m", "vision_batch", "report", summary.output]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     try:
-        place = write_report(summary.output)
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the run is over, and its exit code stands
-        warn(f"no report: {str(error) or type(error).__name__}")
+        with terminated_like_interrupted():
+            made = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    except (OSError, KeyboardInterrupt) as error:
+        warn(f"no report: {str(error) or 'interrupted'}")
         return None
+    if made.returncode:
+        killed = f"its process was killed by signal {-made.returncode}"
+        why = killed if made.returncode < 0 else " ".join(made.stderr.removeprefix("error: ").split())
+        warn(f"no report: {why}; to try again: vision-batch report {shlex.quote(summary.output)}")
+        return None
+    place = made.stdout.splitlines()[-1].removeprefix("report: ")
     print(f"  report      {place}")
     return place
 

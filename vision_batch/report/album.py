@@ -74,8 +74,10 @@ class Album:
         more = len(told(self.kind, row)) - len(named)
         rest = [] if more <= 0 else [tag("span", f"and {more} more")]
         truth = row.get("truth")
-        if self.kind == "classification" and isinstance(truth, str) and truth != row.get("label"):
-            rest.append(tag("span", "truth: ", tag("b", foreign(truth, 30)), class_="said"))
+        if self.kind == "multi_label" and isinstance(truth, list):
+            truth = ", ".join(map(str, truth)) or "none"
+        if self.kind in ("classification", "multi_label") and isinstance(truth, str) and truth != row.get("label"):
+            rest.append(tag("span", "truth: ", tag("b", foreign(truth, 60)), class_="said"))
         return [*named, *rest] or "no label"
 
     def described(self, row: Row) -> str:

@@ -7,16 +7,18 @@ import itertools
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from vision_batch.report.figures import number, table
-from vision_batch.report.html import Html, foreign, tag
+from vision_batch.report.html import Html, foreign, join, tag
 
 WIDTH_IN, HEIGHT_IN, POINTS = 4.8, 2.7, 72
 INK, LINE = "#0a0b0c", "#0d0e0f"
 """Stand-ins, which no chart uses otherwise, for the colours of the page's text and of its lines."""
 SERIES: Final = ("#3f7fe0", "#d9642b", "#1f9d76", "#b455c9", "#b8860b", "#d6457a", "#3c9bb5")
 DOTS_UP_TO: Final = 40
+POINTS_TOLD: Final = 20
+Point: TypeAlias = tuple[float, float | None]
 STYLE: Final[dict[Any, Any]] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "vision-batch",
@@ -45,7 +47,7 @@ class Line:
     """A named line through points; a value of None leaves a gap."""
 
     name: str
-    points: Sequence[tuple[float, float | None]]
+    points: Sequence[Point]
     colour: str = SERIES[0]
     dashed: bool = False
 
@@ -88,9 +90,9 @@ def line_chart(chart: Chart, lines: Sequence[Line], *, square: bool = False) -> 
             axes.set_xlim(0, 1)
             axes.set_ylim(0, 1.02)
 
-    if [line.name for line in lines] == [chart.y]:
-        return _figure(chart, draw)
-    return _figure(chart, draw, _legend([(line.name, line.colour) for line in lines]))
+    is_named = [line.name for line in lines] != [chart.y]
+    below = [_legend([(line.name, line.colour) for line in lines]) if is_named else None, _points(chart, lines)]
+    return _figure(chart, draw, join(below))
 
 
 def bar_chart(chart: Chart, names: Sequence[str], values: Sequence[float]) -> Html:
@@ -127,6 +129,25 @@ def scatter(chart: Chart, groups: Sequence[Points]) -> Html:
         axes.grid(False)
 
     return _figure(chart, draw, _legend([(group.name, group.colour) for group in groups if group.name]))
+
+
+def _points(chart: Chart, lines: Sequence[Line]) -> Html:
+    """Points of the lines, some of many, for who cannot see them."""
+    rows = [
+        (foreign(line.name, 30), number(x, 4), number(y, 4))
+        for line in lines
+        if not line.dashed
+        for x, y in thinned(line.points, POINTS_TOLD)
+    ]
+    heads = ("line", chart.x, chart.y)
+    inside = table(f"{chart.title}, in numbers", heads, rows, numeric=(1, 2))
+    return tag("details", tag("summary", "Numbers"), inside)
+
+
+def thinned(points: Sequence[Point], most: int) -> list[Point]:
+    """Some of the points, about `most`, the first and the last among them."""
+    step = max(1, -(-len(points) // most))
+    return [*points[:-1:step], *points[-1:]]
 
 
 def _numbers(chart: Chart, bars: Iterable[tuple[str, float]]) -> Html:

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from vision_batch.evaluation.classification_tally import ClassificationFacts
 from vision_batch.evaluation.detection import ObjectFacts
 from vision_batch.evaluation.join import Joined
+from vision_batch.evaluation.multi_label import MultiLabelFacts
+from vision_batch.evaluation.score_keys import POSITIVE_BITS, parted_keys
 from vision_batch.evaluation.segmentation import MaskFacts
 from vision_batch.evaluation.settings import EvaluateSettings, TruthSettings
 from vision_batch.evaluation.table import measure_for
@@ -32,6 +34,13 @@ def _wrong_labels(facts: ClassificationFacts) -> Wrong:
     return images, facts.score[images].astype(np.float64)
 
 
+def _wrong_sets(facts: MultiLabelFacts) -> Wrong:
+    """Labels that are not true, by their scores."""
+    wrong = facts.keys & POSITIVE_BITS == 0
+    images = np.repeat(np.arange(len(facts)), facts.listed)
+    return images[wrong], parted_keys(facts.keys[wrong])[1].astype(np.float64)
+
+
 def _wrong_boxes(facts: ObjectFacts) -> Wrong:
     """Boxes that lie on no object of their class by the first verdict, an IoU of 0.5 at any size, by their scores."""
     boxes = facts.boxes
@@ -51,11 +60,13 @@ def _wrong_pixels(facts: MaskFacts) -> Wrong:
 
 WRONG: Final[Mapping[str, Callable[[Any], Wrong]]] = {
     "classification": _wrong_labels,
+    "multi_label": _wrong_sets,
     "detection": _wrong_boxes,
     "segmentation": _wrong_pixels,
 }
 ABOUT: Final[Mapping[str, str]] = {
     "classification": "Wrong labels, the most certain first.",
+    "multi_label": "Images with labels that are not true, the most certain of these first.",
     "detection": "Boxes on no object of their label (IoU 0.5), the most certain first. White frames are the truth.",
     "segmentation": "The images with the largest share of wrong pixels first.",
 }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Final
 
-from vision_batch.report.html import Child, Html, foreign, join, tag
+from vision_batch.report.html import MOST_SHOWN, Child, Html, foreign, join, shortened, tag
 
 POLICY: Final = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 """What a browser may load and run for the page: the pictures and the style that are in it."""
@@ -63,7 +63,7 @@ class Page:
             tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
             tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
             tag("meta", name="referrer", content="no-referrer"),
-            tag("title", f"{self.title} - {self.over}"),
+            tag("title", f"{shortened(self.title, MOST_SHOWN)} - {self.over}"),
             Html(f"<style>{style}</style>"),
         )
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from vision_batch.evaluation.evaluation import Evaluation, Result
 from vision_batch.evaluation.measure import Curve, CurveKind
-from vision_batch.report.charts import INK, Chart, Line, line_chart
+from vision_batch.report.charts import INK, Chart, Line, line_chart, thinned
 from vision_batch.report.colours import GREY, Palette
 from vision_batch.report.figures import UNKNOWN, number, table, words
 from vision_batch.report.html import Child, Html, foreign, tag
@@ -171,7 +171,7 @@ def _curves(kind: CurveKind, curves: Sequence[Curve], palette: Palette) -> Html 
     lines = [
         Line(
             name=curve.label or "all classes",
-            points=_thinned(curve),
+            points=thinned([(float(x), float(y)) for x, y in zip(curve.x, curve.y, strict=True)], POINTS_SHOWN),
             colour=INK if curve.label is None else palette.of_label(curve.label),
         )
         for curve in shown
@@ -181,12 +181,6 @@ def _curves(kind: CurveKind, curves: Sequence[Curve], palette: Palette) -> Html 
         lines.append(Line(name=name, points=[(0, 0), (1, 1)], colour=GREY, dashed=True))
     chart = Chart(key=kind.replace("_", "-"), title=title, about=f"{y} over {x}.", x=x, y=y)
     return line_chart(chart, lines, square=True)
-
-
-def _thinned(curve: Curve) -> list[tuple[float, float | None]]:
-    step = max(1, -(-len(curve.x) // POINTS_SHOWN))
-    points = [(float(x), float(y)) for x, y in zip(curve.x, curve.y, strict=True)]
-    return [*points[:-1:step], *points[-1:]]
 
 
 def _notes(found: Evaluation) -> Html | None:

@@ -32,7 +32,7 @@ from vision_batch.report.survey import Survey
 from vision_batch.report.training_page import training_headlines, training_sections
 from vision_batch.report.verdict import Verdict, judged
 from vision_batch.storage.table import storage_for
-from vision_batch.storage.uri import name
+from vision_batch.storage.uri import is_inside, name
 
 FOOTER: Final = f"Made by vision-batch {__version__}. This file fetches nothing and runs nothing."
 NAMED: Final = ("image_id", "shard", "row", "error_code", "error", "width", "height")
@@ -49,10 +49,12 @@ def write_report(
     """Writes the report of an output, and of its run `run_id`, to the URI `to` (OUTPUT-report.html); that URI.
 
     How good predictions are is told by `truth`, whose URI is normalised, or by the truth that the output has itself.
-    SpecError for what is no output nor predictions, and a truth that does not fit; PartError where a part is damaged;
-    StorageError.
+    SpecError for what is no output nor predictions, a truth that does not fit, and a place where a page would be in the
+    way; PartError where a part is damaged; StorageError.
     """
     place = to or default_place(output)
+    if is_inside(place, output.rstrip("/")) or not place.endswith((".html", ".htm")):
+        raise SpecError(Problem("--to", place, f"a file that ends in .html, outside {output}"))
     text = render_report(output, truth=truth, run_id=run_id)
     storage_for(place).put(place, text.encode())
     return place
@@ -122,7 +124,7 @@ def _headlines(record: Record | None, survey: Survey, kind: str, verdict: Verdic
     counts = record.run.counts if record and record.run else {}
     rate = counts.get("images_per_second")
     named = [
-        Headline(name="images", number=number(survey.rows), note="each with its row"),
+        Headline(name="images", number=number(survey.rows), note="with a row"),
         Headline(name="failed", number=percent(survey.failed, survey.rows), note=f"{survey.failed:,} images"),
     ]
     best = verdict.headline

@@ -13,12 +13,15 @@ import pyarrow as pa
 from vision_batch.ledger.run_record import RunRecord
 from vision_batch.report.charts import SERIES, Chart, bar_chart, histogram
 from vision_batch.report.figures import UNKNOWN, counted, duration, facts, number, percent, share_bar, table
-from vision_batch.report.html import Child, Html, foreign, join, tag
+from vision_batch.report.html import Child, Html, foreign, join, shortened, tag
 from vision_batch.report.page import Section
 from vision_batch.report.record import Record
 from vision_batch.report.survey import SIZE_EDGES, Survey
 
 RUNS_SHOWN: Final = 8
+WARNINGS_SHOWN: Final = 20
+MOST_TEXT: Final = 20_000
+"""Characters of a definition or a spec, which may list a hundred thousand inputs."""
 PERIOD_S: Final = 10.0
 """Of a row of the throughput, as `inference/metrics.py` writes it."""
 BARS: Final = 120
@@ -43,6 +46,7 @@ def status(run: RunRecord) -> Html:
 def accounting(record: Record | None, survey: Survey) -> Section:
     """How many images there are, and that each has its row."""
     counts: Mapping[str, Any] = record.runs[0].counts if record and record.runs else {}
+    total = counts.get("images_total")
     run_counts: Mapping[str, Any] = record.run.counts if record and record.run else {}
     rows: list[tuple[Child, ...]] = [
         ("with a row", number(survey.rows), percent(survey.rows, survey.rows)),
@@ -55,8 +59,8 @@ def accounting(record: Record | None, survey: Survey) -> Section:
     accounted = [table("Images", ("images", "number", "share"), rows, numeric=(1, 2)), sizes(survey)]
     return Section(
         key="accounting",
-        title="Every image accounted for",
-        about=_statement(counts.get("images_total"), survey.rows, record),
+        title="Every image accounted for" if total == survey.rows else "Images and their rows",
+        about=_statement(total, survey.rows, record),
         content=tag("div", accounted, class_="columns"),
     )
 
@@ -86,7 +90,7 @@ def what_ran(record: Record) -> Section:
         warnings = run.counts.get("warnings") or []
         content.append(tag("div", _run_facts(run), class_="card"))
         if warnings:
-            noted = [tag("li", foreign(warning, 300)) for warning in warnings]
+            noted = [tag("li", foreign(warning, 300)) for warning in warnings[:WARNINGS_SHOWN]]
             content.append(tag("div", tag("h3", "Warnings"), tag("ul", noted), class_="card warning"))
     if len(record.runs) > 1:
         content.append(tag("h3", "Runs of this output, the newest first"))
@@ -132,8 +136,10 @@ def _throughput(throughput: pa.Table, run: RunRecord) -> Html:
     periods = max(1, int(ends.max(initial=1)))
     together = -(-periods // BARS)
     images = np.bincount((ends - 1) // together, throughput["images"].to_numpy())
-    rates = images / (PERIOD_S * together)
-    edges = [PERIOD_S * together * index for index in range(len(rates) + 1)]
+    edges = [PERIOD_S * together * index for index in range(len(images) + 1)]
+    stop = PERIOD_S * periods if run.seconds is None else min(PERIOD_S * periods, run.seconds)
+    edges[-1] = stop if stop > edges[-2] else edges[-1]  # what is not whole is no slower
+    rates = images / np.diff(edges)
     rate = run.counts.get("images_per_second")
     chart = Chart(
         key="throughput",
@@ -194,7 +200,7 @@ def _runs(record: Record) -> Html:
 
 
 def _folded(title: str, text: str) -> Html:
-    return tag("details", tag("summary", title), tag("pre", text, tabindex=0))
+    return tag("details", tag("summary", title), tag("pre", shortened(text, MOST_TEXT), tabindex=0))
 
 
 def lead(record: Record | None, uri: str) -> Html:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -10,7 +9,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from vision_batch.models.trained import TrainedModel, read_model
-from vision_batch.report.charts import SERIES, Chart, Line, line_chart
+from vision_batch.report.charts import SERIES, Chart, Line, line_chart, thinned
 from vision_batch.report.figures import UNKNOWN, duration, facts, number, percent, share_bar, table, words
 from vision_batch.report.html import Child, Html, foreign, tag
 from vision_batch.report.page import Headline, Section
@@ -93,7 +92,7 @@ def _epochs_chart(
     for colour, (name, column) in zip(SERIES, columns.items(), strict=False):
         points = [(float(row["epoch"]), row.get(column)) for row in rows if row.get(column) is not None]
         if points:
-            lines.append(Line(name=name, points=_thinned(points), colour=colour))
+            lines.append(Line(name=name, points=thinned(points, POINTS_SHOWN), colour=colour))
     last = "; ".join(f"{line.name} ends at {line.points[-1][1]:.4g}" for line in lines)
     chart = Chart(key=_key(key, fold), title=_title(title, fold), about=f"{title} by epoch: {last}.", x="epoch", y=y)
     return line_chart(chart, lines)
@@ -109,7 +108,7 @@ def _rate(fold: str, rows: list[dict[str, Any]]) -> Html:
         x="step",
         y="learning rate",
     )
-    return line_chart(chart, [Line(name="learning rate", points=_thinned(points))])
+    return line_chart(chart, [Line(name="learning rate", points=thinned(points, POINTS_SHOWN))])
 
 
 def _model(model: TrainedModel | None) -> Section | None:
@@ -186,11 +185,6 @@ def _counts(record: Record) -> Mapping[str, Any]:
 def _last_by(rows: pa.Table, column: str) -> list[dict[str, Any]]:
     """In order of a column; of rows that were written again, as after a resume, the last."""
     return [row for _, row in sorted({row[column]: row for row in rows.to_pylist()}.items())]
-
-
-def _thinned(points: Sequence[tuple[float, float | None]]) -> list[tuple[float, float | None]]:
-    step = max(1, math.ceil(len(points) / POINTS_SHOWN))
-    return [*points[:-1:step], *points[-1:]]
 
 
 def _key(name: str, fold: str) -> str:
