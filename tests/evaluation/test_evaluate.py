@@ -188,3 +188,18 @@ def test_a_sample_is_of_all_images_alike_and_within_its_bytes() -> None:
 def test_numbers_of_neighbours_that_make_no_sense_are_refused(k: list[int]) -> None:
     with pytest.raises(ValueError, match="k"):
         EvaluateSettings(k=k)
+
+
+def test_a_bias_of_resamples_shrinks_with_the_images_and_their_noise_with_the_square_root() -> None:
+    case = classified(400)
+    measure = ClassificationMeasure(case.labels)
+    facts, tally = measure.facts(case.rows()), measure.tally()
+    tally.add(facts)
+    values = {value.metric: value.value for value in tally.values() if value.label is None}
+    told = {"values": tally.values(), "resamples": 200, "seed": 0}
+    offset, width = {}, {}
+    for images in (400, 40_000):
+        low, high = bootstrap.intervals(measure, facts, images=images, **told)["expected_calibration_error", None]
+        offset[images], width[images] = (low + high) / 2 - (values["expected_calibration_error"] or 0), high - low
+    assert width[400] == pytest.approx(10 * width[40_000])
+    assert offset[400] > 20 * abs(offset[40_000])

@@ -1,8 +1,9 @@
 """How far values would move if there were other images: 95 % intervals by the bootstrap (Efron, 1979).
 
 The images are drawn anew, as many as there are, with replacement, and everything is measured again; the interval is
-what lies between the percentiles. Of very many images a sample is resampled, and what its values deviate from its own
-is scaled by the square root of how much larger the whole is.
+what lies between the percentiles. Of very many images a sample is resampled. Of what its values deviate from its own
+the mean, a bias, shrinks in proportion to the images (Efron and Tibshirani, 1993), and what is around it with their
+square root: they are scaled by how much larger the whole is.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vision_batch.evaluation.measure import F, Measure, Value
 
@@ -40,15 +42,21 @@ def intervals(
         for key, value in _measured(measure, facts, weights).items():
             if key in place:
                 row[place[key]] = value
-    scale = np.sqrt(count / images)
     return {
-        (value.metric, value.label): (value.value + low * scale, value.value + high * scale)
+        (value.metric, value.label): (value.value + low, value.value + high)
         for value in values
         if value.value is not None and (at := place.get((value.metric, value.label))) is not None
         for deviations in [found[:, at] - own[value.metric, value.label]]
         if (is_defined := ~np.isnan(deviations)).mean() > 0.5
-        for low, high in [np.percentile(deviations[is_defined], ENDS).tolist()]
+        for low, high in [_ends(deviations[is_defined], count / images)]
     }
+
+
+def _ends(deviations: NDArray[np.float64], share: float) -> list[float]:
+    """Of an interval, by what resamples of a `share` of the images deviate (n,)."""
+    bias = deviations.mean()
+    ends: list[float] = (bias * share + (np.percentile(deviations, ENDS) - bias) * np.sqrt(share)).tolist()
+    return ends
 
 
 def _measured(measure: Measure[F], facts: F, weights: np.ndarray) -> dict[tuple[str, str | None], float]:
