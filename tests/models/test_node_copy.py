@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -163,6 +164,21 @@ def test_copies_that_nobody_uses_make_room(weights: str, temporary: Path, monkey
     (folder / DIGEST).unlink()
     node_copy(weights, DIGEST)
     assert files(temporary) == sorted([DIGEST, "in-use"])
+
+
+def test_a_copy_that_is_being_compared_is_in_use(weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process makes room while a large one is read that nobody had asked for since yesterday."""
+    copy = node_copy(weights, DIGEST)
+    os.utime(copy, (0, 0))
+    monkeypatch.setattr(copies, "KEPT_BYTES", 0)
+    compare = hashlib.file_digest
+
+    def meanwhile(file: BinaryIO, name: str) -> hashlib._Hash:
+        copies._forget_oldest(copy.parent)
+        return compare(file, name)
+
+    monkeypatch.setattr(hashlib, "file_digest", meanwhile)
+    assert node_copy(weights, DIGEST).read_bytes() == DATA
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o750])

@@ -88,7 +88,6 @@ def _copied(uri: str, sha256: str) -> Path:
                     raise changed(uri)
                 _forget_oldest(folder)
                 os.replace(partial.name, copy)
-    os.utime(copy)
     return copy
 
 
@@ -104,6 +103,7 @@ def _private_folder() -> Path:
 
 def _holds(copy: Path, sha256: str) -> bool:
     try:
+        os.utime(copy)  # it is in use: nobody forgets it while it is read, which takes a while
         with copy.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == sha256
     except FileNotFoundError:
