@@ -71,3 +71,16 @@ def test_a_program_gets_one_object_and_parquet(
 def test_results_are_not_written_among_predictions(outputs: list[str], capsys: Capture) -> None:
     assert main(["compare", *outputs, "--to", f"{outputs[0]}/changed"]) == 2
     assert "expected a folder that is not in" in capsys.readouterr().err
+
+
+def test_a_truth_is_told_as_evaluate_is(outputs: list[str], tmp_path: Path, capsys: Capture) -> None:
+    known = pq.read_table(tmp_path / "truth.parquet").rename_columns(["file", "category"])
+    pq.write_table(known, tmp_path / "known")
+    columns = ["--truth-column", "category", "--id-column", "file", "--truth-format", "parquet"]
+    truth = ["--truth", str(tmp_path / "known"), *columns]
+    assert main(["compare", *outputs, *truth, "--bootstrap", "0", "--json"]) == 0
+    first = json.loads(capsys.readouterr().out)["judgement"]["differences"][0]
+    assert (first["metric"], first["a"]) == ("accuracy", pytest.approx(19 / 39))
+    assert main(["compare", *outputs, *columns]) == 2
+    expected = "--truth: found nothing, with --truth-format, --truth-column, --id-column; expected the URI of the truth"
+    assert expected in capsys.readouterr().err

@@ -272,3 +272,9 @@ def test_labels_that_are_numbers_are_the_same_as_texts_and_as_text(tmp_path: Pat
     found = Compared(tmp_path, table("label", ["1", "2", "3"]), table("label", [1.0, None, 4.0]))
     assert (found.comparison.compared, found.comparison.changed) == (2, 1)
     assert found.changed[1] == ("2.jpg", "3", "4", 0.0)
+
+
+def test_a_column_of_truth_without_any_judges_nothing(tmp_path: Path) -> None:
+    a, b = table("label", ["ant", "bee"]), table("label", ["ant", "cat"])
+    comparison = Compared(tmp_path, a.append_column("truth", pa.nulls(2, pa.string())), b).comparison
+    assert (comparison.changed, comparison.judgement) == (1, None)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from vision_batch.cli.exit_code import ExitCode
 from vision_batch.cli.output import emit_json
+from vision_batch.cli.truth import add_truth, truth_of
 from vision_batch.documents.validation import validate_settings
 from vision_batch.storage.uri import normalise
 
@@ -23,16 +24,15 @@ NOTHING: Final = "(nothing)"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("a", help="the output.uri of a run, or a Parquet file, folder or glob")
     parser.add_argument("b", help="another one, of the same images")
-    parser.add_argument(
-        "--truth",
-        metavar="URI",
-        help="what is right, as of evaluate; by default the column truth of A, where it has one",
-    )
+    add_truth(parser, default="the column truth of A, where it has one")
     parser.add_argument(
         "--min-score", type=float, default=0.0, metavar="S", help="boxes: leave out what has a lower score (0)"
     )
     parser.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="resamples for intervals, 0 for none")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the resamples")
+    parser.add_argument(
+        "--k", type=int, nargs="+", default=[1, 5, 10], metavar="K", help="embeddings: numbers of neighbours"
+    )
     parser.add_argument("--to", metavar="FOLDER", help="write the images that changed as Parquet, and comparison.json")
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line of standard output")
 
@@ -40,16 +40,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     from vision_batch.evaluation.changed_images import ChangedImages
     from vision_batch.evaluation.compare import compare
-    from vision_batch.evaluation.settings import EvaluateSettings, TruthSettings
+    from vision_batch.evaluation.settings import EvaluateSettings
     from vision_batch.ledger.predictions import Predictions
 
     a, b = (normalise(text, Path.cwd()) for text in (arguments.a, arguments.b))
-    where = "the command line"
-    chosen = {"bootstrap": arguments.bootstrap, "seed": arguments.seed}
-    settings = validate_settings(EvaluateSettings, chosen, what=where)
-    truth = None
-    if arguments.truth is not None:
-        truth = validate_settings(TruthSettings, {"uri": normalise(arguments.truth, Path.cwd())}, what=where)
+    chosen = {"bootstrap": arguments.bootstrap, "seed": arguments.seed, "k": arguments.k}
+    settings = validate_settings(EvaluateSettings, chosen, what="the command line")
+    truth = truth_of(arguments)
     written = None if arguments.to is None else ChangedImages(normalise(arguments.to, Path.cwd()), a, b)
     opened = Predictions.open(a), Predictions.open(b)
     sink = written.add if written else None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from vision_batch.cli.exit_code import ExitCode
 from vision_batch.cli.output import emit_json
+from vision_batch.cli.truth import add_truth, truth_of
 from vision_batch.datasets.naming import shortened
 from vision_batch.documents.validation import validate_settings
 from vision_batch.storage.uri import normalise
@@ -25,19 +26,7 @@ NAME_LENGTH: Final = 40
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("predictions", help="the output.uri of a run, or a Parquet file, folder or glob")
-    parser.add_argument(
-        "--truth",
-        metavar="URI",
-        help="what is right: Parquet, a folder of images for each class, COCO JSON, a folder of mask PNGs; "
-        "by default the predictions' own column truth",
-    )
-    parser.add_argument("--truth-format", default="auto", metavar="FORMAT", help="parquet, folder, coco or masks")
-    parser.add_argument(
-        "--truth-column", metavar="COLUMN", help="of a Parquet: what is right, instead of the task's own"
-    )
-    parser.add_argument(
-        "--id-column", default="image_id", metavar="COLUMN", help="of a Parquet: what images are called"
-    )
+    add_truth(parser, default="the predictions' own column truth")
     parser.add_argument(
         "--by", action="append", default=[], metavar="COLUMN", help="measure every value of this column on its own too"
     )
@@ -56,22 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     from vision_batch.evaluation.evaluate import evaluate
     from vision_batch.evaluation.results import results_folder, write_results
-    from vision_batch.evaluation.settings import EvaluateSettings, TruthSettings
+    from vision_batch.evaluation.settings import EvaluateSettings
     from vision_batch.ledger.predictions import Predictions
 
     names = ("by", "bootstrap", "seed", "failed", "k")
     settings = validate_settings(
         EvaluateSettings, {name: getattr(arguments, name) for name in names}, what="the command line"
     )
-    truth = None
-    if arguments.truth is not None:
-        of_truth = {
-            "uri": normalise(arguments.truth, Path.cwd()),
-            "format": arguments.truth_format,
-            "column": arguments.truth_column,
-            "id_column": arguments.id_column,
-        }
-        truth = validate_settings(TruthSettings, of_truth, what="the command line")
+    truth = truth_of(arguments)
     uri = normalise(arguments.predictions, Path.cwd())
     to = results_folder(uri, None if arguments.to is None else normalise(arguments.to, Path.cwd()))
     evaluation = evaluate(Predictions.open(uri), truth, settings)

@@ -23,8 +23,8 @@ from vision_batch.ledger.predictions import Predictions
 
 
 def judged(a: Predictions, b: Predictions, truth: TruthSettings | None, settings: EvaluateSettings) -> Judgement | None:
-    """Both measured by `truth`, or else the column `truth` of `a`; None without either."""
-    if truth is None and "truth" not in a.schema.names:
+    """Both measured by `truth`, or else the column `truth` of `a`; None where there is neither, or nothing in it."""
+    if truth is None and not _has_truth(a):
         return None
     measures = measure_for(a, settings), measure_for(b, settings)
     opened = None if truth is None else open_truth(truth, measures[0].truth_column)
@@ -45,6 +45,13 @@ def judged(a: Predictions, b: Predictions, truth: TruthSettings | None, settings
 def _columns(measure: Measure[Any], predictions: Predictions) -> list[str]:
     optional = (name for name in measure.optional_columns if name in predictions.schema.names)
     return ["error_code", *measure.prediction_columns, *optional]
+
+
+def _has_truth(predictions: Predictions) -> bool:
+    """Whether an image has one of its own."""
+    if "truth" not in predictions.schema.names:
+        return False
+    return any(batch.column("truth").null_count < len(batch) for batch in predictions.batches(["truth"]))
 
 
 def _rows(a: Measure[Any], b: Measure[Any], pairs: Pairs) -> Iterator[Pair]:
