@@ -42,3 +42,20 @@ def test_an_input_that_does_not_answer_in_mid_run_leaves_the_plan_as_it_was(
     monkeypatch.setattr(backlog_module, "plan_input", unavailable)
     assert backlog.look_again() == []
     assert "gave up after 9 attempts" in str(backlog.trouble)
+
+
+def test_a_model_that_sees_each_picture_in_its_own_size_is_not_compiled(tmp_path: Path) -> None:
+    folder = tmp_path / "detr"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"architectures": ["DetrForObjectDetection"], "id2label": {"0": "cat"}}')
+    (folder / "preprocessor_config.json").write_text('{"image_processor_type": "DetrImageProcessor"}')
+    (folder / "model.safetensors").write_bytes(b"not looked into")
+    write_folder(tmp_path / "data", digits(1))
+    (tmp_path / "job.yaml").write_text(
+        "{job: predict, input: {uri: data/}, model: {source: 'transformers:detr'}, task: {type: detection}, "
+        "output: {uri: out/}}"
+    )
+    with pytest.raises(SpecError, match=r"compute\.compile: found true, for a model that sees each picture"):
+        prepare(load_spec(tmp_path / "job.yaml", ["compute.compile=true"]))
+    assert prepare(load_spec(tmp_path / "job.yaml", [])).model.variant == "softmax detector"
+    prepare(load_spec(tmp_path / "job.yaml", ["compute.compile=true", "preprocess={letterbox_px: 640}"]))

@@ -21,6 +21,7 @@ from vision_batch.jobs.spec import AnySpec, spec_of_kind
 from vision_batch.ledger.definition import CELL_ROWS, ClaimedOutput, Definition, read_definition
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.models.bundle import ModelBundle, resolve_model
+from vision_batch.models.transformers_kinds import KINDS
 from vision_batch.plugin import Plugin
 from vision_batch.tasks.settings import TaskSettings
 
@@ -118,6 +119,7 @@ def prepare(spec: AnySpec, *, limit: int | None = None) -> Prepared:
         claimed = read_definition(paths)
     recorded = claimed.definition.facts if claimed is not None else {}
     parts = find_parts(settings, spec.folder, recorded)
+    _demand_one_size(settings, parts)
     precision = resolve_auto(settings.compute.precision, recorded.get("precision")) or AUTO
     facts = {
         **parts.facts,
@@ -140,6 +142,14 @@ def prepare(spec: AnySpec, *, limit: int | None = None) -> Prepared:
         definition=Definition(facts),
         claimed=claimed,
     )
+
+
+def _demand_one_size(settings: PredictSettings, parts: Parts) -> None:
+    """SpecError for a model that is to be compiled, and sees each picture in its own size."""
+    kind = KINDS.get(parts.model.variant)
+    if settings.compute.compile and kind is not None and kind.by_size and parts.preprocess.longest_px is not None:
+        found = "true, for a model that sees each picture in its own size (longest_px, as its own processor has it)"
+        raise SpecError(Problem("compute.compile", found, "false, or steps that give all pictures one size"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,8 @@ class ModelKind:
 
     `what` is what a person calls such a model, `tasks` are those that it answers, `architectures` are the library's
     classes, `…` for any letters, and `auto` the class that finds and loads them. `trainable` says that it can get a new
-    head and be trained. `optional` is a part of the model that is left out where the folder has no weights of it.
+    head and be trained, `by_size` that it sees pictures in their own sizes, as BySize does it. `optional` is a part of
+    the model that is left out where the folder has no weights of it.
     """
 
     what: str
@@ -39,6 +40,7 @@ class ModelKind:
     architectures: tuple[str, ...]
     auto: str
     trainable: bool = False
+    by_size: bool = False
     optional: str | None = None
 
     def has(self, architecture: str) -> bool:
@@ -66,6 +68,7 @@ KINDS: Final[dict[str, ModelKind]] = {
         tasks=("detection",),
         architectures=SOFTMAX_DETECTORS,
         auto="AutoModelForObjectDetection",
+        by_size=True,
     ),
     LEARNING: ModelKind(
         what="an object detector of DETR's kind",
@@ -85,24 +88,28 @@ KINDS: Final[dict[str, ModelKind]] = {
             "DFineForObjectDetection",
         ),
         auto="AutoModelForObjectDetection",
+        by_size=True,
     ),
     "instances": ModelKind(
         what="an instance segmenter",
         tasks=("detection with masks",),
         architectures=MASK_MODELS,
         auto="AutoModelForUniversalSegmentation",
+        by_size=True,
     ),
     "boxes of instances": ModelKind(
         what="an instance segmenter",
         tasks=("detection",),
         architectures=MASK_MODELS,
         auto="AutoModelForUniversalSegmentation",
+        by_size=True,
     ),
     "mask classes": ModelKind(
         what="a segmenter by masks",
         tasks=("segmentation",),
         architectures=MASK_MODELS,
         auto="AutoModelForUniversalSegmentation",
+        by_size=True,
     ),
     PROMPTED: ModelKind(
         what="a model of images and texts",

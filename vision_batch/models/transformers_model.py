@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -69,11 +70,11 @@ WRAPPERS: Final[dict[str, Callable[..., torch.nn.Module]]] = {
     "classifier": Logits,
     "semantic": Logits,
     LEARNING: LearningDetector,
-    "softmax detector": lambda model: BySize(SoftmaxDetector(model)),
-    "sigmoid detector": lambda model: BySize(SigmoidDetector(model)),
-    "instances": lambda model: BySize(Instances(model, masks=True)),
-    "boxes of instances": lambda model: BySize(Instances(model, masks=False)),
-    "mask classes": lambda model: BySize(MaskClasses(model)),
+    "softmax detector": SoftmaxDetector,
+    "sigmoid detector": SigmoidDetector,
+    "instances": partial(Instances, masks=True),
+    "boxes of instances": partial(Instances, masks=False),
+    "mask classes": MaskClasses,
     PROMPTED: ZeroShot,
     **dict.fromkeys(EMBEDDERS, Embedder),
 }
@@ -112,7 +113,8 @@ def load_model(folder: Path, kind: str, name: str, *, new_classes: int | None = 
     if absent:
         shown = ", ".join(absent[:SHOWN]) + (" …" if len(absent) > SHOWN else "")
         raise ModelError(f"{name} lacks weights of {what} ({shown}): was it trained for another task?")
-    return WRAPPERS[kind](model, **said).eval()
+    module = WRAPPERS[kind](model, **said)
+    return (BySize(module) if KINDS[kind].by_size else module).eval()
 
 
 def _name(key: Any) -> str:
