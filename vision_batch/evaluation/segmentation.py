@@ -77,6 +77,7 @@ class SegmentationMeasure:
     def __init__(self, labels: tuple[str, ...] | None = None) -> None:
         self._names = dict(enumerate(labels or ()))
         self._reasons: list[str] = []
+        self._pairs = _OccurringPairs()
 
     def facts(self, rows: pa.Table) -> MaskFacts:
         kind = rows.schema.field("truth").type
@@ -102,7 +103,7 @@ class SegmentationMeasure:
         )
 
     def tally(self, *, is_resample: bool = False, share: int = 1) -> SegmentationTally:
-        return SegmentationTally(names=self._names, reasons=self._reasons)
+        return SegmentationTally(names=self._names, reasons=self._reasons, pairs=self._pairs)
 
     def _learn_names(self, column: pa.ChunkedArray) -> None:
         flat = column.combine_chunks().flatten()
@@ -145,23 +146,43 @@ def _counted(truth: Mask, found: Mask | None) -> Pairs:
     return truths[known], seen[known], pixels[known]
 
 
+@dataclass(slots=True)
+class _OccurringPairs:
+    """The pairs of classes in the facts that were last asked for: looked for once for all resamples of them."""
+
+    _facts: MaskFacts | None = None
+    _pair: NDArray[np.int64] = field(init=False)
+    _place: NDArray[np.int64] = field(init=False)
+
+    def of(self, facts: MaskFacts) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The different pairs, ascending, as one number each; and which of them each row (m,) is."""
+        if self._facts is not facts:
+            pair = facts.truth * np.int64(_PAIRS) + facts.predicted - NO_CLASS
+            self._pair, self._place = np.unique(pair, return_inverse=True)
+            self._facts = facts
+        return self._pair, self._place
+
+
 @dataclass(slots=True, kw_only=True)
 class SegmentationTally:
-    """The confusion of classes, in pixels: only what occurs is held. `names` and `reasons` are the measure's."""
+    """The confusion of classes, in pixels, up to 2 ** 53 of them: only what occurs is held.
+
+    `names`, `reasons` and `pairs` are the measure's.
+    """
 
     names: dict[int, str]
     reasons: Sequence[str]
+    pairs: _OccurringPairs
     _pair: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     _pixels: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     _refused: int = 0
 
     def add(self, facts: MaskFacts, weights: NDArray[np.int64] | None = None) -> None:
         pixels = facts.pixels if weights is None else facts.pixels * weights[facts.image]
-        pair = np.concatenate([self._pair, facts.truth * np.int64(_PAIRS) + facts.predicted - NO_CLASS])
-        self._pair, place = np.unique(pair, return_inverse=True)
-        pixels = np.concatenate([self._pixels, pixels])
-        self._pixels = np.zeros(len(self._pair), np.int64)
-        np.add.at(self._pixels, place, pixels)
+        pair, place = self.pairs.of(facts)
+        pixels = np.concatenate([self._pixels, np.bincount(place, pixels, len(pair)).astype(np.int64)])
+        self._pair, place = np.unique(np.concatenate([self._pair, pair]), return_inverse=True)
+        self._pixels = np.bincount(place, pixels, len(self._pair)).astype(np.int64)
         self._refused += int(np.dot(facts.is_refused, np.ones(len(facts), np.int64) if weights is None else weights))
 
     def values(self) -> list[Value]:
