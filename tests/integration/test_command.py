@@ -45,8 +45,12 @@ def test_a_run_on_a_fresh_local_ray(job: MakeJob) -> None:
     it = job(limits={"max_error_fraction": 0.0})
     write_folder(it.data, digits(30))
     (it.data / "bad.jpg").write_bytes(b"no picture")
-    code, summary, err = finish(command(it, "--progress"))
+    code, summary, err = finish(command(it, "--progress", "--report"))
     assert code == 3, err
+    assert summary["report"] == f"{it.output}-report.html"
+    page = Path(f"{it.output}-report.html").read_text("utf-8")
+    assert "The input has 31 images and the output 31 rows: one for each image." in page
+    assert page.count("<img ") > 30
     assert (summary["images_ok"], summary["images_failed"], summary["status"]) == (30, 1, "done")
     assert summary["first_batch_seconds"] is not None
     assert (summary["cpus"] >= 1, summary["gpus"]) == (True, 0)

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from vision_batch.report.charts import Chart, Line, bar_chart, histogram, line_chart, thinned
+from vision_batch.report.charts import INK, Chart, Line, bar_chart, histogram, line_chart, thinned
 from vision_batch.report.figures import counted, duration, number, percent, words
 
 
@@ -57,6 +57,13 @@ def test_charts_share_no_names_and_say_what_they_show() -> None:
         assert re.search(rf'<title id="[^"]+">{title}</title><desc id="[^"]+">{about}</desc>', page)
     assert "0 to 0.5" in page
     assert '<th scope="row"><bdi>a</bdi></th><td class="number"><data value="2">' in page
+
+
+def test_the_keys_of_a_legend_have_the_colours_of_their_lines() -> None:
+    """The page's own text, too: of a legend it is softer."""
+    lines = [Line(name="all", points=[(0, 1)], colour=INK), Line(name="a", points=[(0, 1)], colour="#123456")]
+    chart = str(line_chart(Chart(key="one", title="First", about="It rises.", x="x", y="y"), lines))
+    assert re.findall(r'class="key" style="background:([^"]+)"', chart) == ["var(--ink)", "#123456"]
 
 
 def test_thinned_lines_keep_their_ends() -> None:

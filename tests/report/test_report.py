@@ -148,6 +148,23 @@ def test_masks_are_laid_over_their_images(tmp_path: Path) -> None:
     assert moved[70:].mean() > 1.5 * moved[:50].mean()
 
 
+def test_the_borders_of_the_true_mask_are_white_where_it_is_about_mistakes(tmp_path: Path) -> None:
+    png = {}
+    for edge in (40, 60):
+        mask = np.zeros((90, 120), np.uint8)
+        mask[:, edge:] = 1
+        png[edge] = bytes(cv2.imencode(".png", mask)[1])
+    classes = [{"label": name, "label_index": index, "pixels": 5400} for index, name in enumerate(("road", "sky"))]
+    output = make_output(tmp_path, SEGMENTATION, {"a.jpg": {"mask_png": png[60], "class_pixels": classes}})
+    pq.write_table(pa.table({"image_id": ["a.jpg"], "mask_png": [png[40]]}), tmp_path / "truth.parquet")
+    page = render_report(output, truth=TruthSettings(uri=str(tmp_path / "truth.parquet")))
+    wrong, plain = (
+        picture_of(page[page.index(f'<section id="{key}"') :], "a.jpg", step=1) for key in ("mistakes", "gallery")
+    )
+    assert (wrong - plain)[20:160, 80].mean() > 60
+    assert np.abs(wrong - plain)[:, 100:].mean() < 5
+
+
 def test_several_labels(tmp_path: Path) -> None:
     rows = {"a.jpg": {"labels": ["x", "y"], "label_scores": [0.9, 0.6]}, "b.jpg": {"labels": [], "label_scores": []}}
     assert "Labels in an image" in render_report(make_output(tmp_path, MULTI_LABEL, rows))

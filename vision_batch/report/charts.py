@@ -162,7 +162,7 @@ def _numbers(chart: Chart, bars: Iterable[tuple[str, float]]) -> Html:
 
 def _legend(named: Sequence[tuple[str, str]]) -> Html | None:
     """Names, which may be foreign, with their colours."""
-    named = [(name, colour.replace(INK, "currentColor")) for name, colour in named]
+    named = [(name, colour.replace(INK, "var(--ink)")) for name, colour in named]
     keys = [(tag("span", class_="key", style=f"background:{colour}"), foreign(name, 30)) for name, colour in named]
     return tag("ul", [tag("li", key) for key in keys], class_="legend") if keys else None
 

@@ -68,7 +68,7 @@ ABOUT: Final[Mapping[str, str]] = {
     "classification": "Wrong labels, the most certain first.",
     "multi_label": "Images with labels that are not true, the most certain of these first.",
     "detection": "Boxes on no object of their label (IoU 0.5), the most certain first. White frames are the truth.",
-    "segmentation": "The images with the largest share of wrong pixels first.",
+    "segmentation": "The images with the largest share of wrong pixels first. White lines: the truth.",
 }
 
 
@@ -92,7 +92,7 @@ def worst_rows(
         rows = rows.filter(rows["error_code"].is_null())
         images, keys = WRONG[predictions.kind](measure.facts(rows))
         worst.add(np.zeros(len(images), np.int64), first + images, keys)
-        said = rows.select(shown if predictions.kind == "segmentation" else [*shown, "truth"])
+        said = rows.select([*shown, "truth"])
         new = [number for number in worst.rows() if number >= first]
         old = {number: kept[number] for number in worst.rows() if number < first}
         kept = old | {number: said.slice(number - first, 1).to_pylist()[0] for number in new}
@@ -101,5 +101,7 @@ def worst_rows(
 
 
 def _with_expected(row: dict[str, Any], kind: str) -> dict[str, Any]:
-    """A detection's row with its true boxes as `expected`; the measure has understood them."""
-    return {**row, "expected": parse_boxes(row.pop("truth"))} if kind == "detection" else row
+    """With its true boxes as `expected`, or its true mask as `expected_png`; the measure has understood them."""
+    if kind == "detection":
+        return {**row, "expected": parse_boxes(row.pop("truth"))}
+    return {**row, "expected_png": row.pop("truth")} if kind == "segmentation" else row

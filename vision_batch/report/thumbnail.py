@@ -65,9 +65,11 @@ def _small(data: bytes) -> tuple[Pixels, float]:
 
 
 def _drawn(pixels: Pixels, scale: float, row: Mapping[str, Any], palette: Palette) -> Pixels:
-    """The row's mask or boxes, above the true boxes that it may have as `expected`."""
+    """The row's mask, with the borders of a true one that it may have as `expected_png`; or its boxes, above the true
+    ones that it may have as `expected`."""
     if row.get("mask_png"):
-        return _with_mask(pixels, row["mask_png"], row.get("class_pixels") or (), palette)
+        pixels = _with_mask(pixels, row["mask_png"], row.get("class_pixels") or (), palette)
+        return _with_borders(pixels, row["expected_png"]) if row.get("expected_png") else pixels
     expected: Sequence[TrueBox] = row.get("expected") or ()
     true_edges = [box.edges for box in expected[:MOST_BOXES]]
     pixels = _framed(pixels, scale, true_edges, [BLACK] * len(true_edges), [WHITE] * len(true_edges))
@@ -95,6 +97,15 @@ def _framed(
     for inset, colours in enumerate((outer, inner)):
         pixels = draw_boxes(pixels, places + np.array([inset, inset, -inset, -inset]), [""] * len(places), colours)
     return pixels
+
+
+def _with_borders(pixels: Pixels, mask_png: bytes) -> Pixels:
+    """White where the classes of the mask meet."""
+    mask = cv2.resize(decode_mask(mask_png), pixels.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    border = np.zeros(mask.shape, np.bool_)
+    border[:, 1:] = mask[:, 1:] != mask[:, :-1]
+    border[1:] |= mask[1:] != mask[:-1]
+    return _tinted(pixels, border, WHITE, 1)
 
 
 def _with_mask(pixels: Pixels, mask_png: bytes, classes: Sequence[Mapping[str, Any]], palette: Palette) -> Pixels:
