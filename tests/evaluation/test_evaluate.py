@@ -91,6 +91,13 @@ def test_slices_come_from_the_truth_too_and_from_more_than_one_column(tmp_path: 
     assert result(found, "accuracy", "night=True").support == 200
 
 
+def test_slices_are_in_the_order_of_their_numbers(tmp_path: Path, case: Classified) -> None:
+    widths = [(90, 1000, 200)[n % 3] for n in range(400)]
+    rows = case.rows().append_column("width", pa.array(widths))
+    found = [r.slice for r in evaluated(tmp_path, rows, by=["width"]).results if r.slice and r.metric == "accuracy"]
+    assert found == ["width=90", "width=200", "width=1000"]
+
+
 def test_slices_by_the_truth_itself_are_recalls(tmp_path: Path, case: Classified) -> None:
     found = evaluated(tmp_path, case.rows(), by=["truth"])
     assert result(found, "accuracy", "truth=c1").value == result(found, "recall", label="c1").value

@@ -96,6 +96,19 @@ def test_files_are_found_by_path_by_name_or_by_name_without_extension(tmp_path: 
     assert rows(found) == {ids[0]: ("x", "cats"), ids[1]: ("y", "dogs")}
 
 
+def test_masks_of_pngs_among_jpegs_do_not_hide_those_of_the_others(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        (tmp_path / "masks" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "masks" / name).write_bytes(name.encode())
+    pq.write_table(pa.table({"image_id": ["a.png", "b.jpg"], "mask_png": [b"A", b"B"]}), tmp_path / "p.parquet")
+    found = Joined(
+        predictions=Predictions.open(str(tmp_path / "p.parquet")),
+        columns=["mask_png"],
+        truth=open_truth(TruthSettings(uri=str(tmp_path / "masks")), "mask_png"),
+    )
+    assert rows(found) == {"a.png": (b"A", b"a.png"), "b.jpg": (b"B", b"b.png")}
+
+
 def test_two_files_of_one_name_are_not_taken_for_one_another(tmp_path: Path) -> None:
     for name in ("cats/1.jpg", "dogs/1.jpg"):
         (tmp_path / "truth" / name).parent.mkdir(parents=True)

@@ -128,8 +128,10 @@ def test_a_format_that_cannot_say_it_is_refused_with_those_that_can(detected: st
     ]:
         with pytest.raises(SpecError, match=message):
             exported(detected, format, tmp_path / "to")
-    with pytest.raises(SpecError, match="--scores: found --format coco; expected one of yolo, or nothing"):
+    with pytest.raises(SpecError, match="--scores: found --format coco; expected it with yolo only"):
         exported(detected, "coco", tmp_path / "to", scores=True)
+    with pytest.raises(SpecError, match="--min-score: found the number 50; expected a number from 0 to 1"):
+        exported(detected, "coco", tmp_path / "to", min_score=50)
     with pytest.raises(SpecError, match="inside the predictions"):
         exported(detected, "coco", tmp_path / "out" / "coco")
     assert not (tmp_path / "to").exists()

@@ -212,6 +212,7 @@ def test_label_studio_choices(tmp_path: Path) -> None:
     exported(output, "labelstudio", tmp_path / "to", min_score=0.85)
     first, second = tasks(tmp_path / "to")
     assert first["predictions"][0]["result"][0]["value"] == {"choices": ["cat"]}
+    assert 'toName="image" choice="multiple">' in (tmp_path / "to" / "config.xml").read_text()
     assert second["predictions"][0]["result"] == []
 
 

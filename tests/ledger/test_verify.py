@@ -218,6 +218,12 @@ def test_a_lost_ledger_is_a_problem_and_no_output_at_all_a_wrong_argument(output
         verify(str(tmp_path / "elsewhere"))
 
 
+def test_tables_that_no_run_has_written_are_no_output(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"metric": ["accuracy"], "value": [0.5]}), tmp_path / "metrics.parquet")
+    with pytest.raises(SpecError, match=r"1 Parquet files at .* that no run has written"):
+        verify(str(tmp_path))
+
+
 def test_a_trial_is_expected_to_have_its_first_images_only(tmp_path: Path) -> None:
     output = new_output(tmp_path, images=10, definition=Definition({"limit": 6}))
     output.commit(output.todo()[0], rows=4)

@@ -232,7 +232,8 @@ def _pace(summary: RunSummary) -> str:
     if summary.first_batch_seconds is None:
         return ""
     pace = f"; first batch after {summary.first_batch_seconds:.1f} s"
-    return pace if summary.images_per_second is None else f"{pace}, then {summary.images_per_second:,.0f} images/s"
+    rate = summary.images_per_second
+    return pace if rate is None else f"{pace}, then {rate:,.{0 if rate >= 10 else 1}f} images/s"
 
 
 @contextmanager

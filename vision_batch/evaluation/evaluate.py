@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Generic
 
@@ -120,11 +121,11 @@ class _Count(Generic[F]):
             self._sample.add(facts, numbers)
 
     def results(self) -> list[Result]:
-        """Of all images, then of each slice by name."""
+        """Of all images, then of each slice by name, numbers in names by their value."""
         sample = self._sample.taken()
         results = self._results(None, None, self.whole, sample[0] if sample else None)
         names = self.slices.names
-        for number in sorted(self._by_slice, key=names.__getitem__):
+        for number in sorted(self._by_slice, key=lambda number: _by_value(names[number])):
             facts = None
             if sample is not None and len(some := np.flatnonzero((sample[1] == number).any(axis=1))):
                 facts = sample[0].take(some)
@@ -149,6 +150,11 @@ class _Count(Generic[F]):
         if number not in self._by_slice:
             self._by_slice[number] = self._measure.tally(share=MOST_VALUES)
         return self._by_slice[number]
+
+
+def _by_value(name: str) -> list[str | int]:
+    """What sorts `width=90` before `width=100`."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
 def _result(value: Value, name: str | None, interval: tuple[float | None, float | None]) -> Result:

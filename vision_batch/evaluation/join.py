@@ -66,7 +66,7 @@ class Joined:
             yield pa.Table.from_batches([known])
 
     def _joined(self, truth: Truth) -> Iterator[pa.Table]:
-        for key in KEYS if truth.by_file_name else KEYS[:1]:
+        for key in (KEYS[1::2] if truth.is_apart else KEYS) if truth.by_file_name else KEYS[:1]:
             self.without_truth = self.without_image = 0
             yield from self._joined_by(truth, key)
             if self.images:

@@ -63,6 +63,7 @@ class _Beside:
 
     columns: ClassVar[tuple[str, ...]] = ()
     by_file_name: ClassVar[bool] = False
+    is_apart: ClassVar[bool] = False
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         for table in self.rows():

@@ -24,7 +24,8 @@ class Truth(Protocol):
     """What is right, of any number of images, as a stream.
 
     `columns` are those that it has besides, to slice by. With `by_file_name` an image is named by a file, and may be
-    called by the last part of its path only.
+    called by the last part of its path only. With `is_apart` the file is not the image but beside it: its
+    extension says nothing.
     """
 
     @property
@@ -35,6 +36,9 @@ class Truth(Protocol):
 
     @property
     def by_file_name(self) -> bool: ...
+
+    @property
+    def is_apart(self) -> bool: ...
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """`image_id` (string), `truth` and the named columns of every image that has a truth."""

@@ -34,6 +34,7 @@ class CocoTruth:
 
     columns: ClassVar[tuple[str, ...]] = ()
     by_file_name: ClassVar[bool] = True
+    is_apart: ClassVar[bool] = False
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """SpecError for an annotation that is none."""

@@ -26,6 +26,7 @@ class FolderTruth:
     listing: Listing
     columns: tuple[str, ...] = ()
     by_file_name: bool = True
+    is_apart: bool = False
 
     @property
     def uri(self) -> str:

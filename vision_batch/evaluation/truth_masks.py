@@ -27,6 +27,7 @@ class MaskTruth:
 
     columns: ClassVar[tuple[str, ...]] = ()
     by_file_name: ClassVar[bool] = True
+    is_apart: ClassVar[bool] = True
 
     @property
     def uri(self) -> str:

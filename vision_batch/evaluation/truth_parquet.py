@@ -22,6 +22,7 @@ class ParquetTruth:
     id_column: str
     truth_column: str
     by_file_name: bool = False
+    is_apart: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -98,9 +98,11 @@ def _problems(predictions: Predictions, format: str, to: str, options: Options) 
         if getattr(options, field.name) != field.default and field.name not in known.options:
             flag = f"--{field.name.replace('_', '-')}"
             formats = ", ".join(name for name, each in FORMATS.items() if field.name in each.options)
-            yield Problem(flag, f"--format {format}", f"one of {formats}, or nothing")
+            yield Problem(flag, f"--format {format}", f"it with {formats} only")
     if options.min_score is not None and predictions.kind not in SCORED:
         yield Problem("--min-score", f"{predictions.kind}, which has no scores", "nothing")
+    if options.min_score is not None and not 0 <= options.min_score <= 1:
+        yield Problem("--min-score", f"the number {options.min_score:g}", "a number from 0 to 1")
     if (known.copies or options.copy_images) and predictions.output is None:
         expected = "an output of a predict job, whose definition says where the images are"
         yield Problem(predictions.uri, "a table", expected)

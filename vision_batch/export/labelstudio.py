@@ -56,7 +56,7 @@ def write(job: Job) -> None:
     if texts or not files:
         _write_tasks(job, files, texts)
     with job.target.spool("config.xml") as file:
-        file.write(_config(job.names.names, sorted(kinds)).encode())
+        file.write(_config(job.names.names, sorted(kinds), several=job.predictions.kind == "multi_label").encode())
 
 
 def _write_tasks(job: Job, number: int, texts: list[str]) -> None:
@@ -132,11 +132,12 @@ def _percent(box: dict[str, Any], row: Row) -> dict[str, float]:
     }
 
 
-def _config(names: list[str], kinds: list[str]) -> str:
+def _config(names: list[str], kinds: list[str], *, several: bool) -> str:
+    """`several` says that an image may have more labels than one."""
     controls = []
     for kind in kinds or ["choices"]:
         tag, choice = CONTROLS[kind]
         inner = "".join(f"    <{choice} value={quoteattr(name)}/>\n" for name in names)
-        several = ' choice="multiple"' if kind == "choices" else ""
-        controls.append(f'  <{tag} name="{TAG}" toName="image"{several}>\n{inner}  </{tag}>\n')
+        choices = f' choice="{"multiple" if several else "single"}"' if kind == "choices" else ""
+        controls.append(f'  <{tag} name="{TAG}" toName="image"{choices}>\n{inner}  </{tag}>\n')
     return f'<View>\n  <Image name="image" value="$image"/>\n{"".join(controls)}</View>\n'

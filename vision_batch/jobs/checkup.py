@@ -37,7 +37,7 @@ def check_spec(path: str, overrides: Sequence[str], address: str | None = None) 
     except SpecError as error:
         yield from (fail("spec", str(problem), "correct the spec") for problem in error.problems)
         return
-    yield ok("spec", f"{spec.path} is a {spec.settings.job} job called {spec.settings.name}")
+    yield ok("spec", f"{spec.path}: the {spec.settings.job} job {spec.settings.name}")
     if address is None:
         yield from check_storage(spec)
     else:

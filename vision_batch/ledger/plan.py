@@ -149,7 +149,7 @@ def _match(
     else:
         matched = match_files(recorded, listing.files(), format, format_name, settings, prune=prune)
     if not listing.members or not (matched.shards or matched.unread):
-        raise SpecError(_nothing(listing, format_name))
+        raise SpecError(_nothing(listing, format, format_name))
     if prune:
         _demand_listed(recorded, listing)
     _demand_own_keys(matched.shards)
@@ -196,13 +196,14 @@ def _demand_own_keys(shards: Sequence[Shard]) -> None:
             raise SpecError(Problem("input.uri", found, "files whose names differ when printed"))
 
 
-def _nothing(listing: _Listing, format_name: str) -> Problem:
+def _nothing(listing: _Listing, format: Format, format_name: str) -> Problem:
     where = ", ".join(named.uri for named in listing.settings.inputs)
     if listing.members:
         return Problem("input.uri", f"no rows in {_files(listing.members)} of {where}", "at least one image")
     others = f" ({_files(listing.ignored)} of other kinds: {', '.join(listing.ignored_examples)})"
     found = f"no {format_name} images in {where}{others if listing.ignored else ''}"
-    return Problem("input.uri", found, "at least one image")
+    endings = " or ".join(f".{ending}" for ending in format.extensions)
+    return Problem("input.uri", found, f"at least one file that ends in {endings}")
 
 
 def _files(count: int) -> str:

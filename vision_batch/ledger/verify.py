@@ -83,6 +83,11 @@ def audit_output(paths: LedgerPaths, *, deep: bool) -> Audit:
     digest = claimed.definition.digest if claimed else None
     expected = Expected.of(shards, recorded.superseded, recorded.gone, digest)
     found = inspect(paths, files, {}, expected)
+    if claimed is None and not (
+        recorded.segments or found.parts or findings.problems or any(file.record for file in found.foreign)
+    ):
+        kinds = f"{len(files):,} Parquet files at {paths.output} that no run has written, and no _ledger"
+        raise SpecError(Problem("output", kinds, "the output.uri of a predict job"))
     manifest = _current_of(remembered, expected)
     _check_ledger(claimed, recorded, findings)
     _check_files(found, claimed, findings)

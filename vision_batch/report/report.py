@@ -131,7 +131,8 @@ def _headlines(record: Record | None, survey: Survey, kind: str, verdict: Verdic
     if best is not None:
         named.append(Headline(name=words(best.metric), number=number(best.value, 3), note=interval(best)))
     if rate is not None:
-        named.append(Headline(name="images a second", number=number(rate), note="from the first batch on"))
+        pace = number(rate, 0 if rate >= 10 else 1)
+        named.append(Headline(name="images a second", number=pace, note="from the first batch on"))
     labels = survey.labels.ranked()
     if labels:
         most: Child = ["most often ", foreign(labels[0][0], 20)]
