@@ -142,3 +142,9 @@ def test_coco_tells_boxes_and_labels_only(tmp_path: Path) -> None:
         opened(tmp_path / "t.json", "{}", "mask_png")
     with pytest.raises(SpecError, match=r"truth\.uri: found .*nothing\.json"):
         open_truth(TruthSettings(uri=str(tmp_path / "nothing.json"), format="coco"), "boxes")
+
+
+def test_two_images_of_one_id_are_refused(tmp_path: Path) -> None:
+    images = [{"id": 7, "file_name": "a.jpg"}, {"id": 7, "file_name": "b.jpg"}]
+    with pytest.raises(SpecError, match="the id 7 2 times; expected each image its own id"):
+        opened(tmp_path / "t.json", {"images": images, "annotations": [], "categories": []})

@@ -6,7 +6,7 @@ Source of the format: https://cocodataset.org/#format-data (object detection).
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -89,9 +89,11 @@ def open_coco(settings: TruthSettings, truth_column: str) -> CocoTruth:
         annotations = defaultdict(list)
         for annotation in content["annotations"]:
             annotations[annotation["image_id"]].append(annotation)
+        images = [_image(image) for image in content["images"]]
+        _demand_different(settings.uri, images)
         return CocoTruth(
             uri=settings.uri,
-            images=[_image(image) for image in content["images"]],
+            images=images,
             annotations=annotations,
             names={category["id"]: str(category["name"]) for category in content["categories"]},
             truth_column=truth_column,
@@ -101,6 +103,13 @@ def open_coco(settings: TruthSettings, truth_column: str) -> CocoTruth:
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         found = f"{settings.uri}: {type(error).__name__}: {error}"
         raise SpecError(Problem("truth.uri", found, "COCO's JSON, with images, annotations and categories")) from error
+
+
+def _demand_different(uri: str, images: Sequence[Mapping[str, Any]]) -> None:
+    """SpecError where two images have one id: the annotations of both would be those of each."""
+    number, count = Counter(image["id"] for image in images).most_common(1)[0] if images else (None, 0)
+    if count > 1:
+        raise SpecError(Problem(f"{uri}: images", f"the id {number!r} {count} times", "each image its own id"))
 
 
 def _image(image: Mapping[str, Any]) -> dict[str, Any]:
