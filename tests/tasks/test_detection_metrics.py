@@ -8,6 +8,7 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from vision_batch.errors import ModelError
 from vision_batch.tasks.box_targets import stacked
 from vision_batch.tasks.detection import Detection
 from vision_batch.tasks.detection_metrics import MOST_BINS
@@ -127,6 +128,25 @@ def test_without_boxes_nothing_is_defined_and_without_predictions_nothing_is_fou
     truth = np.array([[0, 1, 1, 9, 9]], np.float32)
     assert measured([np.empty((0, 5), np.float32)], [none]) == {}
     assert measured([truth], [none]) == {"mean_average_precision_50": 0.0, "recall_50": 0.0}
+
+
+def test_an_image_that_would_have_no_prediction_counts_as_one_without_boxes() -> None:
+    boxes = np.array([[0, 0, 8, 8], [16, 16, 24, 24]], np.float32)
+    truth = [np.array([[0, 0, 0, 8, 8]], np.float32)]
+    for strange in (np.nan, np.inf):
+        said = {"boxes": boxes, "scores": np.array([0.9, strange], np.float32), "labels": np.zeros(2, np.int64)}
+        if strange == np.inf:
+            said = {**said, "boxes": boxes * [[1], [strange]], "scores": np.array([0.9, 0.5], np.float32)}
+        assert measured(truth, [said])["recall_50"] == 0.0
+
+
+@pytest.mark.parametrize("key", ["scores", "labels"])
+def test_what_a_predict_job_would_refuse_is_refused_in_every_batch(key: str) -> None:
+    """In the first one there may have been no box."""
+    said = {"boxes": np.array([[0, 0, 8, 8]], np.float32), "scores": np.float32([0.9]), "labels": np.array([0])}
+    truth = [np.array([[0, 0, 0, 8, 8]], np.float32)]
+    with pytest.raises(ModelError, match=f"the model returned {key} from 7"):
+        measured(truth, [{**said, key: said[key] * 0 + 7}])
 
 
 def test_boxes_of_detr_are_where_its_input_says() -> None:

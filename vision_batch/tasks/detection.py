@@ -15,7 +15,7 @@ from vision_batch.errors import ModelError
 from vision_batch.images.geometry import Geometry
 from vision_batch.tasks.box_targets import box_names, box_target, packed
 from vision_batch.tasks.detection_metrics import DetectionMetrics
-from vision_batch.tasks.detector_answer import Answer, Found, answers, check_answer, found_in, is_usable
+from vision_batch.tasks.detector_answer import Answer, Found, answers, check_answer, demand_scores, found_in, is_usable
 from vision_batch.tasks.instance_mask import full_rle
 from vision_batch.tasks.logits import NO_NUMBERS, NOT_COMPARABLE
 from vision_batch.tasks.nms import best_of_overlapping, overlaps
@@ -74,10 +74,7 @@ class Detection:
             check_answer(answer, self.labels, masks=self.masks, score_threshold=self.score_threshold)
 
     def finite(self, outputs: Any) -> NDArray[np.bool_]:
-        usable = [
-            is_usable(answer, masks=self.masks, score_threshold=self.score_threshold) for answer in answers(outputs)
-        ]
-        return np.array(usable, bool)
+        return np.array([self._is_usable(answer) for answer in answers(outputs)], bool)
 
     def agreement(self, exact: Any, lowered: Any) -> Agreement:
         """Close where nearly every box that scores 0.3 or more is found again in the other: the same class, an overlap
@@ -138,12 +135,23 @@ class Detection:
         return DetectionMetrics(classes=len(self.labels or ()), found=self._listed)
 
     def _listed(self, predicted: Predicted) -> list[Found]:
-        """As they lie in the model's input. ModelError as of `check`."""
+        """As they lie in the model's input; none of an image that would have no prediction.
+
+        ModelError as of `check`, and for scores that are no probabilities: those of a module that learns are all wrong.
+        """
         self.check(predicted.outputs)
         height, width = predicted.model_px
         geometry = Geometry(scale_x=1.0, scale_y=1.0, offset_x=0.0, offset_y=0.0)
         view = View(width=width, height=height, geometry=geometry)
-        return [self._kept(answer, view, predicted.model_px) for answer in answers(predicted.outputs)]
+        listed = []
+        for answer in answers(predicted.outputs):
+            demand_scores(answer)
+            found = self._kept(answer, view, predicted.model_px)
+            listed.append(found if self._is_usable(answer) else found.take(np.empty(0, np.intp)))
+        return listed
+
+    def _is_usable(self, answer: Answer) -> bool:
+        return is_usable(answer, masks=self.masks, score_threshold=self.score_threshold)
 
     def _kept(self, answer: Answer, view: View, model_px: tuple[int, int]) -> Found:
         """What is listed, best first, with the boxes in pixels of the full image."""

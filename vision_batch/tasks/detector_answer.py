@@ -139,6 +139,17 @@ def _shape(array: NDArray[Any]) -> str:
     return f"{array.dtype} of shape {array.shape}"
 
 
+def demand_scores(answer: Answer) -> None:
+    """ModelError for scores that are numbers, and not from 0 to 1."""
+    scores = answer.get("scores", np.empty(0))
+    known = scores[np.isfinite(scores)]
+    if len(known) and (known.min() < -SLACK or known.max() > 1 + SLACK):
+        raise ModelError(
+            f"the model returned scores from {known.min()} to {known.max()}; detection needs scores from 0 to 1: "
+            "apply softmax or sigmoid to logits"
+        )
+
+
 def is_usable(answer: Answer, *, masks: bool, score_threshold: float) -> bool:
     """Whether each score is a number from 0 to 1, and each number finite of the boxes that score so much.
 
