@@ -13,6 +13,7 @@ from vision_batch.errors import SpecError
 from vision_batch.evaluation import join as module
 from vision_batch.evaluation.id_index import IdIndex, id_hashes
 from vision_batch.evaluation.join import Joined
+from vision_batch.evaluation.partitions import partition, read_partition
 from vision_batch.evaluation.settings import TruthSettings
 from vision_batch.evaluation.truth import open_truth
 from vision_batch.ledger.predictions import Predictions
@@ -142,3 +143,13 @@ def test_an_index_finds_every_id_and_no_other() -> None:
     assert IdIndex(ids[:0], where="here").places(ids).tolist() == [-1] * 9
     assert len(np.unique(id_hashes(pa.array([str(n) for n in range(100_000)])))) == 100_000
     assert id_hashes(ids[2:4]).tolist() == id_hashes(ids)[2:4].tolist()
+
+
+def test_what_was_parted_is_read_in_few_batches_in_the_order_it_came_in(tmp_path: Path) -> None:
+    colours = (pa.array([f"{n % 7}", "red", "blue"]).dictionary_encode() for n in range(50))
+    batches = [pa.record_batch([["a", "b", "c"], each], ["id", "colour"]) for each in colours]
+    paths = partition(tmp_path, "rows", batches, key="id")
+    found = [list(read_partition(path)) for path in paths if path.exists()]
+    assert [len(each) for each in found] == [1] * 3
+    by_id = {batch["id"][0].as_py(): batch["colour"].to_pylist() for (batch,) in found}
+    assert by_id == {"a": [f"{n % 7}" for n in range(50)], "b": ["red"] * 50, "c": ["blue"] * 50}

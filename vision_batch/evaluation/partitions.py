@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
+from vision_batch.datasets.parquet_table import BATCH_BYTES, BATCH_ROWS
 from vision_batch.evaluation.id_index import id_hashes
 
 PARTITIONS: Final = 128
@@ -38,7 +39,18 @@ def partition(folder: Path, name: str, batches: Iterable[pa.RecordBatch], *, key
 
 
 def read_partition(path: Path) -> Iterator[pa.RecordBatch]:
-    """The batches of a file, none if it has no rows."""
-    if path.exists():
-        with pa.ipc.open_stream(str(path)) as reader:
-            yield from reader
+    """The rows of a file, in the order that they were written in, as batches of the size that tables are read in.
+
+    Each batch that was written is only a 128th of one, and whoever works on batches would be as slow with it.
+    """
+    if not path.exists():
+        return
+    held: list[pa.RecordBatch] = []
+    with pa.ipc.open_stream(str(path)) as reader:
+        for batch in reader:
+            held.append(batch)
+            if sum(map(len, held)) >= BATCH_ROWS or sum(each.nbytes for each in held) >= BATCH_BYTES:
+                yield pa.concat_batches(held)
+                held = []
+    if held:
+        yield pa.concat_batches(held)
