@@ -11,6 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import cv2
 import numpy as np
@@ -214,6 +215,18 @@ def test_label_studio_choices(tmp_path: Path) -> None:
     assert first["predictions"][0]["result"][0]["value"] == {"choices": ["cat"]}
     assert 'toName="image" choice="multiple">' in (tmp_path / "to" / "config.xml").read_text()
     assert second["predictions"][0]["result"] == []
+
+
+def test_label_studio_reads_any_label(tmp_path: Path) -> None:
+    odd = {**classified(), "label": '\x01<&">\n\uffff', "label_index": 2}
+    exported(
+        predicted(tmp_path, pictures(tmp_path / "in", "a.png"), CLASSIFIED, lambda name: odd),
+        "labelstudio",
+        tmp_path / "to",
+    )
+    assert ElementTree.parse(tmp_path / "to" / "config.xml").getroot() is not None
+    (task,) = json.loads((tmp_path / "to" / "tasks-00000.json").read_text())
+    assert task["predictions"][0]["result"][0]["value"]["choices"] == ['\ufffd<&">\n\ufffd']
 
 
 def test_label_studio_masks(instances: str, tmp_path: Path) -> None:

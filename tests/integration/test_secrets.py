@@ -43,7 +43,7 @@ class Watched(Session):
     """A run whose processes' command lines, and the environment of its Ray, are looked at until it ends."""
 
     def __init__(self, job: Job, log: Path, folder: Path, environment: dict[str, str]) -> None:
-        command = [sys.executable, "-P", "-m", "vision_batch", "-v", "run", str(job.spec), "--json"]
+        command = [sys.executable, "-P", "-m", "vision_batch", "-v", "run", str(job.spec), "--json", "--report"]
         super().__init__(command, log, cwd=folder, env={**os.environ, **environment})
         self.titles: set[str] = set()
         self.token = ""
@@ -157,6 +157,7 @@ def test_a_run_leaves_no_secret_behind_and_imports_nothing_from_where_it_is_star
     assert any(name.endswith("raylet.out") for name in found)
     assert any("/_ledger/runs/" in name for name in found)
     assert any("-metrics/" in name for name in found)
+    assert any(name.endswith("-report.html") for name in found)
     assert b"leads out of the input" in b"".join(found.values())
 
     assert len(run.token) == 64

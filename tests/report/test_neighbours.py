@@ -41,6 +41,16 @@ def test_vectors_of_several_lengths_are_refused(rows: list[list[float] | None]) 
         vectors_of(pa.chunked_array([pa.array(rows, pa.list_(pa.float32()))]))
 
 
+def test_vectors_that_are_none_and_very_long_ones_break_nothing(tmp_path: Path) -> None:
+    rows = [[1.0, float("nan")], [float("inf"), 1.0], [0.0, 0.0], [1.0, 2.0], [3e38, -3e38], [1.0, 3.0]]
+    output = make_output(tmp_path, EMBEDDING, {f"{n}.jpg": {"embedding": row} for n, row in enumerate(rows)})
+    page = render_report(output)
+    assert '<dt>Sampled besides, with NaN or infinity</dt><dd><data value="2">2</data>' in page
+    assert '<dt>Sampled</dt><dd><data value="4">4</data> images' in page
+    few = make_output(tmp_path / "few", EMBEDDING, {f"{n}.jpg": {"embedding": row} for n, row in enumerate(rows[:3])})
+    assert "Who is near whom" not in render_report(few)
+
+
 def test_a_page_shows_who_is_near_whom(tmp_path: Path) -> None:
     rows = {f"{n}.jpg": {"embedding": [float(n < 3), float(n >= 3), n / 100]} for n in range(6)}
     output = make_output(tmp_path, EMBEDDING, rows)

@@ -204,7 +204,8 @@ def test_any_table_of_predictions_has_a_page(tmp_path: Path) -> None:
     assert "nobody knows how many images" in page
     assert shows(page, 0.625)
     assert page.count('class="blank"') == 6
-    for rows in ({"label": ["x"]}, {"boxes": [[{"label": "x"}]]}):
+    unequal = {"labels": [["x", "y"]], "label_scores": [[0.5]]}
+    for rows in ({"label": ["x"]}, {"boxes": [[{"label": "x"}]]}, unequal):
         pq.write_table(pa.table({"image_id": ["a"], **rows}), tmp_path / "b.parquet")
         with pytest.raises(SpecError, match="score"):
             render_report(str(tmp_path / "b.parquet"))

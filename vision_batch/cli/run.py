@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import shlex
 import signal
@@ -115,11 +114,10 @@ def report_of(summary: RunSummary | TrainSummary) -> str | None:
     """
     if summary.status == "interrupted":
         return None
-    command = [sys.executable, "-P", "-m", "vision_batch", "report", summary.output]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-P", "-m", "vision_batch", "report", summary.output]  # -P: imports nothing from here
     try:
         with terminated_like_interrupted():
-            made = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+            made = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     except (OSError, KeyboardInterrupt) as error:
         warn(f"no report: {str(error) or 'interrupted'}")
         return None

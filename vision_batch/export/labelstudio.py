@@ -5,6 +5,7 @@ Source of the format: https://labelstud.io/guide/predictions. Places are in perc
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import quote
@@ -23,6 +24,7 @@ FILE_BYTES: Final = 64 << 20
 FILE_TASKS: Final = 10_000
 TAG: Final = "label"
 """How the labelling configuration calls what labels the image."""
+_NO_XML: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 CONTROLS: Final = {"choices": ("Choices", "Choice"), "rectanglelabels": ("RectangleLabels", "Label")} | {
     "brushlabels": ("BrushLabels", "Label")
 }
@@ -116,9 +118,14 @@ def _result(number: int, row: Row, kind: str, labels: list[str], score: float | 
         "original_width": row.width,
         "original_height": row.height,
         "image_rotation": 0,
-        "value": {**value, kind: labels},
+        "value": {**value, kind: [_printable(label) for label in labels]},
         **scored,
     }
+
+
+def _printable(label: str) -> str:
+    """With a replacement for each character that XML cannot have."""
+    return _NO_XML.sub("\N{REPLACEMENT CHARACTER}", label)
 
 
 def _percent(box: dict[str, Any], row: Row) -> dict[str, float]:
@@ -137,7 +144,7 @@ def _config(names: list[str], kinds: list[str], *, several: bool) -> str:
     controls = []
     for kind in kinds or ["choices"]:
         tag, choice = CONTROLS[kind]
-        inner = "".join(f"    <{choice} value={quoteattr(name)}/>\n" for name in names)
+        inner = "".join(f"    <{choice} value={quoteattr(_printable(name))}/>\n" for name in names)
         choices = f' choice="{"multiple" if several else "single"}"' if kind == "choices" else ""
         controls.append(f'  <{tag} name="{TAG}" toName="image"{choices}>\n{inner}  </{tag}>\n')
     return f'<View>\n  <Image name="image" value="$image"/>\n{"".join(controls)}</View>\n'

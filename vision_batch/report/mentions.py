@@ -61,6 +61,8 @@ def _classification(rows: pa.Table) -> Mentions:
 
 def _multi_label(rows: pa.Table) -> Mentions:
     labels, scores = _whole(rows["labels"]), _whole(rows["label_scores"])
+    if not np.array_equal(_parents(labels), _parents(scores)):
+        raise SpecError(Problem("label_scores", "more or fewer than labels", "one for each of the labels of an image"))
     return Mentions(labels=labels.flatten(), rows=_parents(labels), scores=_floats(scores.flatten()))
 
 

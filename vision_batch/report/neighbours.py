@@ -35,17 +35,21 @@ def neighbours(predictions: Predictions, palette: Palette, *, seed: int = 0) -> 
     if len(sample) < 2:
         return None
     vectors = vectors_of(sample["embedding"])
-    rows = sample.drop_columns(["embedding"]).to_pylist()
-    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    is_finite = np.isfinite(vectors).all(axis=1)
+    if is_finite.sum() < 2:
+        return None
+    vectors, rows = vectors[is_finite], sample.drop_columns(["embedding"]).filter(pa.array(is_finite)).to_pylist()
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    unit = (vectors / np.maximum(lengths, 1e-12)[:, None]).astype(np.float32)
     queries = np.random.default_rng(seed).permutation(len(rows))[:QUERIES]
     near = {int(query): nearest(unit, int(query), NEAREST) for query in queries}
     shown = {index for query, found in near.items() for index in (query, *(other for other, _ in found))}
     album = Album.of(predictions, [rows[index] for index in sorted(shown)], palette)
-    lengths = np.linalg.norm(vectors, axis=1)
     described = facts(
         [
             ("Numbers in a vector", number(vectors.shape[1])),
             ("Sampled", [number(len(rows)), " images"]),
+            ("Sampled besides, with NaN or infinity", number(int((~is_finite).sum()))),
             ("Mean length of a vector", number(float(lengths.mean()), 3)),
             ("Greatest length", number(float(lengths.max()), 3)),
         ]
