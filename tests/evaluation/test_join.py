@@ -129,6 +129,11 @@ def test_an_input_may_bring_its_own_truth(tmp_path: Path) -> None:
     assert (found.images, found.without_truth) == (1, 1)
 
 
+def test_without_a_row_that_is_said(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"predictions: found no row in .*p\.parquet"):
+        rows(joined(tmp_path, [], pa.table({"image_id": ["b"], "label": ["B"]})))
+
+
 def test_without_any_truth_the_way_out_is_said(tmp_path: Path) -> None:
     pq.write_table(pa.table({"image_id": ["a"], "label": ["x"]}), tmp_path / "p.parquet")
     with pytest.raises(SpecError, match=r"expected a truth, or predictions of an input with input.label_column"):

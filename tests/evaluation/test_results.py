@@ -13,12 +13,13 @@ import pytest
 
 from tests.conftest import S3Bucket
 from tests.evaluation.classified import classified
+from tests.export.predicted import CLASSIFIED, pictures, predicted
 from vision_batch.errors import SpecError
 from vision_batch.evaluation.evaluate import evaluate
 from vision_batch.evaluation.evaluation import Evaluation
 from vision_batch.evaluation.measure import ConfusionCell
 from vision_batch.evaluation.pictures import draw_confusion, draw_curves
-from vision_batch.evaluation.results import METRICS, results_folder, write_results
+from vision_batch.evaluation.results import METRICS, demand_apart, results_folder, write_results
 from vision_batch.evaluation.settings import EvaluateSettings
 from vision_batch.ledger.predictions import Predictions
 from vision_batch.storage.table import storage_for
@@ -117,6 +118,15 @@ def test_results_go_beside_the_predictions_and_never_among_them() -> None:
 
 
 @pytest.mark.s3
+def test_results_among_the_images_are_refused(tmp_path: Path) -> None:
+    rows = {"label": "cat", "label_index": 0, "score": 0.5, "top_labels": [], "top_scores": []}
+    output = predicted(tmp_path, pictures(tmp_path / "in", "a.png"), CLASSIFIED, lambda name: rows)
+    predictions = Predictions.open(output)
+    demand_apart(predictions, str(tmp_path / "in-evaluation"))
+    with pytest.raises(SpecError, match=r"--to: found .*, inside the input"):
+        demand_apart(predictions, str(tmp_path / "in" / "evaluation"))
+
+
 def test_predictions_truth_and_results_may_be_on_s3(evaluation: Evaluation, tmp_path: Path, rgw_s3: S3Bucket) -> None:
     storage = storage_for(rgw_s3.uri)
     rows = pq.read_table(tmp_path / "p.parquet")

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     from vision_batch.evaluation.evaluate import evaluate
-    from vision_batch.evaluation.results import results_folder, write_results
+    from vision_batch.evaluation.results import demand_apart, results_folder, write_results
     from vision_batch.evaluation.settings import EvaluateSettings
     from vision_batch.ledger.predictions import Predictions
 
@@ -55,7 +55,9 @@ def execute(arguments: argparse.Namespace) -> int:
     truth = truth_of(arguments)
     uri = normalise(arguments.predictions, Path.cwd())
     to = results_folder(uri, None if arguments.to is None else normalise(arguments.to, Path.cwd()))
-    evaluation = evaluate(Predictions.open(uri), truth, settings)
+    predictions = Predictions.open(uri)
+    demand_apart(predictions, to)
+    evaluation = evaluate(predictions, truth, settings)
     write_results(evaluation, to)
     print_evaluation(evaluation, to)
     if arguments.json:

@@ -90,7 +90,7 @@ def sliced(predictions: Predictions, truth: Truth | None, by: Sequence[str]) -> 
         elif truth is not None and name in truth.columns:
             others.append(name)
         else:
-            raise SpecError(Problem("evaluate.by", f"no column {name!r}", f"of {', '.join(known)}"))
+            raise SpecError(Problem("evaluate.by", f"no column {name!r}", f"one of {', '.join(dict.fromkeys(known))}"))
     return own, others
 
 

@@ -52,6 +52,8 @@ class Joined:
             if len(table):
                 self.images += len(table)
                 yield table
+        if not (self.images or self.without_truth):
+            raise SpecError(Problem("predictions", f"no row in {self.predictions.uri}", "a row at least"))
         if not self.images:
             found = f"no truth for any of {self.without_truth:,} images of {self.predictions.uri}"
             raise SpecError(Problem("truth", found, "a truth for some image_id at least"))

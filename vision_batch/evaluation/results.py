@@ -14,6 +14,7 @@ from vision_batch.errors import Problem, SpecError
 from vision_batch.evaluation.evaluation import Evaluation
 from vision_batch.evaluation.measure import Curve
 from vision_batch.evaluation.pictures import draw_confusion, draw_curves
+from vision_batch.ledger.predictions import Predictions
 from vision_batch.storage.table import storage_for
 from vision_batch.storage.uri import is_glob, is_inside, join
 
@@ -50,6 +51,13 @@ def results_folder(predictions: str, to: str | None) -> str:
         expected = "a folder that is not in the predictions': whoever reads them would read the results too"
         raise SpecError(Problem("--to", folder, expected))
     return folder
+
+
+def demand_apart(predictions: Predictions, to: str) -> None:
+    """SpecError for a folder among the images: the next run would take the pictures of this evaluation for images."""
+    for uri in predictions.inputs:
+        if is_inside(to, uri):
+            raise SpecError(Problem("--to", f"{to}, inside the input {uri}", "a folder apart from it"))
 
 
 def write_results(evaluation: Evaluation, to: str) -> None:

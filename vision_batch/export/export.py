@@ -11,7 +11,6 @@ from vision_batch.export.error_list import ErrorList
 from vision_batch.export.job import Job, Options
 from vision_batch.export.table import FORMATS
 from vision_batch.export.target import Target
-from vision_batch.ledger.definition import read_definition
 from vision_batch.ledger.predictions import Predictions
 from vision_batch.ledger.source_images import SourceImages
 from vision_batch.storage.uri import is_inside
@@ -113,7 +112,6 @@ def _misplaced(predictions: Predictions, to: str) -> Iterator[Problem]:
     """An export is no part of what it is made from: copies would be input of the next run."""
     if is_inside(to, predictions.uri.rstrip("/")):
         yield Problem("--to", f"{to}, inside the predictions", "a folder apart from them")
-    claimed = None if predictions.output is None else read_definition(predictions.output)
-    for _, uri in claimed.definition.facts.get("input.uri", ()) if claimed is not None else ():
+    for uri in predictions.inputs:
         if is_inside(to, uri):
             yield Problem("--to", f"{to}, inside the input {uri}", "a folder apart from it")

@@ -8,7 +8,7 @@ from typing import Any
 
 from vision_batch.evaluation.evaluate import evaluate, sliced
 from vision_batch.evaluation.evaluation import Evaluation
-from vision_batch.evaluation.results import write_results
+from vision_batch.evaluation.results import demand_apart, write_results
 from vision_batch.evaluation.table import measure_for
 from vision_batch.evaluation.truth import Truth, open_truth
 from vision_batch.jobs.settings import EvaluateJobSettings
@@ -54,7 +54,9 @@ def run_evaluate(spec: AnySpec) -> EvaluateSummary:
     """Measures and writes the results; run again, it measures what is there then. SpecError for what is wrong."""
     settings = spec_of_kind(spec, EvaluateJobSettings).settings
     started = time.monotonic()
-    evaluation = evaluate(Predictions.open(settings.predictions.uri), settings.truth, settings.evaluate)
+    predictions = Predictions.open(settings.predictions.uri)
+    demand_apart(predictions, settings.output.uri)
+    evaluation = evaluate(predictions, settings.truth, settings.evaluate)
     write_results(evaluation, settings.output.uri)
     return EvaluateSummary(evaluation=evaluation, seconds=time.monotonic() - started, output=settings.output.uri)
 
@@ -77,6 +79,7 @@ def forecast_evaluate(spec: AnySpec) -> EvaluateForecast:
 def opened(settings: EvaluateJobSettings) -> tuple[Predictions, Truth | None]:
     """Predictions and truth, of columns that go together; SpecError where they do not."""
     predictions = Predictions.open(settings.predictions.uri)
+    demand_apart(predictions, settings.output.uri)
     measure = measure_for(predictions, settings.evaluate)
     truth = None if settings.truth is None else open_truth(settings.truth, measure.truth_column)
     sliced(predictions, truth, settings.evaluate.by)

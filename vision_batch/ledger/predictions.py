@@ -65,6 +65,12 @@ class Predictions:
         return self.table.uri
 
     @property
+    def inputs(self) -> tuple[str, ...]:
+        """Where the images lie, by the output's definition; none of a foreign table."""
+        claimed = None if self.output is None else read_definition(self.output)
+        return tuple(uri for _, uri in claimed.definition.facts.get("input.uri", ())) if claimed else ()
+
+    @property
     def rows(self) -> int:
         """How many rows there are, by the manifest or the files' footers, which are read for it."""
         parts = read_manifest(self.output).values() if self.output else ()
