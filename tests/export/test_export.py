@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ from vision_batch.errors import SpecError, UnavailableError
 from vision_batch.export.export import Exported, export
 from vision_batch.export.job import Options
 from vision_batch.storage.local import LocalStorage
+from vision_batch.storage.local_file import _temporary
 from vision_batch.storage.table import STORAGES, storage_for
 
 
@@ -93,7 +96,7 @@ def test_a_folder_with_anything_else_is_refused(detected: str, tmp_path: Path, s
         exported(detected, "coco", tmp_path / "other")
 
 
-@pytest.mark.parametrize("strange", ["notes.txt", "runs/best.pt", "images/mine.png", "labels/a.json"])
+@pytest.mark.parametrize("strange", ["NOTES.txt", "notes.txt", "runs/best.pt", "images/mine.png", "labels/a.json"])
 def test_what_no_export_has_written_is_never_removed(detected: str, tmp_path: Path, strange: str) -> None:
     exported(detected, "yolo", tmp_path / "to")
     (tmp_path / "to" / strange).parent.mkdir(exist_ok=True)
@@ -300,6 +303,28 @@ def test_what_was_broken_off_says_so_and_is_done_again(
     assert "instances.json" not in files(tmp_path / "to")
     assert exported(detected, "coco", tmp_path / "to", copy_images=True).images == 5
     assert json.loads((tmp_path / "to" / "_export.json").read_text())["complete"] is True
+
+
+def test_what_a_killed_export_leaves_is_cleared(detected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that cannot clean up, as after a kill -9, leaves temporary files: beside nothing, or beside its labels."""
+    written = LocalStorage.put
+    for broken_off in ("_export.json", "labels/e.txt"):
+
+        def put(self: LocalStorage, uri: str, data: bytes, broken_off: str = broken_off, **options: Any) -> object:
+            if uri.endswith(broken_off):
+                os.link(written(self, f"{uri}.whole", data).uri, _temporary(os.path.dirname(uri)))
+                os.unlink(f"{uri}.whole")
+                raise KeyboardInterrupt
+            return written(self, uri, data, **options)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(LocalStorage, "put", put)
+            with pytest.raises(KeyboardInterrupt):
+                exported(detected, "yolo", tmp_path / "to")
+        assert [file for file in files(tmp_path / "to") if file.endswith(".tmp")]
+        assert exported(detected, "yolo", tmp_path / "to").images == 5
+        assert not [file for file in files(tmp_path / "to") if file.endswith(".tmp")]
+        shutil.rmtree(tmp_path / "to")
 
 
 def test_a_target_inside_the_input_is_refused(detected: str, tmp_path: Path) -> None:

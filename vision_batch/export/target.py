@@ -14,6 +14,7 @@ from itertools import islice
 from typing import Any, BinaryIO, Final, cast
 
 from vision_batch.errors import ExistsError, NotFoundError, Problem, SpecError
+from vision_batch.storage.local_file import TEMPORARY
 from vision_batch.storage.table import storage_for
 from vision_batch.storage.uri import join, relative_to, scheme
 
@@ -24,6 +25,8 @@ WAITING_BYTES: Final = 256 << 20
 """So many files, and so many bytes of them, are in memory at most; large files are spooled to a disk."""
 OWN: Final = r"_export\.json|_errors\.csv"
 COPIES: Final = "images/"
+LEFTOVERS: Final = rf"(.+/)?{TEMPORARY}"
+"""Names of files that a killed export has not finished."""
 DELETED: Final = 1000
 """How many files of an earlier export are removed with one listing."""
 
@@ -51,12 +54,13 @@ class Target:
         `names` is a pattern of the names of its files; with `copies` it has images too, below COPIES. SpecError, before
         anything is removed, for a folder with anything else in it, or with a link to what lies elsewhere.
         """
-        first, earlier = next(self._listed(), None), self._marker()
+        whole = (uri for uri in self._listed() if re.fullmatch(LEFTOVERS, relative_to(uri, self.uri)) is None)
+        first, earlier = next(whole, None), self._marker()
         if first is not None and earlier.get("export") != facts:
             expected = f"a new or empty folder, or an earlier export of the same: {json.dumps(facts)}"
             raise SpecError(Problem("--to", first, expected))
         had_copies = bool(earlier.get("copies"))
-        known = re.compile(f"{names}|{OWN}|{COPIES}.+" if had_copies else f"{names}|{OWN}")
+        known = re.compile("|".join([names, OWN, LEFTOVERS, *([f"{COPIES}.+"] if had_copies else [])]))
         for uri in self._listed():
             if known.fullmatch(relative_to(uri, self.uri)) is None or self._is_linked(uri):
                 found = f"{uri}, which no export has written"

@@ -18,6 +18,8 @@ from vision_batch.storage.retry import Retry, TransientError
 
 NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EXDEV, errno.EMLINK}
 VANISHED = "its temporary file vanished"
+TEMPORARY = r"\.[0-9a-f]{24}\.tmp"
+"""A pattern of the names of temporary files, which a killed process leaves behind."""
 COPIED_BYTES: Final = 1 << 20
 """Of a file that is written, in memory at a time."""
 
