@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -278,3 +279,14 @@ def test_a_column_of_truth_without_any_judges_nothing(tmp_path: Path) -> None:
     a, b = table("label", ["ant", "bee"]), table("label", ["ant", "cat"])
     comparison = Compared(tmp_path, a.append_column("truth", pa.nulls(2, pa.string())), b).comparison
     assert (comparison.changed, comparison.judgement) == (1, None)
+
+
+def test_masks_whose_indices_are_other_classes_are_refused(tmp_path: Path) -> None:
+    masks = table("mask_png", [png(np.zeros((2, 2), np.uint8))], pa.binary())
+    pq.write_table(masks, tmp_path / "p.parquet")
+    found = Predictions.open(str(tmp_path / "p.parquet"))
+    a, b, longer = (replace(found, labels=labels) for labels in (("sky", "cat"), ("cat", "sky"), ("sky", "cat", "dog")))
+    settings = EvaluateSettings(bootstrap=0)
+    with pytest.raises(SpecError, match="masks in which 0 is 'sky' in A and 'cat' in B"):
+        compare(a, b, None, settings)
+    assert compare(a, longer, None, settings).changed == 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeAlias
 
@@ -37,10 +37,12 @@ def compare(
 
     Of boxes those that score less than `min_score` are not compared; the truth judges all. `truth`, whose
     URI is normalised, or else a column `truth` of `a`, says which is better. SpecError where the two are of different
-    kinds or have no image in common, and where ids repeat.
+    kinds or have no image in common, where ids repeat, and where an index of masks is another class in each.
     """
     if a.kind != b.kind:
         raise SpecError(Problem("compare", f"predictions of {a.kind} and of {b.kind}", "two of one kind"))
+    if a.kind == "segmentation":
+        _demand_same_classes(a.labels or (), b.labels or ())
     column = KIND_COLUMNS[a.kind]
     pairs = Pairs(a=a, b=b, columns=(["error_code", column], ["error_code", column]))
     joined = pairs.joined()
@@ -73,6 +75,14 @@ def compare(
         kinds_of_change=tally.kinds_of_change,
         judgement=judged(a, b, truth, settings),
     )
+
+
+def _demand_same_classes(a: Sequence[str], b: Sequence[str]) -> None:
+    """SpecError where two models' masks cannot be compared: pixels are indices, not names."""
+    for index, (one, other) in enumerate(zip(a, b, strict=False)):
+        if one != other:
+            found = f"masks in which {index} is {one!r} in A and {other!r} in B"
+            raise SpecError(Problem("compare", found, "masks of models whose labels have one order"))
 
 
 class _Failures:
