@@ -58,7 +58,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
 def placement(listener: Listener, **compute: Any) -> Placement:
     prepared: Any = SimpleNamespace(
         settings=SimpleNamespace(compute=ComputeSettings.model_validate(compute)),
-        preprocess=SimpleNamespace(output_px=(28, 28)),
+        model_px=(28, 28),
         model=SimpleNamespace(weights_bytes=None),
         answers_per_pixel=0,
     )

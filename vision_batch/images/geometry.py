@@ -119,7 +119,7 @@ def _shorter(width: int, height: int, side: int, longest: int | None) -> tuple[i
     exact: float = side
     if longest is not None and long / short * side > longest:
         exact = longest * short / long
-    resized = max(1, round(exact)), int(exact * long / short)
+    resized = max(1, round(exact)), max(1, int(exact * long / short))
     if resized[0] == short:
         resized = short, min(long, longest or long)
     return resized if width <= height else resized[::-1]
