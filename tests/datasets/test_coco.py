@@ -141,6 +141,9 @@ def test_a_changed_file_changes_its_shards(dataset: Path) -> None:
         ({"category_id": 99}, "annotation 1 has category_id 99"),
         ({"bbox": [1, 2, 3]}, r"bbox \[1, 2, 3\]; expected the id of a category, and \[x, y, width, height\]"),
         ({"bbox": None}, "bbox None"),
+        ({"bbox": [5, 5, -3, 1]}, "annotation 1 has category_id 7"),
+        ({"bbox": [float("nan"), 0, 1, 1]}, r"bbox \[nan, 0, 1, 1\]"),
+        ({"bbox": [0, 0, float("inf"), 1]}, r"bbox \[0, 0, inf, 1\]"),
     ],
 )
 def test_an_annotation_that_is_none_costs_its_image(tmp_path: Path, change: dict[str, Any], message: str) -> None:

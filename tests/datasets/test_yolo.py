@@ -105,6 +105,7 @@ def test_reading_does_not_depend_on_what_else_is_read(dataset: Path) -> None:
         ("cat 0.5 0.5 0.5 0.5", "ValueError: invalid literal"),
         ("0 0.5 0.5 0.5", "3 numbers behind the class"),
         ("0 0.5 0.5 0.5 nan", "'nan' is no share of an image"),
+        ("0 0.5 0.5 -0.5 0.5", "a width or height below 0"),
     ],
 )
 def test_a_line_that_is_none_costs_its_image(dataset: Path, line: str, message: str) -> None:

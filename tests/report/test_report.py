@@ -218,6 +218,14 @@ def test_an_output_of_nothing_but_failures_has_a_page(tmp_path: Path, fields: Se
     assert "Some of them, drawn at random" in page
 
 
+def test_an_output_without_rows_says_what_to_do(tmp_path: Path) -> None:
+    output = make_output(tmp_path, CLASSIFICATION, digits(2))
+    for part in Path(output).glob("*.parquet"):
+        part.unlink()
+    with pytest.raises(SpecError, match="an output without a row; expected that of a predict job with rows"):
+        render_report(output)
+
+
 def test_a_run_is_named_or_refused(tmp_path: Path) -> None:
     output = make_output(tmp_path, CLASSIFICATION, digits(2))
     with pytest.raises(SpecError, match="--run"):

@@ -6,6 +6,7 @@ Source of the format: https://cocodataset.org/#format-data (object detection).
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections import defaultdict
 from dataclasses import dataclass
@@ -50,6 +51,8 @@ class CocoIndex:
         try:
             x, y, width, height = map(float, bbox)
             label = self.categories[category]
+            if not all(map(math.isfinite, (x, y, width, height))) or min(width, height) < 0:
+                raise ValueError("no box")
         except (KeyError, TypeError, ValueError) as error:
             found = shortened(f"category_id {category!r}, bbox {bbox!r}", 80)
             expected = "the id of a category, and [x, y, width, height]"

@@ -163,7 +163,10 @@ def _box(number: int, line: list[str], names: dict[int, str], width: int, height
 def _edges(shares: list[str], width: int, height: int) -> tuple[float, float, float, float]:
     """Of a box, with its score behind it or without, or of the points of a polygon: three or more."""
     if len(shares) in (SHARES, SHARES + 1):
-        return parse_yolo_line(shares[:SHARES], width, height)
+        edges = parse_yolo_line(shares[:SHARES], width, height)
+        if edges[2] < edges[0] or edges[3] < edges[1]:
+            raise ValueError("a width or height below 0")
+        return edges
     if len(shares) < SHARES or len(shares) % 2:
         raise ValueError(f"{len(shares)} numbers behind the class")
     points = [parse_yolo_line([*shares[at : at + 2], "0", "0"], width, height) for at in range(0, len(shares), 2)]

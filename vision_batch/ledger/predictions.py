@@ -50,7 +50,12 @@ class Predictions:
         """
         paths = LedgerPaths(uri.rstrip("/"))
         claimed = read_definition(paths)
-        table = ParquetTable.of(uri, _parts(paths)) if claimed else ParquetTable.open(uri)
+        parts = tuple(_parts(paths)) if claimed else ()
+        if claimed and not parts:
+            raise SpecError(
+                Problem(uri, "an output without a row", "that of a predict job with rows: run its spec again")
+            )
+        table = ParquetTable.of(uri, parts) if claimed else ParquetTable.open(uri)
         fields = {field.name: field for field in (*COMMON_FIELDS, *table.schema)}
         return cls(
             table=table,
