@@ -64,6 +64,7 @@ def test_a_program_gets_one_object_and_parquet(
 
     monkeypatch.undo()
     assert main(["compare", *outputs, "--to", str(to)]) == 0
+    assert f"  results     {to}\n" in capsys.readouterr().out
     assert sorted(file.name for file in to.glob("*.parquet")) == ["changed-000000.parquet"]
     assert len(pq.read_table(to / "changed-000000.parquet")) == 21
 

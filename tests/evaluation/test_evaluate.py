@@ -11,6 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.evaluation.classified import Classified, classified
+from tests.export import predicted as outputs
+from tests.export.predicted import CLASSIFIED, SEVERAL
 from vision_batch.errors import SpecError
 from vision_batch.evaluation import bootstrap, sample, slices
 from vision_batch.evaluation.classification import ClassificationMeasure
@@ -89,6 +91,17 @@ def test_slices_come_from_the_truth_too_and_from_more_than_one_column(tmp_path: 
     }
     assert result(found, "accuracy", "error_code=truncated").value == 0
     assert result(found, "accuracy", "night=True").support == 200
+
+
+@pytest.mark.parametrize(("columns", "label"), [(CLASSIFIED, "label"), (SEVERAL, "labels")])
+def test_classes_that_the_model_does_not_know_are_noted(tmp_path: Path, columns: list[pa.Field], label: str) -> None:
+    row = outputs.classified() if label == "label" else {"labels": ["cat"], "label_scores": [0.9]}
+    output = outputs.predicted(tmp_path, outputs.pictures(tmp_path / "in", "a.png", "b.png"), columns, lambda name: row)
+    truth = pa.array(["cat", "Dog"]) if label == "label" else pa.array([["cat"], ["Dog"]])
+    pq.write_table(pa.table({"image_id": ["a.png", "b.png"], label: truth}), tmp_path / "t.parquet")
+    settings = EvaluateSettings(bootstrap=0)
+    found = evaluate(Predictions.open(output), TruthSettings(uri=str(tmp_path / "t.parquet")), settings)
+    assert "1 classes of the truth are none of the model's: 'Dog'" in found.notes
 
 
 def test_slices_are_in_the_order_of_their_numbers(tmp_path: Path, case: Classified) -> None:

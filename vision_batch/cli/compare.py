@@ -47,13 +47,16 @@ def execute(arguments: argparse.Namespace) -> int:
     chosen = {"bootstrap": arguments.bootstrap, "seed": arguments.seed, "k": arguments.k}
     settings = validate_settings(EvaluateSettings, chosen, what="the command line")
     truth = truth_of(arguments)
-    written = None if arguments.to is None else ChangedImages(normalise(arguments.to, Path.cwd()), a, b)
+    to = None if arguments.to is None else normalise(arguments.to, Path.cwd())
+    written = None if to is None else ChangedImages(to, a, b)
     opened = Predictions.open(a), Predictions.open(b)
     sink = written.add if written else None
     comparison = compare(*opened, truth, settings, changed=sink, min_score=arguments.min_score)
     if written:
         written.finish(comparison)
     print_comparison(comparison)
+    if written:
+        print(f"  results     {to}")
     if arguments.json:
         emit_json(comparison.as_dict())
     return ExitCode.DONE

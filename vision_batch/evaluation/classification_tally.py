@@ -124,7 +124,8 @@ class ClassificationTally:
             "some scores are not between 0 and 1: there is no log_loss and no calibration": self._calibration.strange,
             "the rarest pairs of the confusion matrix were forgotten": not self._confusion.is_exact,
         }
-        return [*self._scores.notes(self._scores.ranked()), *(note for note, is_so in found.items() if is_so)]
+        noted = (*self._vocabulary.notes(), *self._scores.notes(self._scores.ranked()))
+        return [*noted, *(note for note, is_so in found.items() if is_so)]
 
     def _overall(self) -> Iterator[Value]:
         counts = self._counts

@@ -144,7 +144,7 @@ class MultiLabelTally:
         return self._scores.curves(self._scores.ranked())
 
     def notes(self) -> list[str]:
-        return list(self._scores.notes(self._scores.ranked()))
+        return [*self._vocabulary.notes(), *self._scores.notes(self._scores.ranked())]
 
     def _exact_match(self) -> Iterator[Value]:
         value = self._exact / self._images if self._images else None

@@ -36,6 +36,11 @@ class Vocabulary:
         """Index to name."""
         return list(self._index)
 
+    def notes(self) -> list[str]:
+        """That the truth has classes which the model does not know: perhaps they are only written otherwise."""
+        unknown = self.names[self._known :] if self._labels else []
+        return [f"{len(unknown):,} classes of the truth are none of the model's: {unknown[0]!r}"] if unknown else []
+
     @property
     def order(self) -> list[int]:
         """All indices as they are to be shown: the model's classes in its order, then the others by name."""
