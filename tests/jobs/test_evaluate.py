@@ -14,6 +14,7 @@ from tests.evaluation.classified import Classified, classified
 from vision_batch.cli.main import main
 from vision_batch.cluster.profile import load_profile
 from vision_batch.errors import SpecError
+from vision_batch.jobs.checkup import check_spec
 from vision_batch.jobs.package import job_package
 from vision_batch.jobs.preview import preview
 from vision_batch.jobs.settings import EvaluateJobSettings
@@ -84,14 +85,12 @@ def test_a_plan_says_what_would_be_measured_and_writes_nothing(tmp_path: Path, c
 
 
 @pytest.mark.usefixtures("case")
-def test_doctor_looks_for_predictions_and_truth(tmp_path: Path, capsys: Capture) -> None:
-    main(["doctor", written(tmp_path, truth={"uri": "t.parquet"}), "--json"])
-    checks = {check["check"]: check for check in last_object(capsys)["checks"]}
-    assert checks["predictions"]["found"].endswith("p: classification in 1 files")
-    assert checks["truth"]["found"] == str(tmp_path / "t.parquet")
-    assert main(["doctor", written(tmp_path, predictions={"uri": "nowhere"}), "--json"]) == 2
-    checks = {check["check"]: check for check in last_object(capsys)["checks"]}
-    assert checks["predictions"]["level"] == "fail"
+def test_doctor_looks_for_predictions_and_truth(tmp_path: Path) -> None:
+    checks = {each.check: each for each in check_spec(written(tmp_path, truth={"uri": "t.parquet"}), ())}
+    assert checks["predictions"].found.endswith("p: classification in 1 files")
+    assert checks["truth"].found == str(tmp_path / "t.parquet")
+    checks = {each.check: each for each in check_spec(written(tmp_path, predictions={"uri": "nowhere"}), ())}
+    assert checks["predictions"].level == "fail"
 
 
 @pytest.mark.parametrize(
