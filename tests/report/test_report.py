@@ -19,9 +19,11 @@ from tests.report.test_html import Reader
 from vision_batch.errors import SpecError
 from vision_batch.evaluation.settings import TruthSettings
 from vision_batch.ledger.run_record import RunRecord
+from vision_batch.report.colours import Palette
 from vision_batch.report.html import Html
 from vision_batch.report.report import default_place, render_report, write_report
 from vision_batch.report.sections_run import _throughput
+from vision_batch.report.thumbnail import make_thumbnail
 from vision_batch.tasks.rle import encode
 
 ADDRESS = re.compile(r"""(?:src|href|action|data|poster|srcset)=["'](?!#|data:image/jpeg;base64,)|url\((?!#)|@import""")
@@ -81,6 +83,13 @@ def test_rows_that_are_not_all_there_are_said_to_be(tmp_path: Path) -> None:
 def test_long_specs_are_cut(tmp_path: Path) -> None:
     output = make_output(tmp_path, CLASSIFICATION, digits(2), name="n" * 1_000_000, counts={"warnings": ["w"] * 9999})
     assert len(render_report(output)) < 200_000
+
+
+def test_pictures_of_noise_are_no_larger() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (400, 400, 3), np.uint8)
+    made = make_thumbnail(bytes(cv2.imencode(".png", noise)[1]), {}, Palette.of([]))
+    assert (made.width, made.height) == (320, 320)
+    assert len(base64.b64decode(made.uri.partition(",")[2])) <= 24 << 10
 
 
 def test_what_others_wrote_is_text(tmp_path: Path) -> None:

@@ -23,7 +23,9 @@ from vision_batch.tasks.rle import decode
 Pixels = npt.NDArray[np.uint8]
 MAX_PIXELS: Final = 50_000_000
 """Larger images are not decoded for a thumbnail: it would take hundreds of megabytes."""
-QUALITY: Final = 80
+QUALITIES: Final = (80, 60, 40, 20, 10)
+MOST_BYTES: Final = 24 << 10
+"""Of a picture, so that a page of all that it may show has 6 MB."""
 OPACITY: Final = 0.55
 BACKGROUND_OPACITY: Final = 0.2
 MOST_BOXES: Final = 40
@@ -46,9 +48,20 @@ def make_thumbnail(data: bytes, row: Mapping[str, Any], palette: Palette) -> Thu
     pixels, scale = _small(data)
     pixels = _drawn(pixels, scale, row, palette)
     height, width = pixels.shape[:2]
-    jpeg = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, QUALITY))[1]
-    text = base64.b64encode(jpeg.tobytes()).decode()
+    text = base64.b64encode(_jpeg(pixels)).decode()
     return Thumbnail(uri=f"data:image/jpeg;base64,{text}", width=width, height=height)
+
+
+def _jpeg(pixels: Pixels) -> bytes:
+    """Of the first quality that takes no more than MOST_BYTES; of the last one noise takes 20 KB."""
+    data = b""
+    for quality in QUALITIES:
+        data = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, quality))[
+            1
+        ].tobytes()
+        if len(data) <= MOST_BYTES:
+            break
+    return data
 
 
 def _small(data: bytes) -> tuple[Pixels, float]:
