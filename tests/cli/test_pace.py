@@ -56,6 +56,16 @@ def test_the_rate_begins_with_the_first_batch_and_leaves_out_what_was_done_befor
     )
 
 
+def test_a_run_after_another_has_nothing_of_it(now: Now) -> None:
+    pace = Pace()
+    pace.start(Standing(images_total=10, images_done=0))
+    pace.learn({"epoch": 1, "epochs": 1, "loss": 0.5})
+    pace.advance(10, 0)
+    pace.start(Standing(images_total=20, images_done=0))
+    now(10)
+    assert (pace.progress().figures, pace.progress().images_per_second) == (None, None)
+
+
 def test_more_than_expected_leaves_no_time(now: Now) -> None:
     pace = Pace()
     pace.start(Standing(images_total=10, images_done=0))

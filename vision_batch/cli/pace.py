@@ -37,7 +37,9 @@ class Pace:
             self._counts = replace(self._counts, waiting=what)
 
     def start(self, standing: Standing) -> None:
+        """What was told of an earlier run is over."""
         with self._lock:
+            self._first = None
             self._counts = replace(
                 self._counts,
                 images_total=standing.images_total,
@@ -45,6 +47,7 @@ class Pace:
                 images_failed=standing.images_failed,
                 shards_total=standing.shards_total,
                 shards_done=standing.shards_done,
+                figures=None,
             )
 
     def expect(self, total: int) -> None:
