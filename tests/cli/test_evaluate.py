@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -117,3 +119,14 @@ def test_neither_torch_nor_ray_is_imported(tmp_path: Path) -> None:
     )
     command = [sys.executable, "-c", code, "evaluate", str(tmp_path / "p"), "--bootstrap", "2"]
     subprocess.run(command, check=True, timeout=60)
+
+
+@pytest.mark.usefixtures("case")
+@pytest.mark.parametrize("command", [["evaluate", "p"], ["compare", "p", "p"]])
+def test_sigterm_ends_it_in_order(command: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(f"vision_batch.evaluation.{command[0]}.{command[0]}", stopped)
+    assert main(command) == 130

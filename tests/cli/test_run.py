@@ -24,8 +24,8 @@ from vision_batch.cli.run import (
     exit_code,
     print_summary,
     query_command,
-    terminated_like_interrupted,
 )
+from vision_batch.cli.termination import terminated_like_interrupted
 from vision_batch.cluster.progress import last_progress
 from vision_batch.jobs.summary import RunSummary, Status
 from vision_batch.ledger.lease import held_lease

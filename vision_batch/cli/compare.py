@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from vision_batch.cli.exit_code import ExitCode
 from vision_batch.cli.output import emit_json
+from vision_batch.cli.termination import terminated_like_interrupted
 from vision_batch.cli.truth import add_truth, truth_of
 from vision_batch.documents.validation import validate_settings
 from vision_batch.storage.uri import normalise
@@ -51,7 +52,8 @@ def execute(arguments: argparse.Namespace) -> int:
     written = None if to is None else ChangedImages(to, a, b)
     opened = Predictions.open(a), Predictions.open(b)
     sink = written.add if written else None
-    comparison = compare(*opened, truth, settings, changed=sink, min_score=arguments.min_score)
+    with terminated_like_interrupted():  # so that temporary files go
+        comparison = compare(*opened, truth, settings, changed=sink, min_score=arguments.min_score)
     if written:
         written.finish(comparison)
     print_comparison(comparison)

@@ -13,7 +13,8 @@ from pathlib import Path
 from vision_batch.cli.exit_code import ExitCode
 from vision_batch.cli.output import emit_json, warn
 from vision_batch.cli.progress import Progress
-from vision_batch.cli.run import exit_code, print_summary, terminated_like_interrupted
+from vision_batch.cli.run import exit_code, print_summary
+from vision_batch.cli.termination import terminated_like_interrupted
 from vision_batch.cli.train_report import print_train_summary
 from vision_batch.jobs.demo.demo import run_demo
 from vision_batch.jobs.demo.exercise import EVALUATE

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from vision_batch.cli.exit_code import ExitCode
 from vision_batch.cli.output import emit_json
+from vision_batch.cli.termination import terminated_like_interrupted
 from vision_batch.cli.truth import add_truth, truth_of
 from vision_batch.datasets.naming import shortened
 from vision_batch.documents.validation import validate_settings
@@ -57,7 +58,8 @@ def execute(arguments: argparse.Namespace) -> int:
     to = results_folder(uri, None if arguments.to is None else normalise(arguments.to, Path.cwd()))
     predictions = Predictions.open(uri)
     demand_apart(predictions, to)
-    evaluation = evaluate(predictions, truth, settings)
+    with terminated_like_interrupted():  # so that temporary files go
+        evaluation = evaluate(predictions, truth, settings)
     write_results(evaluation, to)
     print_evaluation(evaluation, to)
     if arguments.json:

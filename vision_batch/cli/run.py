@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from types import FrameType
+from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import get_args
 
 from vision_batch.cli.evaluate import print_evaluation
@@ -20,6 +18,7 @@ from vision_batch.cli.moment import add_moment_argument, scheduled_moment
 from vision_batch.cli.output import emit_json, warn
 from vision_batch.cli.progress import Progress
 from vision_batch.cli.progress_lines import ProgressLines
+from vision_batch.cli.termination import terminated_like_interrupted
 from vision_batch.cli.train_report import print_train_summary
 from vision_batch.errors import ErrorCode, Problem, SpecError
 from vision_batch.jobs.evaluate import EvaluateSummary, run_evaluate
@@ -232,22 +231,3 @@ def _pace(summary: RunSummary) -> str:
     pace = f"; first batch after {summary.first_batch_seconds:.1f} s"
     rate = summary.images_per_second
     return pace if rate is None else f"{pace}, then {rate:,.{0 if rate >= 10 else 1}f} images/s"
-
-
-@contextmanager
-def terminated_like_interrupted() -> Iterator[None]:
-    """SIGTERM raises KeyboardInterrupt, as SIGINT does: one way to stop in order.
-
-    It does so once. Whoever looks after the process may say it twice, and a service that is stopped says it to its
-    whole group: to the process and to those who pass it on.
-    """
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
