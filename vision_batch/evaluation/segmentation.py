@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 
 from vision_batch.errors import ImageError, Problem, SpecError
 from vision_batch.evaluation.measure import ConfusionCell, Curve, Value
-from vision_batch.images.mask import Mask, ignore_of
 from vision_batch.tasks.segmentation import decode_truth
+
+if TYPE_CHECKING:
+    from vision_batch.images.mask import Mask
 
 NO_CLASS: Final = -1
 """What a pixel without a class is predicted as: the image failed, or the model did not see it."""
@@ -130,6 +132,8 @@ def pixel_pairs(mask: bytes | None, truth: Any) -> Pairs | str:
 
 
 def _counted(truth: Mask, found: Mask | None) -> Pairs:
+    from vision_batch.images.mask import ignore_of  # and OpenCV, which a command that measures no masks goes without
+
     if found is None:
         classes, pixels = np.unique(truth, return_counts=True)
         known = classes != ignore_of(truth)
