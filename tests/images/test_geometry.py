@@ -91,7 +91,9 @@ def test_to_the_full_image_and_back(width: int, height: int, side: int, crop: in
 def test_boxes_are_moved_as_their_corners_are(width: int, height: int, side: int, crop: int, step: str) -> None:
     geometry = placed(width, height, crop_px=crop, **({} if step == "none" else {step: side})).geometry
     boxes = np.array([[0, 1, 2, 3], [4.5, -5, 60, 70]], np.float32)
-    corners = [(*geometry.to_full(left, top), *geometry.to_full(right, bottom)) for left, top, right, bottom in boxes]
+    corners = [
+        (*geometry.to_full(left, top), *geometry.to_full(right, bottom)) for left, top, right, bottom in boxes.tolist()
+    ]
     assert geometry.boxes_to_full(boxes) == pytest.approx(np.array(corners))
     assert geometry.boxes_to_full(boxes[:0]).shape == (0, 4)
 

@@ -80,17 +80,15 @@ def test_a_finished_job_starts_no_ray_and_loads_no_torch(job: MakeJob, ray_addre
     assert cpu_s < 2  # what it takes on an idle machine; how long it takes on this one says nothing
 
 
-WHILE_SLOW = "import pathlib, time; pathlib.Path(__file__).with_name('slow').exists() and time.sleep(1)"
-"""In a model: a second for each batch, as long as there is a file of this name beside its code."""
-
-
 @pytest.mark.ray
 def test_a_terminated_run_keeps_what_is_whole_and_resumes(
-    job: MakeJob, ray_address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    job: MakeJob, tmp_path: Path, ray_address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As a job of this machine, which `stop` terminates."""
-    it = job(code=MODEL.replace("return self.layers", f"{WHILE_SLOW}\n        return self.layers"))
-    (it.folder / "slow").touch()
+    """As a job of this machine, which `stop` terminates. A batch takes a second as long as a file says so."""
+    slow = tmp_path / "slow"
+    slow.touch()
+    wait = f"import os, time; os.path.exists({str(slow)!r}) and time.sleep(1)"
+    it = job(code=MODEL.replace("return self.layers", f"{wait}\n        return self.layers"))
     for shard in range(30):
         write_tar(it.data / f"{shard}.tar", digits(20))
     monkeypatch.setenv("XDG_STATE_HOME", str(it.folder / "state"))
@@ -112,7 +110,7 @@ def test_a_terminated_run_keeps_what_is_whole_and_resumes(
     progress = last_progress(jobs.logs(job_id, follow=False))
     assert progress is not None
     assert 0 < progress.images_done < 600
-    (it.folder / "slow").unlink()
+    slow.unlink()
     resumed = it.run(ray_address)
     assert (resumed.status, resumed.images_ok) == ("done", 600)
     assert resumed.images_resumed > 0
