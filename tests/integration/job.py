@@ -19,6 +19,7 @@ from sklearn.datasets import load_digits
 from vision_batch.jobs.predict import run_predict
 from vision_batch.jobs.spec import load_spec
 from vision_batch.jobs.summary import RunSummary
+from vision_batch.ledger.verify import verify
 
 MODEL = '''
 import torch
@@ -112,6 +113,18 @@ class Job:
             return _run(self.spec, overrides, address, options)
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:
             return pool.submit(_run, self.spec, overrides, address, options).result()
+
+    def table_of_both_layouts(self, address: str, *, images_ok: int, failures: dict[str, int]) -> pa.Table:
+        """The rows, which are the same whatever the layout."""
+        tables: dict[str, pa.Table] = {}
+        for layout in ("joined", "split"):
+            output = self.folder / layout
+            summary = self.run(address, f"compute.layout={layout}", "compute.batch_size=5", output=str(output))
+            assert (summary.status, summary.images_ok, summary.failures) == ("done", images_ok, failures)
+            assert verify(str(output), deep=True).ok
+            tables[layout] = self.table(output)
+        assert tables["joined"].equals(tables["split"])
+        return tables["joined"]
 
     def table(self, output: Path | None = None) -> pa.Table:
         """All parts, as any reader of OUTPUT/*.parquet sees them, in the order of (shard, row)."""

@@ -6,14 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
 from tests.images.pictures import oriented
 from tests.integration.job import Job
-from vision_batch.ledger.verify import verify
 from vision_batch.tasks.rle import decode
 
 pytestmark = pytest.mark.ray
@@ -81,15 +79,8 @@ def test_things_are_found_where_they_are_in_both_layouts(job: MakeJob, ray_addre
     it.data.mkdir()
     for number, (_, _, data) in enumerate(scenes):
         (it.data / f"{number:02d}.png").write_bytes(data[: len(data) // 2] if number == 5 else data)
-    tables: dict[str, pa.Table] = {}
-    for layout in ("joined", "split"):
-        output = it.folder / layout
-        summary = it.run(ray_address, f"compute.layout={layout}", "compute.batch_size=5", output=str(output))
-        assert (summary.status, summary.images_ok, summary.failures) == ("done", 11, {"truncated": 1})
-        assert verify(str(output), deep=True).ok
-        tables[layout] = it.table(output)
-    assert tables["joined"].equals(tables["split"])
-    for row, (shown, boxes, _) in zip(tables["joined"].to_pylist(), scenes, strict=True):
+    table = it.table_of_both_layouts(ray_address, images_ok=11, failures={"truncated": 1})
+    for row, (shown, boxes, _) in zip(table.to_pylist(), scenes, strict=True):
         if row["error_code"] is None:
             assert_found(row["boxes"], boxes, shown)
         else:

@@ -15,7 +15,6 @@ from PIL import Image
 from tests.datasets.archives import written
 from tests.images.pictures import oriented
 from tests.integration.job import Job
-from vision_batch.ledger.verify import verify
 
 pytestmark = pytest.mark.ray
 
@@ -93,15 +92,7 @@ def table_of_both_layouts(it: Job, ray_address: str, scenes: list[tuple[NDArray[
         members += [(f"{number}.jpg", content), (f"{number}.mask.png", cv2.imencode(".png", mask)[1].tobytes())]
     it.data.mkdir()
     (it.data / "a.tar").write_bytes(written(members))
-    tables: dict[str, pa.Table] = {}
-    for layout in ("joined", "split"):
-        output = it.folder / layout
-        summary = it.run(ray_address, f"compute.layout={layout}", "compute.batch_size=5", output=str(output))
-        assert (summary.status, summary.images_ok, summary.failures) == ("done", 11, {"truncated": 1})
-        assert verify(str(output), deep=True).ok
-        tables[layout] = it.table(output)
-    assert tables["joined"].equals(tables["split"])
-    return tables["joined"]
+    return it.table_of_both_layouts(ray_address, images_ok=11, failures={"truncated": 1})
 
 
 def unpacked(data: bytes) -> NDArray[Any]:

@@ -84,23 +84,7 @@ def rt_detr(folder: Path, kind: str = "RTDetr") -> None:
         layer_type="basic",
         out_features=["stage2", "stage3", "stage4"],
     )
-    config = getattr(transformers, f"{kind}Config")(
-        backbone_config=backbone,
-        encoder_in_channels=[8, 16, 16],
-        encoder_hidden_dim=32,
-        encoder_ffn_dim=32,
-        encoder_attention_heads=2,
-        d_model=32,
-        decoder_ffn_dim=32,
-        decoder_layers=2,
-        decoder_attention_heads=2,
-        decoder_in_channels=[32, 32, 32],
-        feat_strides=[8, 16, 32],
-        num_queries=12,
-        num_labels=CLASSES,
-    )
-    getattr(transformers, f"{kind}ForObjectDetection")(config).save_pretrained(folder)
-    transformers.RTDetrImageProcessorPil(size={"height": 96, "width": 96}).save_pretrained(folder)
+    save_rt_detr(folder, kind, backbone, channels=[8, 16, 16])
 
 
 def rt_detr_v2(folder: Path) -> None:
@@ -118,9 +102,14 @@ def d_fine(folder: Path) -> None:
         out_features=["stage2", "stage3", "stage4"],
         **stages,
     )
-    config = transformers.DFineConfig(
+    save_rt_detr(folder, "DFine", backbone, channels=[16, 16, 16])
+
+
+def save_rt_detr(folder: Path, kind: str, backbone: Any, *, channels: list[int]) -> None:
+    """RT-DETR, or a model of its kind, on a backbone whose last three stages have so many channels."""
+    config = getattr(transformers, f"{kind}Config")(
         backbone_config=backbone,
-        encoder_in_channels=[16, 16, 16],
+        encoder_in_channels=channels,
         encoder_hidden_dim=32,
         encoder_ffn_dim=32,
         encoder_attention_heads=2,
@@ -133,7 +122,7 @@ def d_fine(folder: Path) -> None:
         num_queries=12,
         num_labels=CLASSES,
     )
-    transformers.DFineForObjectDetection(config).save_pretrained(folder)
+    getattr(transformers, f"{kind}ForObjectDetection")(config).save_pretrained(folder)
     transformers.RTDetrImageProcessorPil(size={"height": 96, "width": 96}).save_pretrained(folder)
 
 

@@ -13,17 +13,16 @@ from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
 
 from vision_batch.errors import DeviceError, ImageError, ModelError
 from vision_batch.inference.batch_size import BatchSize
 from vision_batch.inference.chunk import DecodedChunk, PredictedChunk
-from vision_batch.inference.predicted import Columns, joined, one_line, predicted_chunk
+from vision_batch.inference.predicted import Columns, add_answer, joined, one_line, predicted_chunk
 from vision_batch.inference.stage import ahead
 from vision_batch.inference.stopwatch import Stopwatch
 from vision_batch.models.compiled import CompiledPredictor
-from vision_batch.models.device import give_memory_back, is_out_of_memory
+from vision_batch.models.device import give_memory_back, is_out_of_memory, use_threads
 from vision_batch.models.outputs import picked
 from vision_batch.models.predictor import Predictor
 from vision_batch.models.transfer import Answer
@@ -80,7 +79,7 @@ class ModelStage:
         views = [chunk.rows[i].view for i in chunk.good]
         start = 0
         with self._lock:
-            self._limit_threads()
+            use_threads(self._threads)
             while start < len(views):
                 rows = self._batch_size.next_rows(len(views) - start)
                 span = slice(start, start + rows)
@@ -94,11 +93,6 @@ class ModelStage:
                 batches.append(batch)
                 start += rows
         return batches
-
-    def _limit_threads(self) -> None:
-        """torch counts its CPU threads for each calling thread, and a new one inherits the decoders' single thread."""
-        if torch.get_num_threads() != self._threads:
-            torch.set_num_threads(self._threads)
 
     def _begin(self, pixels: NDArray[np.uint8], views: Sequence[View], watch: Stopwatch) -> Begun:
         """Begins one batch. One that fails at once is narrowed down at once, to the images to blame."""
@@ -144,10 +138,7 @@ class ModelStage:
     ) -> Columns:
         """`cpu_s` is what the calling thread took to begin; on a CPU the operators' other threads take as much each."""
         answer = wait()
-        cpu_s *= self._threads if self.device == "cpu" else 1
-        share = answer.copy_s / max(answer.copy_s + answer.model_s, 1e-9)
-        watch.add("copy", answer.copy_s, share * cpu_s)
-        watch.add("model", answer.model_s, (1 - share) * cpu_s)
+        add_answer(watch, answer, cpu_s * (self._threads if self.device == "cpu" else 1))
         outputs = answer.outputs
         self._task.check(outputs, len(views))
         with watch.time("postprocess"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +11,9 @@ import pyarrow as pa
 from vision_batch.errors import ImageError
 from vision_batch.inference.chunk import DecodedChunk, PredictedChunk, Row
 from vision_batch.inference.stopwatch import Stopwatch
+
+if TYPE_CHECKING:
+    from vision_batch.models.transfer import Answer
 
 Columns: TypeAlias = tuple[list[pa.Array], dict[int, ImageError]]
 """Task columns of the images that could be predicted, and the error of each that could not, by position."""
@@ -35,6 +38,13 @@ def predicted_chunk(
         failure="" if first is None else first.message,
         batch_rows=batch_rows,
     )
+
+
+def add_answer(watch: Stopwatch, answer: Answer, cpu_s: float) -> None:
+    """The time of a batch: what its CPUs took, `cpu_s`, belongs to copy and model as the clock's seconds do."""
+    share = answer.copy_s / max(answer.copy_s + answer.model_s, 1e-9)
+    watch.add("copy", answer.copy_s, share * cpu_s)
+    watch.add("model", answer.model_s, (1 - share) * cpu_s)
 
 
 def joined(parts: Sequence[Columns]) -> Columns:

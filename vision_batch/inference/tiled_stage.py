@@ -6,6 +6,7 @@ Importing this imports torch.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,10 +19,10 @@ from vision_batch.errors import DeviceError, ImageError, ModelError
 from vision_batch.images.tiles import cut_tile, tiles_along
 from vision_batch.inference.batch_size import BatchSize
 from vision_batch.inference.chunk import DecodedChunk, PredictedChunk
-from vision_batch.inference.predicted import Columns, one_line, predicted_chunk
+from vision_batch.inference.predicted import Columns, add_answer, one_line, predicted_chunk
 from vision_batch.inference.stage import ahead
 from vision_batch.inference.stopwatch import Stopwatch
-from vision_batch.models.device import give_memory_back, is_out_of_memory
+from vision_batch.models.device import give_memory_back, is_out_of_memory, use_threads
 from vision_batch.models.predictor import Predictor, device_errors
 from vision_batch.models.tile_blend import Stripe, TileBlend, stripes
 from vision_batch.models.transfer import Answer
@@ -76,8 +77,7 @@ class TiledStage:
         while True:
             try:
                 with self._lock:
-                    if torch.get_num_threads() != self._threads:  # torch counts them for each calling thread
-                        torch.set_num_threads(self._threads)
+                    use_threads(self._threads)
                     return np.concatenate([self._stripe(pixels, each, watch) for each in self._stripes(pixels)], axis=1)
             except (ModelError, DeviceError, ImageError, MemoryError):
                 raise
@@ -101,23 +101,24 @@ class TiledStage:
     def _stripe(self, pixels: NDArray[np.uint8], stripe: Stripe, watch: Stopwatch) -> NDArray[Any]:
         self._blend.begin(stripe)
         is_finite = True
-        for wait in ahead(self._begun(pixels, stripe), 1 + self._predictor.ahead):
+        for wait, cpu_s in ahead(self._begun(pixels, stripe), 1 + self._predictor.ahead):
             answer = wait()
-            watch.add("copy", answer.copy_s)
-            watch.add("model", answer.model_s)
+            add_answer(watch, answer, cpu_s * (self._threads if self.device == "cpu" else 1))
             is_finite = bool(answer.outputs[0])
         if not is_finite:
             raise ImageError("model_error", "the model gave NaN or infinity")
         with device_errors(), torch.inference_mode():
             return self._blend.mask()
 
-    def _begun(self, pixels: NDArray[np.uint8], stripe: Stripe) -> Iterator[Callable[[], Answer]]:
-        """The stripe's batches of tiles, in order, each in work when it is yielded."""
+    def _begun(self, pixels: NDArray[np.uint8], stripe: Stripe) -> Iterator[tuple[Callable[[], Answer], float]]:
+        """The stripe's batches of tiles, in order, each in work when it is yielded, with the thread's CPU seconds."""
         left = list(stripe.spots)
         while left:
             rows = self._batch_size.next_rows(len(left))
             now, left = left[:rows], left[rows:]
-            yield self._begin([cut_tile(pixels, *stripe.corner(spot), self._blend.tile_px) for spot in now])
+            tiles = [cut_tile(pixels, *stripe.corner(spot), self._blend.tile_px) for spot in now]
+            start_cpu = time.thread_time()
+            yield self._begin(tiles), time.thread_time() - start_cpu
 
     def _begin(self, tiles: list[NDArray[np.uint8]]) -> Callable[[], Answer]:
         self._asked = len(tiles)

@@ -26,6 +26,13 @@ def choose_device() -> torch.device:
     return torch.device("cpu")
 
 
+def use_threads(count: int) -> None:
+    """For one operator on the CPU. torch counts them for each calling thread; a new one has but the decoders' single
+    thread."""
+    if torch.get_num_threads() != count:
+        torch.set_num_threads(count)
+
+
 def limit_memory(device: torch.device, share: float) -> None:
     """Keeps this process within its share of a GPU, so that it runs out of memory itself and not its neighbours."""
     if device.type == "cuda" and share < 1:

@@ -17,9 +17,6 @@ from vision_batch.models.transfer import as_float, mapped
 SCORE_BYTES: Final = 1 << 28
 """Of a picture's scores at once, unless one column of tiles has more: as many stripes of it are done one by one."""
 
-BYTE_CLASSES: Final = 256
-"""How many class indices a byte holds."""
-
 
 class Spot(NamedTuple):
     """Where a tile lies: `row` and `column` count tiles."""
@@ -96,9 +93,9 @@ class TileBlend(torch.nn.Module):
         starts = self._stripe.down.starts
         end = starts[row] if row < len(starts) else self._stripe.height
         done = end - starts[self._row]
-        classes = len(self._scores)
+        is_byte = len(self._scores) - 1 <= torch.iinfo(torch.uint8).max
         best = self._scores[:, :done].max(dim=0).indices  # on a CPU a third of argmax's time
-        self._rows.append(best.to(torch.uint8 if classes <= BYTE_CLASSES else torch.int32))
+        self._rows.append(best.to(torch.uint8 if is_byte else torch.int32))
         kept = self._scores[:, done:].clone()
         self._scores.zero_()
         self._scores[:, : kept.shape[1]] = kept

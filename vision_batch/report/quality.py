@@ -8,6 +8,7 @@ from typing import Final
 
 from vision_batch.evaluation.evaluation import Evaluation, Result
 from vision_batch.evaluation.measure import Curve, CurveKind
+from vision_batch.evaluation.pictures import AXES
 from vision_batch.report.charts import INK, Chart, Line, line_chart, thinned
 from vision_batch.report.colours import GREY, Palette
 from vision_batch.report.figures import UNKNOWN, number, table, words
@@ -22,11 +23,7 @@ MATRIX_CLASSES: Final = 12
 CURVES_SHOWN: Final = 6
 POINTS_SHOWN: Final = 300
 NOTHING: Final = "(none)"
-AXES: Final[Mapping[CurveKind, tuple[str, str, str]]] = {
-    "calibration": ("Calibration", "mean score", "share that was right"),
-    "precision_recall": ("Precision and recall", "recall", "precision"),
-    "roc": ("ROC", "false positive rate", "true positive rate"),
-}
+ORDER: Final[tuple[CurveKind, ...]] = ("calibration", "precision_recall", "roc")
 
 
 def quality(verdict: Verdict, palette: Palette) -> Section | None:
@@ -36,7 +33,7 @@ def quality(verdict: Verdict, palette: Palette) -> Section | None:
     found = verdict.evaluation
     if found is None:
         return None
-    drawn = [_matrix(found), *(_curves(kind, found.curves, palette) for kind in AXES)]
+    drawn = [_matrix(found), *(_curves(kind, found.curves, palette) for kind in ORDER)]
     pictures = [picture for picture in drawn if picture is not None]
     content = [
         tag("div", _overall(found), tag("div", pictures[:2], class_="stack"), class_="columns"),
@@ -179,7 +176,7 @@ def _curves(kind: CurveKind, curves: Sequence[Curve], palette: Palette) -> Html 
     if kind != "precision_recall":
         name = "calibrated" if kind == "calibration" else "chance"
         lines.append(Line(name=name, points=[(0, 0), (1, 1)], colour=GREY, dashed=True))
-    chart = Chart(key=kind.replace("_", "-"), title=title, about=f"{y} over {x}.", x=x, y=y)
+    chart = Chart(key=kind.replace("_", "-"), title=title[0].upper() + title[1:], about=f"{y} over {x}.", x=x, y=y)
     return line_chart(chart, lines, square=True)
 
 
