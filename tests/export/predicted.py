@@ -10,13 +10,13 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from tests.ledger.outputs import Output
+from tests.ledger.outputs import Output, sealed
 from vision_batch.datasets.settings import InputSettings
 from vision_batch.datasets.table import format_named
 from vision_batch.jobs.prepare import input_facts
 from vision_batch.ledger.definition import Definition, claim_definition
 from vision_batch.ledger.members import load_members
-from vision_batch.ledger.part import commit_part, record_for
+from vision_batch.ledger.part import commit_part
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.ledger.schema import output_schema
 
@@ -92,15 +92,8 @@ def predicted(
             size = {} if "error_code" in told else {"width": 40, "height": 30}
             rows.append({"image_id": sample.image_id, "shard": shard.key, "row": sample.row, **size, **told})
         table = pa.Table.from_pylist(rows, schema=schema)
-        record = record_for(
-            table,
-            shard=work.shard.key,
-            version=work.shard.version,
-            cell=0,
-            cell_rows=CELL_ROWS,
-            last=True,
-            definition=definition.digest,
-            run="run-1",
+        record = sealed(
+            table, shard=work.shard.key, version=work.shard.version, definition=definition, cell_rows=CELL_ROWS
         )
         commit_part(paths, table, record)
     return paths.output

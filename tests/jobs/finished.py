@@ -8,11 +8,12 @@ from datetime import datetime
 import pyarrow as pa
 
 from tests.integration.job import Job
+from tests.ledger.outputs import sealed
 from vision_batch.jobs.forecast import plan_input
 from vision_batch.jobs.prepare import prepare
 from vision_batch.jobs.spec import load_spec
 from vision_batch.ledger.definition import CELL_ROWS, claim_definition
-from vision_batch.ledger.part import commit_part, record_for
+from vision_batch.ledger.part import commit_part
 from vision_batch.ledger.schema import output_schema
 from vision_batch.ledger.state import look, todo
 from vision_batch.tasks.table import task_for
@@ -37,15 +38,8 @@ def complete(
     for work in todo(plan, look(prepared.paths, plan, prepared.definition.digest))[:shards]:
         assert work.shard.rows is not None
         table = _rows(schema, work.shard.key, work.shard.rows, failed)
-        record = record_for(
-            table,
-            shard=work.shard.key,
-            version=work.shard.version,
-            cell=0,
-            cell_rows=CELL_ROWS,
-            last=True,
-            definition=prepared.definition.digest,
-            run="run-1",
+        record = sealed(
+            table, shard=work.shard.key, version=work.shard.version, definition=prepared.definition, cell_rows=CELL_ROWS
         )
         commit_part(prepared.paths, table, record)
 

@@ -49,13 +49,14 @@ def sealed(
     version: str = "v1",
     definition: Definition = DEFINITION,
     run: str = "run-1",
+    cell_rows: int = CELL_ROWS,
 ) -> PartRecord:
     return record_for(
         table,
         shard=shard,
         version=version,
         cell=cell,
-        cell_rows=CELL_ROWS,
+        cell_rows=cell_rows,
         last=last,
         definition=definition.digest,
         run=run,

@@ -13,12 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tests.ledger.outputs import sealed
 from vision_batch.datasets.settings import InputSettings
 from vision_batch.datasets.table import format_named
 from vision_batch.inference.metrics import STAGES, THROUGHPUT
 from vision_batch.jobs.prepare import input_facts
 from vision_batch.ledger.definition import Definition, claim_definition
-from vision_batch.ledger.part import commit_part, record_for
+from vision_batch.ledger.part import commit_part
 from vision_batch.ledger.paths import LedgerPaths
 from vision_batch.ledger.plan import make_plan
 from vision_batch.ledger.run_record import RunRecord, write_run
@@ -84,16 +85,7 @@ def make_output(
             rows.append({**known, "width": 120, "height": 90, "truth": (truth or {}).get(image), **predictions[image]})
     extra = [pa.field("truth", pa.string())] if truth else []
     table = pa.Table.from_pylist(rows, schema=output_schema(fields, extra))
-    record = record_for(
-        table,
-        shard=shard.key,
-        version=shard.version,
-        cell=0,
-        cell_rows=ROWS,
-        last=True,
-        definition=definition.digest,
-        run="run-1",
-    )
+    record = sealed(table, shard=shard.key, version=shard.version, definition=definition, cell_rows=ROWS)
     commit_part(paths, table, record)
     write_record(paths, definition, {"images_total": len(rows), **(counts or {})}, name=name)
     return paths.output
